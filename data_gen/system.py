@@ -1,0 +1,99 @@
+"""An imaging system as plain data: what a file must hold so that anyone can rebuild its forward model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data_gen.camera import Camera
+from data_gen.errors import UserError
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.grid import EnergyAxis, EnergyBins, VoxelGrid
+from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, tied_groups
+
+
+@dataclass(frozen=True)
+class ImagingSystem:
+    """Camera, decay chain, groups of chain members, voxel grid and recorded energy range.
+
+    Args:
+        camera: the camera.
+        chain: decay chain of the injected nuclide.
+        grid: voxels, centred on the isocentre.
+        energy_bins: the fine energy axis of recorded events.
+        groups: name of each activity map to the chain members that share it, head first; None ties
+            members shorter-lived than ten minutes to their parent.
+        most_energy_groups: reference energies of the geometry, at most.
+    """
+
+    camera: Camera
+    chain: DecayChain
+    grid: VoxelGrid
+    energy_bins: EnergyBins
+    groups: MemberGroups
+    most_energy_groups: int = 6
+
+    def __init__(
+        self,
+        camera: Camera,
+        chain: DecayChain,
+        grid: VoxelGrid,
+        energy_bins: EnergyBins,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        most_energy_groups: int = 6,
+    ) -> None:
+        tied = tied_groups(chain) if groups is None else MemberGroups(chain, groups)
+        parts = (camera, chain, grid, energy_bins, tied, most_energy_groups)
+        names = ("camera", "chain", "grid", "energy_bins", "groups", "most_energy_groups")
+        for name, part in zip(names, parts, strict=True):
+            object.__setattr__(self, name, part)
+
+    def forward_model(self, energy_bins: EnergyAxis | None = None) -> HyperspectralForwardModel:
+        """The forward model of this system, recording its own bins unless told otherwise."""
+        return HyperspectralForwardModel(
+            self.camera,
+            self.chain,
+            self.grid,
+            energy_bins or self.energy_bins,
+            groups=self.groups,
+            most_energy_groups=self.most_energy_groups,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that :meth:`from_dict` rebuilds the system from."""
+        bins = self.energy_bins
+        return {
+            "camera": self.camera.to_dict(),
+            "nuclide": self.chain.members[0],
+            "groups": self.groups.to_dict(),
+            "grid": self.grid.to_dict(),
+            "energy_bins": {"min_kev": bins.min_kev, "max_kev": bins.max_kev, "count": bins.count},
+            "most_energy_groups": self.most_energy_groups,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ImagingSystem:
+        """The system that :meth:`to_dict` described.
+
+        Raises:
+            UserError: a part is missing or wrong.
+        """
+        missing = {"camera", "nuclide", "groups", "grid", "energy_bins", "most_energy_groups"} - set(data)
+        if missing:
+            raise UserError(f"imaging system lacks {sorted(missing)}; it was written by another version")
+        return cls(
+            Camera.from_dict(data["camera"]),
+            decay_chain(data["nuclide"]),
+            VoxelGrid(**data["grid"]),
+            EnergyBins(**data["energy_bins"]),
+            data["groups"],
+            data["most_energy_groups"],
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything above: equal for equal systems, on any machine."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]

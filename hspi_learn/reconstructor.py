@@ -1,0 +1,62 @@
+"""What every reconstruction method offers, trained or classical, so that each is evaluated and attacked alike."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from data_gen.forward import HyperspectralForwardModel
+
+
+class ScanBatch(NamedTuple):
+    """Scans as networks and evaluations see them.
+
+    Units are in the names; ``activity`` is the truth, the mean over the scan, of the head of each group.
+    """
+
+    projections: Tensor
+    """Counts [batch, pixel, window]."""
+    duration_s: Tensor
+    """Measured time [batch] in s."""
+    density: Tensor
+    """[batch, z, y, x] in g/cm3."""
+    activity: Tensor
+    """[batch, map, z, y, x] in Bq per voxel."""
+    labels: Tensor
+    """Organ of each voxel [batch, z, y, x], int64; see ``data_gen.phantoms.ORGANS``."""
+    index: Tensor
+    """Number of the scan in its split [batch], int64."""
+
+
+class ScanContext(NamedTuple):
+    """What a method is told of a scan besides its counts; the same for every method."""
+
+    density: Tensor
+    """[batch, z, y, x] in g/cm3."""
+    duration_s: Tensor
+    """[batch] in s."""
+    attenuation: Tensor
+    """From ``model.attenuation(density)``."""
+    body: Tensor
+    """Voxels that may hold activity [batch, 1, z, y, x], bool."""
+
+
+class Reconstructor(Protocol):
+    """Counts to activity maps."""
+
+    def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
+        """Activity [batch, map, z, y, x] in Bq per voxel, 0 or more, from counts [batch, pixel, window].
+
+        Differentiable in ``projections`` all the way, so that an attack sees true gradients.
+        """
+
+
+BODY_DENSITY_G_CM3 = 0.15
+"""Denser than this is body: lungs (0.26) are, air is not."""
+
+
+def scan_context(model: HyperspectralForwardModel, density: Tensor, duration_s: Tensor) -> ScanContext:
+    """The context of scans of objects with this density [batch, z, y, x]."""
+    body = (density > BODY_DENSITY_G_CM3)[:, None]
+    return ScanContext(density, duration_s, model.attenuation(density), body)
