@@ -180,8 +180,10 @@ class HyperspectralForwardModel(nn.Module):
     def record_at(self, interactions: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
         """Counts a second at events: first interactions [q, g, map] of one scan to [event]."""
         rate = sum(
-            (_gather(interactions[None], self.neighbours[pixel, o])[0] * self.spectral[o][..., energy_bin].movedim(-1, 0))
-            .sum(dim=(1, 2))
+            (
+                _gather(interactions[None], self.neighbours[pixel, o])[0]
+                * self.spectral[o][..., energy_bin].movedim(-1, 0)
+            ).sum(dim=(1, 2))
             for o in range(len(self.spectral))
         )
         return self.live[pixel] * torch.as_tensor(rate)
@@ -227,7 +229,12 @@ class HyperspectralForwardModel(nn.Module):
         """A copy around another projector or energy axis, its recording not yet set."""
         other = HyperspectralForwardModel.__new__(HyperspectralForwardModel)
         nn.Module.__init__(other)
-        other.camera, other.chain, other.grid, other.energy_bins = self.camera, self.chain, self.grid, energy_bins
+        other.camera, other.chain, other.grid, other.energy_bins = (
+            self.camera,
+            self.chain,
+            self.grid,
+            energy_bins,
+        )
         other.groups, other.lines, other.energy_groups = self.groups, self.lines, self.energy_groups
         other.projector = projector
         return other

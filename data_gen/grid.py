@@ -113,7 +113,9 @@ class EnergyWindows:
     def __init__(self, boundaries_kev: Sequence[float]) -> None:
         edges = tuple(float(e) for e in boundaries_kev)
         if len(edges) < 2 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)) or edges[0] < 0:
-            raise UserError(f"windows.boundaries_kev is {list(edges)}; it needs two or more rising energies in keV")
+            raise UserError(
+                f"windows.boundaries_kev is {list(edges)}; it needs two or more rising energies in keV"
+            )
         object.__setattr__(self, "boundaries_kev", edges)
 
     @property

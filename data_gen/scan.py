@@ -65,10 +65,14 @@ class EventList:
         if len(self):
             low, high = int(self.pixel.min()), int(self.pixel.max())
             if low < 0 or high >= pixels:
-                raise UserError(f"{source}: pixel indices span {low}..{high}; this camera has 0..{pixels - 1}")
+                raise UserError(
+                    f"{source}: pixel indices span {low}..{high}; this camera has 0..{pixels - 1}"
+                )
             for name, column in (("energy_kev", self.energy_kev), ("time_s", self.time_s)):
                 if not bool(torch.isfinite(column).all()) or bool((column < 0).any()):
-                    raise UserError(f"{source}: {name} holds negative, NaN or infinite values; it needs finite ones")
+                    raise UserError(
+                        f"{source}: {name} holds negative, NaN or infinite values; it needs finite ones"
+                    )
         return self
 
     def within(self, low_kev: float, high_kev: float) -> EventList:
@@ -111,5 +115,7 @@ def checked_counts(counts: Tensor, source: str = "projections") -> Tensor:
     if not bool(torch.isfinite(counts).all()):
         raise UserError(f"{source} hold NaN or infinite counts; counts need to be finite and 0 or more")
     if bool((counts < 0).any()):
-        raise UserError(f"{source} hold negative counts (lowest {float(counts.min()):g}); counts need to be 0 or more")
+        raise UserError(
+            f"{source} hold negative counts (lowest {float(counts.min()):g}); counts need to be 0 or more"
+        )
     return counts

@@ -36,7 +36,9 @@ class LineSpectrum:
             if line.photons_per_decay >= weakest
         ]
         if not rows:
-            raise UserError(f"{chain.members[0]} and its progeny emit no photon line at {min_kev}-{max_kev} keV")
+            raise UserError(
+                f"{chain.members[0]} and its progeny emit no photon line at {min_kev}-{max_kev} keV"
+            )
         energy, strength, member = zip(*sorted(rows), strict=True)
         return cls(
             torch.tensor(energy, dtype=torch.float64),
