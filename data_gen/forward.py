@@ -138,7 +138,7 @@ class HyperspectralForwardModel(nn.Module):
         return self.projector.adjoint(self.unrecord(projections), attenuation)
 
     def expected_counts(self, activity: Tensor, attenuation: Tensor, duration_s: float | Tensor) -> Tensor:
-        """Expected counts [batch, pixel, bin] in ``duration_s`` (a number or [batch]), background included."""
+        """Expected counts [batch, pixel, bin] in ``duration_s`` (a number or [batch]), with background."""
         duration = torch.as_tensor(duration_s, dtype=activity.dtype, device=activity.device).reshape(-1, 1, 1)
         return duration * (self.project(activity, attenuation) + self.background_rate())
 
@@ -180,10 +180,11 @@ class HyperspectralForwardModel(nn.Module):
     def record_at(self, interactions: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
         """Counts a second at events: first interactions [q, g, map] of one scan to [event]."""
         rate = sum(
-            (
-                _gather(interactions[None], self.neighbours[pixel, o])[0]
-                * self.spectral[o][..., energy_bin].movedim(-1, 0)
-            ).sum(dim=(1, 2))
+            torch.einsum(
+                "egm,gme->e",
+                _gather(interactions[None], self.neighbours[pixel, o])[0],
+                self.spectral[o][..., energy_bin],
+            )
             for o in range(len(self.spectral))
         )
         return self.live[pixel] * torch.as_tensor(rate)
@@ -243,7 +244,7 @@ class HyperspectralForwardModel(nn.Module):
 def _spectral_weights(
     camera: Camera, lines: LineSpectrum, grouping: EnergyGroups, groups: MemberGroups, axis: EnergyAxis
 ) -> Tensor:
-    """R [offset, g, map, bin]: counts per first interaction at the reference energy and Bq of the map's head."""
+    """R [offset, g, map, bin]: counts per first interaction at the reference energy per Bq of the head."""
     kernel = camera.response.kernel(lines.energy_kev, axis.edges_kev).to(torch.float64)
     emitted = lines.photons_per_decay * grouping.efficiency_ratio
     per_map = emitted[:, None] * groups.weights[lines.member]

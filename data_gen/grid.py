@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -112,7 +113,7 @@ class EnergyWindows:
 
     def __init__(self, boundaries_kev: Sequence[float]) -> None:
         edges = tuple(float(e) for e in boundaries_kev)
-        if len(edges) < 2 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)) or edges[0] < 0:
+        if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)) or edges[0] < 0:
             raise UserError(
                 f"windows.boundaries_kev is {list(edges)}; it needs two or more rising energies in keV"
             )

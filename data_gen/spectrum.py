@@ -79,7 +79,7 @@ def energy_groups(
 
 
 def _cuts(energy: Tensor, detected: Tensor, most: int, edges_kev: tuple[float, ...]) -> Tensor:
-    """Interior cut energies minimising the detected-weighted variance of log energy, by splitting greedily."""
+    """Interior cuts that lower the detected-weighted variance of log energy, by splitting greedily."""
     inside = [e for e in edges_kev if float(energy.min()) < e < float(energy.max())]
     cuts = sorted(inside)
     log_energy = energy.log()

@@ -1,4 +1,4 @@
-"""What every reconstruction method offers, trained or classical, so that each is evaluated and attacked alike."""
+"""What every reconstruction method offers, trained or classical, so that all are evaluated alike."""
 
 from __future__ import annotations
 
