@@ -1,0 +1,87 @@
+"""Normalised root mean square error of activity maps, and where it is measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+Reduction = Literal["median", "mean", "worst"]
+
+
+def evaluated_voxels(sensitivity: Tensor, body: Tensor, least_share: float = 0.1) -> Tensor:
+    """Voxels inside the body that the camera sees with at least ``least_share`` of its best sensitivity.
+
+    Args:
+        sensitivity: counts/s per Bq [batch, map, z, y, x].
+        body: [batch, 1, z, y, x], bool.
+        least_share: share of each map's maximum.
+
+    Returns:
+        [batch, map, z, y, x], bool.
+    """
+    best = sensitivity.flatten(2).amax(dim=2)[..., None, None, None]
+    return body & (sensitivity >= least_share * best)
+
+
+def nrmse(estimate: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """||x - t|| / ||t|| over the voxels of ``mask``, per scan and map.
+
+    Args:
+        estimate: [batch, map, z, y, x].
+        truth: the same shape.
+        mask: [batch, 1 or map, z, y, x], bool; None takes every voxel.
+
+    Returns:
+        [batch, map]; NaN where the truth is nowhere in the mask, since no error is relative to nothing.
+    """
+    if mask is not None:
+        estimate, truth = estimate * mask, truth * mask
+    norm = truth.flatten(2).norm(dim=2)
+    error = (estimate - truth).flatten(2).norm(dim=2)
+    return torch.where(norm > 0, error / norm.clamp_min(torch.finfo(norm.dtype).tiny), torch.nan)
+
+
+def scan_nrmse(estimate: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """NRMSE of each scan [batch]: the mean over its maps that hold activity."""
+    return nrmse(estimate, truth, mask).nanmean(dim=1)
+
+
+def reduce_scans(values: Tensor, reduction: Reduction) -> Tensor:
+    """Median, mean or worst (largest) over scans, dimension 0; NaN entries are left out."""
+    if reduction == "median":
+        return values.nanquantile(0.5, dim=0)
+    if reduction == "mean":
+        return values.nanmean(dim=0)
+    return values.nan_to_num(nan=-torch.inf).amax(dim=0)
+
+
+class Nrmse(Metric):
+    """Median (or mean, or worst) over scans of :func:`scan_nrmse`.
+
+    The median is the headline, since one failing mouse can move a mean by a factor of two.
+    """
+
+    higher_is_better = False
+    full_state_update = False
+    scans: list[Tensor]
+
+    def __init__(self, reduction: Reduction = "median") -> None:
+        super().__init__()
+        self.reduction: Reduction = reduction
+        self.add_state("scans", default=[], dist_reduce_fx="cat")
+
+    def update(self, estimate: Tensor, truth: Tensor, mask: Tensor | None = None) -> None:
+        """Add a batch; shapes as in :func:`nrmse`."""
+        self.scans.append(scan_nrmse(estimate.detach(), truth, mask))
+
+    def compute(self) -> Tensor:
+        """The reduced error, a scalar."""
+        return reduce_scans(_joined(self.scans), self.reduction)
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    """A list state as one tensor; torchmetrics hands it over joined after a distributed sync."""
+    return torch.cat(state) if isinstance(state, list) else state
