@@ -1,0 +1,42 @@
+"""Cameras by name, or from any YAML file."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+from data_gen.camera.camera import Camera
+from data_gen.errors import UserError
+
+NAMED = Path(__file__).parent / "named"
+
+
+def camera_names() -> list[str]:
+    """Names of the cameras in the box."""
+    return sorted(path.stem for path in NAMED.glob("*.yaml"))
+
+
+def load_camera(name_or_path: str | Path) -> Camera:
+    """The camera of this name, or the one that a YAML file describes (see ``data_gen.camera.spec``).
+
+    Raises:
+        UserError: no such name or file, no YAML, or a key that is missing, unknown or wrong.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in camera_names():
+        path = NAMED / f"{name_or_path}.yaml"
+    elif not path.is_file():
+        close = get_close_matches(str(name_or_path), camera_names(), n=1)
+        hint = f"did you mean {close[0]}" if close else f"it needs a YAML file or one of {camera_names()}"
+        raise UserError(
+            f"camera is {str(name_or_path)!r}, which is neither a file nor a known camera; {hint}"
+        )
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no YAML file; it needs plain keys and values in UTF-8") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds {type(data).__name__}; a camera file needs keys and values")
+    return Camera.from_dict(data, source=str(path.name))

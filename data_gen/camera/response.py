@@ -1,0 +1,44 @@
+"""The detector's response that a camera's description asks for."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from difflib import get_close_matches
+
+from data_gen.camera.spec import DetectorSpec
+from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse
+from data_gen.errors import UserError
+
+KINDS = {"cdte": CdTeResponse, "gaussian": GaussianResponse}
+
+
+def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:
+    """The response named by ``kind``; material, thickness and pixel pitch are the detector's own.
+
+    Raises:
+        UserError: an unknown kind, an unknown constant, or one that is no finite number.
+    """
+    constants = dict(detector.response)
+    kind = constants.pop("kind", None)
+    if kind not in KINDS:
+        raise UserError(
+            f"{source}: detector.response.kind is {kind!r}; it needs to be one of {sorted(KINDS)}"
+        )
+    own = {
+        "material": detector.material,
+        "thickness_mm": detector.thickness_mm,
+        "pixel_pitch_mm": detector.pitch_mm,
+    }
+    known = inspect.signature(KINDS[kind]).parameters
+    free = [name for name in known if name not in own]
+    for name, value in constants.items():
+        if name not in free:
+            close = get_close_matches(name, free, n=1)
+            hint = f"did you mean {close[0]}" if close else f"it needs to be one of {free}"
+            raise UserError(f"{source}: detector.response.{name} is no constant of a {kind} response; {hint}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise UserError(f"{source}: detector.response.{name} is {value!r}; it needs a finite number")
+    given = {name: value for name, value in own.items() if name in known}
+    response: DetectorResponse = KINDS[kind](**given, **constants)
+    return response

@@ -1,0 +1,127 @@
+"""The plain data that describes a pinhole camera, as written in its YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data_gen.errors import UserError
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Part(BaseModel):
+    """Part of a description: unknown keys are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RotationSpec(_Part):
+    """The ring turns about z and stops ``steps`` times, evenly over ``arc_deg``, equally long each time."""
+
+    steps: Count
+    arc_deg: Positive = 360.0
+
+
+class PanelSpec(_Part):
+    """Where the panels stand: at angles about z, 0 on the x axis, facing the isocentre."""
+
+    angles_deg: Annotated[tuple[Finite, ...], Field(min_length=1)]
+    detector_mm: Positive
+    """Isocentre to the detector's entrance face."""
+    axial_mm: Finite = 0.0
+    """Shift of all panels along z."""
+    rotation: RotationSpec | None = None
+
+
+class DetectorSpec(_Part):
+    """The detector of one panel: rows along z, columns along the ring."""
+
+    material: str
+    thickness_mm: Positive
+    rows: Count
+    columns: Count
+    pitch_mm: Positive
+    background_cps_per_kev: NotNegative = 0.0
+    """Counts a second and keV in each pixel, without any source."""
+    response: dict[str, Any]
+    """``kind`` and the constants of the response; see ``data_gen.detector``."""
+
+
+class CollimatorSpec(_Part):
+    """The plate in front of one panel and its apertures.
+
+    Apertures are double cones (``knife_edge``, opening in full by ``opening_deg``) or double lofts
+    (``loft_hole``: round at the waist, opening to the rectangle that shows a whole block of pixels).
+    ``apertures`` is (rows, columns) of equal blocks, each aperture on the line from its block's centre to
+    the isocentre; ``positions_mm`` puts apertures freely at (row, column) mm on the plate instead.
+    """
+
+    material: str
+    plane_mm: Positive
+    """Isocentre to the plane of the waists, the middle of the plate."""
+    plate_mm: Positive
+    shape: Literal["knife_edge", "loft_hole"]
+    diameter_mm: Positive
+    opening_deg: Annotated[float, Field(gt=0, lt=180)] | None = None
+    apertures: tuple[Count, Count] | None = None
+    positions_mm: Annotated[tuple[tuple[Finite, Finite], ...], Field(min_length=1)] | None = None
+    aim: Literal["isocentre", "normal"] = "isocentre"
+    """Direction of the aperture axes."""
+    septa: bool = False
+    """Opaque walls between the blocks, from plate to detector: each pixel sees its own aperture alone."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> CollimatorSpec:
+        if (self.apertures is None) == (self.positions_mm is None):
+            raise ValueError("give either apertures (rows, columns) or positions_mm")
+        if self.positions_mm is not None and (self.septa or self.shape == "loft_hole"):
+            raise ValueError("septa and loft holes need blocks of pixels: give apertures, not positions_mm")
+        if (self.opening_deg is None) == (self.shape == "knife_edge"):
+            raise ValueError(
+                "opening_deg belongs to a knife_edge, and only there (a loft hole shows its block)"
+            )
+        return self
+
+
+class CameraSpec(_Part):
+    """A whole camera."""
+
+    name: Annotated[str, Field(min_length=1)]
+    panels: PanelSpec
+    collimator: CollimatorSpec
+    detector: DetectorSpec
+
+    @model_validator(mode="after")
+    def _agree(self) -> CameraSpec:
+        plate, detector = self.collimator, self.detector
+        if plate.plane_mm + plate.plate_mm / 2 >= self.panels.detector_mm:
+            raise ValueError("the collimator plate must end before panels.detector_mm")
+        if plate.plane_mm <= plate.plate_mm / 2:
+            raise ValueError("collimator.plane_mm must exceed half of collimator.plate_mm")
+        blocks = plate.apertures or (1, 1)
+        if detector.rows % blocks[0] or detector.columns % blocks[1]:
+            raise ValueError("detector.rows and columns must be multiples of collimator.apertures")
+        return self
+
+
+def checked_spec(data: Mapping[str, Any], source: str) -> CameraSpec:
+    """The description in ``data``, after checking it.
+
+    Raises:
+        UserError: a key is missing, unknown or wrong; ``source`` says where.
+    """
+    try:
+        return CameraSpec.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(step) for step in first["loc"]) or "camera"
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{source}: {key} is no key of a camera; check its spelling") from error
+        found = "" if isinstance(first["input"], Mapping) else f" is {first['input']!r}"
+        raise UserError(f"{source}: {key}{found}: {first['msg'].removeprefix('Value error, ')}") from error
