@@ -1,0 +1,168 @@
+"""Methods compared in figures: error against counts, mouse by mouse, bias against noise, recovery."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hspi_learn.visual.style import method_colour, method_label, paper_figure
+
+Array = NDArray[np.floating[Any]]
+
+
+class ErrorCurve(NamedTuple):
+    """Error of one method over count levels."""
+
+    counts: Array
+    """Median counts of the scans at each level [level]."""
+    scans: Array
+    """NRMSE [level, mouse]."""
+    attacked: bool = False
+
+
+def error_figure(curves: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
+    """NRMSE against accepted events: median over mice, band from the quarter to three quarters.
+
+    Dashed lines are the same methods under attack.
+    """
+    with paper_figure(4.8, 3.4) as figure:
+        axis = figure.subplots()
+        for method, versions in curves.items():
+            for curve in versions:
+                colour, style = method_colour(method), ("--" if curve.attacked else "-")
+                order = np.argsort(curve.counts)
+                low, middle, high = np.nanquantile(curve.scans[order], [0.25, 0.5, 0.75], axis=1)
+                label = f"{method_label(method)}, attacked" if curve.attacked else method_label(method)
+                axis.plot(
+                    curve.counts[order], middle, style, marker="o", markersize=3.5, color=colour, label=label
+                )
+                if not curve.attacked:
+                    axis.fill_between(curve.counts[order], low, high, color=colour, alpha=0.15, linewidth=0)
+        axis.set_xscale("log")
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel("Accepted events in the scan, 20-600 keV (median over mice)")
+        axis.set_ylabel("NRMSE (median, quartiles)")
+        handles, labels = axis.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper")
+    return figure
+
+
+def mice_figure(errors: Mapping[str, Array], title: str = "") -> Figure:
+    """NRMSE of every mouse by every method; thin lines join a mouse, bars are medians.
+
+    Args:
+        errors: method to NRMSE [mouse], mice in one order.
+        title: above the figure.
+    """
+    values = np.stack(list(errors.values()), axis=1)
+    place = np.arange(len(errors))
+    with paper_figure(1.2 + 0.95 * len(errors), 3.4) as figure:
+        axis = figure.subplots()
+        axis.plot(place, values.T, color="#BDBDBD", linewidth=0.5, zorder=1)
+        for column, method in enumerate(errors):
+            axis.scatter(
+                np.full(len(values), column), values[:, column], s=14, color=method_colour(method), zorder=2
+            )
+            axis.hlines(
+                np.nanmedian(values[:, column]),
+                column - 0.3,
+                column + 0.3,
+                color="black",
+                linewidth=2,
+                zorder=3,
+            )
+        axis.set_xticks(place, [method_label(m) for m in errors], rotation=20)
+        axis.set_xlim(-0.5, len(errors) - 0.5)
+        axis.set_ylim(bottom=0)
+        axis.set_ylabel("NRMSE of a mouse (bar: median)")
+        axis.grid(axis="x", visible=False)
+        if title:
+            axis.set_title(title)
+    return figure
+
+
+class Tradeoff(NamedTuple):
+    """Where a method, or each of its settings, stands between bias and noise."""
+
+    bias: Array
+    """Root mean square over regions of the relative bias [setting]."""
+    sd: Array
+    """The same of the relative SD over noise realisations [setting]."""
+    names: Sequence[str] = ()
+    """Written at the settings, for instance iterations."""
+
+
+def bias_variance_figure(tradeoffs: Mapping[str, Tradeoff]) -> Figure:
+    """Regional bias against SD over noise realisations; a classical method is a curve over its iterations."""
+    with paper_figure(4.6, 3.4) as figure:
+        axis = figure.subplots()
+        for method, tradeoff in tradeoffs.items():
+            one = len(tradeoff.bias) == 1
+            axis.plot(
+                100 * tradeoff.sd,
+                100 * tradeoff.bias,
+                marker="o",
+                markersize=8 if one else 4,
+                linestyle="none" if one else "-",
+                color=method_colour(method),
+                label=method_label(method),
+            )
+            for name, sd, bias in zip(tradeoff.names, tradeoff.sd, tradeoff.bias, strict=False):
+                axis.annotate(name, (100 * sd, 100 * bias), (3, 4), textcoords="offset points", fontsize=7)
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel("SD over noise, RMS over organs and tumours (%)")
+        axis.set_ylabel("Bias, RMS over organs and tumours (%)")
+        axis.legend()
+    return figure
+
+
+def recovery_figure(
+    truth: Array,
+    estimates: Mapping[str, Array],
+    slopes: Mapping[str, float],
+    unit: str,
+    tumour: NDArray[np.bool_],
+) -> Figure:
+    """Regional means: estimate against truth, a panel for each method, with the slope.
+
+    Args:
+        truth: true means [region], over all mice.
+        estimates: method to means of the same regions.
+        slopes: of each method.
+        unit: of the means.
+        tumour: which regions are tumours [region]; they are drawn as open diamonds.
+    """
+    known = truth > 0
+    top = 1.08 * float(
+        np.nanmax([np.nanquantile(truth[known], 1.0)] + [np.nanquantile(e, 0.99) for e in estimates.values()])
+    )
+    with paper_figure(0.6 + 2.2 * len(estimates), 2.8) as figure:
+        axes = figure.subplots(1, len(estimates), sharex=True, sharey=True, squeeze=False)[0]
+        for axis, (method, values) in zip(axes, estimates.items(), strict=True):
+            axis.plot([0, top], [0, top], color="#707070", linewidth=0.8, linestyle=":")
+            colour = method_colour(method)
+            axis.scatter(
+                truth[~tumour], values[~tumour], s=7, color=colour, alpha=0.45, linewidths=0, label="organ"
+            )
+            axis.scatter(
+                truth[tumour],
+                values[tumour],
+                s=20,
+                marker="D",
+                facecolors="none",
+                edgecolors=colour,
+                label="tumour",
+            )
+            axis.set_title(f"{method_label(method)}: slope {slopes[method]:.2f}")
+            axis.set_xlim(0, top)
+            axis.set_ylim(0, top)
+            axis.set_aspect("equal")
+        axes[0].legend(loc="upper left")
+        axes[0].set_ylabel(f"Estimated mean ({unit})")
+        figure.supxlabel(f"True mean of the region ({unit})", fontsize=9)
+    return figure

@@ -1,0 +1,96 @@
+"""Energy spectra as the camera records them, with the lines that made them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hspi_learn.visual.style import paper_figure
+
+
+class LineLabel(NamedTuple):
+    """A photon line as it is written into a spectrum."""
+
+    energy_kev: float
+    text: str
+    strength: float
+    """What decides which of two crowded labels stays."""
+
+
+def spectrum_figure(
+    edges_kev: NDArray[np.floating[Any]],
+    counts: NDArray[np.floating[Any]],
+    expected: NDArray[np.floating[Any]] | None = None,
+    lines: Sequence[LineLabel] = (),
+    windows_kev: Sequence[float] = (),
+    title: str = "",
+) -> Figure:
+    """Recorded counts per keV, the expected spectrum over it, and labelled lines.
+
+    Args:
+        edges_kev: [bin + 1].
+        counts: recorded counts [bin].
+        expected: expected counts [bin].
+        lines: strongest lines are labelled where there is room.
+        windows_kev: boundaries of the windows that the methods are given, as thin marks.
+        title: above the figure.
+    """
+    width = np.diff(edges_kev)
+    with paper_figure(7.2, 3.2) as figure:
+        axis = figure.subplots()
+        axis.stairs(counts / width, edges_kev, fill=True, color="#BFD7EA", label="recorded")
+        if expected is not None:
+            axis.stairs(
+                expected / width, edges_kev, color="#B3400E", linewidth=1.1, label="expected from the truth"
+            )
+        highest = (
+            float(np.max(counts / width if expected is None else np.maximum(counts, expected) / width)) or 1.0
+        )
+        axis.set_ylim(0, 1.38 * highest)
+        axis.set_xlim(edges_kev[0], edges_kev[-1])
+        for boundary in windows_kev:
+            axis.axvline(boundary, ymax=0.03, color="#404040", linewidth=1.2)
+        _label(
+            axis,
+            lines,
+            edges_kev,
+            counts / width if expected is None else np.maximum(counts, expected) / width,
+        )
+        axis.set_xlabel(
+            "Energy (keV); ticks on the axis mark the windows" if len(windows_kev) else "Energy (keV)"
+        )
+        axis.set_ylabel("Counts per keV")
+        axis.legend(loc="upper right")
+        if title:
+            axis.set_title(title)
+    return figure
+
+
+def _label(
+    axis: Axes, lines: Sequence[LineLabel], edges_kev: Any, height: Any, apart_kev: float = 14.0
+) -> None:
+    """Write the strongest lines that do not crowd one another above the spectrum."""
+    chosen: list[LineLabel] = []
+    for line in sorted(lines, key=lambda item: -item.strength):
+        inside = edges_kev[0] < line.energy_kev < edges_kev[-1]
+        if inside and all(abs(line.energy_kev - other.energy_kev) >= apart_kev for other in chosen):
+            chosen.append(line)
+    top = axis.get_ylim()[1]
+    for line in chosen[:12]:
+        near = np.abs((edges_kev[:-1] + edges_kev[1:]) / 2 - line.energy_kev) < 3
+        foot = float(height[near].max()) if near.any() else 0.0
+        axis.annotate(
+            line.text,
+            (line.energy_kev, foot + 0.01 * top),
+            (line.energy_kev, foot + 0.06 * top),
+            rotation=90,
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#707070"},
+        )

@@ -1,0 +1,90 @@
+"""One look for all figures: fonts, the colour and the name of each method, saving."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
+_COLOURS = {
+    "truth": "#000000",
+    "gan": "#D55E00",
+    "control": "#0072B2",
+    "osem": "#009E73",
+    "mean_image": "#8C8C8C",
+}
+_SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4B4B4B")
+_LABELS = {
+    "truth": "Truth",
+    "gan": "GAN",
+    "control": "No adversary",
+    "osem": "OSEM",
+    "mean_image": "Training mean",
+}
+# matplotlib types the keys of a style one by one, and differently in every release.
+_STYLE: Any = {
+    "font.size": 9.0,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 9.0,
+    "legend.fontsize": 8.0,
+    "xtick.labelsize": 8.0,
+    "ytick.labelsize": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "savefig.facecolor": "white",
+}
+
+
+def method_colour(name: str) -> str:
+    """The colour of a method in every figure; a name that we do not know gets a spare one of its own."""
+    return _COLOURS.get(name) or _SPARE[sum(name.encode()) % len(_SPARE)]
+
+
+def method_label(name: str) -> str:
+    """How a method is written in figures and tables."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+@contextmanager
+def paper_figure(width_in: float, height_in: float) -> Iterator[Figure]:
+    """A figure in our style; drawing belongs inside the ``with``, where the style holds."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        # Text takes its font when drawn, so the layout is settled while the style still holds.
+        figure.canvas.draw()
+
+
+def save_figure(figure: Figure, path: Path, dots_per_inch: int = 200) -> Path:
+    """Write a PNG whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(png_bytes(figure, dots_per_inch))
+    return partial.replace(path)
+
+
+def png_bytes(figure: Figure, dots_per_inch: int = 200) -> bytes:
+    """The figure as a PNG file in memory."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG as an address that an HTML page can hold within itself."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

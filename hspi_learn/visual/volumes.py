@@ -1,0 +1,123 @@
+"""Activity volumes side by side: projections and slices on one colour scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from hspi_learn.visual.style import method_colour, method_label, paper_figure
+
+Volume = NDArray[np.floating[Any]]
+_MAP = "inferno"
+
+
+def reconstruction_figure(
+    volumes: Mapping[str, Volume],
+    spacing_mm: Sequence[float],
+    unit: str,
+    body: NDArray[np.bool_] | None = None,
+    title: str = "",
+) -> Figure:
+    """Volumes in columns; rows are the coronal and sagittal maximum projections and a transaxial slice.
+
+    Args:
+        volumes: name to [z, y, x], all of one shape; the first (the truth, where there is one) sets the
+            colour scale of all, and the slice, which runs through its hottest plane.
+        spacing_mm: voxel edges (z, y, x) in mm.
+        unit: of the values, written at the colour bar.
+        body: outline drawn over every panel [z, y, x].
+        title: above the figure.
+    """
+    arrays = {name: np.asarray(volume, dtype=np.float64) for name, volume in volumes.items()}
+    first = next(iter(arrays.values()))
+    top = float(first.max()) or 1.0
+    z = int(first.sum(axis=(1, 2)).argmax())
+    sz, sy, sx = spacing_mm
+    views: tuple[tuple[str, Callable[[Any], Any], tuple[float, float], str, str], ...] = (
+        ("Coronal MIP", lambda v: v.max(axis=1), (sz, sx), "z", "x"),
+        ("Sagittal MIP", lambda v: v.max(axis=2), (sz, sy), "z", "y"),
+        (f"Slice z = {(z - (first.shape[0] - 1) / 2) * sz:+.1f} mm", lambda v: v[z], (sy, sx), "y", "x"),
+    )
+    with paper_figure(1.1 + 1.75 * len(arrays), 5.6) as figure:
+        axes = figure.subplots(3, len(arrays), squeeze=False)
+        for row, (view, cut, steps, up, across) in enumerate(views):
+            for column, (name, volume) in enumerate(arrays.items()):
+                axis = axes[row, column]
+                image = _show(axis, cut(volume), steps, top, None if body is None else cut(body))
+                if row == 0:
+                    axis.set_title(method_label(name))
+                if column == 0:
+                    axis.set_ylabel(f"{view}\n{up} (mm)")
+                    axis.set_xlabel(f"{across} (mm)")
+                axis.tick_params(labelleft=column == 0, labelbottom=column == 0)
+        figure.colorbar(
+            image, ax=axes, label=f"Activity concentration ({unit})", fraction=0.03, pad=0.02, extend="max"
+        )
+        if title:
+            figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _show(
+    axis: Axes, image: Volume, steps_mm: tuple[float, float], top: float, outline: Volume | None
+) -> Any:
+    """One panel with axes in mm, origin at the isocentre."""
+    height, width = (n * step for n, step in zip(image.shape, steps_mm, strict=True))
+    extent = (-width / 2, width / 2, -height / 2, height / 2)
+    shown = axis.imshow(
+        image, cmap=_MAP, vmin=0, vmax=top, origin="lower", extent=extent, interpolation="nearest"
+    )
+    if outline is not None and outline.any() and not outline.all():
+        axis.contour(
+            outline.astype(float), levels=[0.5], colors="white", linewidths=0.6, alpha=0.7, extent=extent
+        )
+    axis.grid(False)
+    return shown
+
+
+def profile_figure(
+    volumes: Mapping[str, Volume], spacing_mm: Sequence[float], unit: str, through: tuple[int, int, int]
+) -> Figure:
+    """Line profiles along x, y and z through one voxel, all methods in each panel.
+
+    Args:
+        volumes: name to [z, y, x].
+        spacing_mm: voxel edges (z, y, x) in mm.
+        unit: of the values.
+        through: voxel (z, y, x) that the lines cross.
+    """
+    z, y, x = through
+    lines: tuple[tuple[str, int, Any], ...] = (
+        ("x", 2, (z, y, slice(None))),
+        ("y", 1, (z, slice(None), x)),
+        ("z", 0, (slice(None), y, x)),
+    )
+    with paper_figure(7.2, 2.6) as figure:
+        axes = figure.subplots(1, 3, sharey=True)
+        for axis, (name, dimension, cut) in zip(axes, lines, strict=True):
+            for method, volume in volumes.items():
+                _profile(axis, method, np.asarray(volume)[cut], spacing_mm[dimension])
+            axis.set_xlabel(f"{name} (mm)")
+            axis.set_ylim(bottom=0)
+        axes[0].set_ylabel(f"Activity concentration ({unit})")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    return figure
+
+
+def _profile(axis: Axes, method: str, values: Volume, step_mm: float) -> None:
+    """One line of one method; the truth stands behind as a filled step."""
+    position = (np.arange(len(values)) - (len(values) - 1) / 2) * step_mm
+    colour = method_colour(method)
+    if method == "truth":
+        axis.fill_between(
+            position, values, step="mid", color="#D9D9D9", linewidth=0, label=method_label(method)
+        )
+        axis.step(position, values, where="mid", color=colour, linewidth=0.8)
+    else:
+        axis.plot(position, values, color=colour, label=method_label(method))
