@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from data_gen.acquisition import draw_counts, events_from_counts
 from data_gen.camera import Camera
 from data_gen.grid import EnergyAxis, VoxelGrid
+from data_gen.materials import k_edges_kev
 from data_gen.nuclides import DecayChain, MemberGroups, each_member
 from data_gen.projector import MatrixProjector, Projector
 from data_gen.scan import EventList, Frame, total_duration_s
-from data_gen.spectrum import K_EDGES_KEV, EnergyGroups, LineSpectrum, energy_groups
+from data_gen.spectrum import EnergyGroups, LineSpectrum, energy_groups
 
 if TYPE_CHECKING:
     ProjectorFactory = Callable[[Camera, VoxelGrid, Tensor], Projector]
@@ -57,13 +58,12 @@ class HyperspectralForwardModel(nn.Module):
         self.camera, self.chain, self.grid, self.energy_bins = camera, chain, grid, energy_bins
         self.groups = groups or each_member(chain)
         self.lines = LineSpectrum.of(chain, *EMISSION_KEV)
-        edge = K_EDGES_KEV.get(camera.collimator_material)
         self.energy_groups = energy_groups(
             self.lines,
             most_energy_groups,
             camera.detector_material,
             camera.detector_thickness_mm,
-            (edge,) if edge else (),
+            k_edges_kev(camera.collimator_material),
         )
         reference = self.energy_groups.reference_kev
         self.projector = projector(camera, grid, reference) if callable(projector) else projector
@@ -148,8 +148,15 @@ class HyperspectralForwardModel(nn.Module):
 
     def sensitivity(self, attenuation: Tensor) -> Tensor:
         """Counts a second over all pixels and bins per Bq in each voxel, [batch, map, z, y, x]."""
-        ones = torch.ones(self.pixels, self.energy_bins.count, device=self.live.device)
-        return self.back_project(ones.expand(len(attenuation), -1, -1), attenuation)
+        # unrecord() of ones, without ever holding a dense [pixel, bin] array.
+        whole = (self.live[:, None, None] * self.spectral.sum(-1)[:, None]).to(attenuation.dtype)
+        recorded = torch.stack(
+            [
+                _scatter(whole[o][None], self.neighbours[:, o], self.projector.pixels)
+                for o in range(len(whole))
+            ]
+        ).sum(0)
+        return self.projector.adjoint(recorded.expand(len(attenuation), -1, -1, -1), attenuation)
 
     # Recording: first interactions [batch, q, g, map] to counts, densely or at given events.
 

@@ -11,8 +11,6 @@ from data_gen.errors import UserError
 from data_gen.materials import interaction_probability
 from data_gen.nuclides import DecayChain, photon_lines
 
-K_EDGES_KEV = {"tungsten": 69.53, "gold": 80.72, "lead": 88.00, "platinum": 78.39}
-
 
 @dataclass(frozen=True)
 class LineSpectrum:

@@ -32,10 +32,14 @@ class MemberGroups:
 
     def __init__(self, chain: DecayChain, groups: Mapping[str, Sequence[str]]) -> None:
         self.members: dict[str, tuple[str, ...]] = {name: tuple(tied) for name, tied in groups.items()}
-        self._ratios = {m: r for tied in self.members.values() for m, r in _ratios_to_head(chain, tied).items()}
+        self._ratios = {
+            m: r for tied in self.members.values() for m, r in _ratios_to_head(chain, tied).items()
+        }
         tied = [m for group in self.members.values() for m in group]
         if len(set(tied)) != len(tied) or not tied:
-            raise UserError(f"groups {self.members} need each chain member at most once, and at least one member")
+            raise UserError(
+                f"groups {self.members} need each chain member at most once, and at least one member"
+            )
         self.weights = self._weights(chain)
 
     @property
@@ -75,15 +79,17 @@ def _ratios_to_head(chain: DecayChain, tied: Sequence[str]) -> dict[str, float]:
             raise UserError(f"{member} outlives {head}, the head of its group; give it a group of its own")
         fed = sum(chain.branching(parent, member) * r for parent, r in ratios.items())
         if fed == 0:
-            raise UserError(f"{member} is not fed by {head} through its group {list(tied)}; give it a group of its own")
+            raise UserError(
+                f"{member} is not fed by {head} through its group {list(tied)}; give it a group of its own"
+            )
         ratios[member] = fed * constant / (constant - head_constant)
     return ratios
 
 
 def tied_groups(chain: DecayChain, tie_below_s: float = 600.0) -> MemberGroups:
-    """Groups told from half-lives: a member that lives shorter than ``tie_below_s`` stays where its parent decayed.
+    """Groups told from half-lives: a member living less than ``tie_below_s`` stays where its parent decayed.
 
-    Ten minutes ties Fr-221 (4.8 min) to Ac-225 and frees Pb-211 (36 min), Bi-213 (46 min) and Bi-212 (61 min).
+    Ten minutes ties Fr-221 (4.8 min) to Ac-225 and frees Pb-211 (36 min), Bi-213 (46 min), Bi-212 (61 min).
     Left out are stable members, members that outlive the chain's first by a thousand times (Bi-207 after
     At-211), and groups that emit no photon at all (Pb-209 after Ac-225): no camera could tell their maps.
     """

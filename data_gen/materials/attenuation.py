@@ -1,0 +1,88 @@
+"""How strongly materials attenuate photons (xraylib, up to 800 keV)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import xraylib
+from torch import Tensor
+
+from data_gen.errors import UserError
+from data_gen.materials.compositions import material_named
+
+ENERGY_RANGE_KEV = (1.0, 800.0)
+"""Where xraylib's tables hold."""
+
+Process = Literal["photoelectric", "compton", "rayleigh"]
+_CROSS_SECTIONS: dict[str, Callable[[int, float], float]] = {
+    "photoelectric": xraylib.CS_Photo,
+    "compton": xraylib.CS_Compt,
+    "rayleigh": xraylib.CS_Rayl,
+}
+
+
+def process_mass_attenuation(material: str, energy_kev: Tensor | float, process: Process) -> Tensor:
+    """Mass attenuation coefficient of one process in cm2/g, of the shape of ``energy_kev``, float64.
+
+    Raises:
+        UserError: unknown material, or an energy outside 1-800 keV.
+    """
+    energy = torch.as_tensor(energy_kev, dtype=torch.float64).detach()
+    values = _tabulated(material, tuple(energy.reshape(-1).tolist()), process)
+    return torch.tensor(values, dtype=torch.float64, device=energy.device).reshape(energy.shape)
+
+
+def mass_attenuation(material: str, energy_kev: Tensor | float) -> Tensor:
+    """Total mass attenuation in cm2/g, coherent scatter included; see :func:`process_mass_attenuation`."""
+    rayleigh = process_mass_attenuation(material, energy_kev, "rayleigh")
+    return rayleigh + _interaction_mass_attenuation(material, energy_kev)
+
+
+def linear_attenuation_per_mm(
+    material: str, energy_kev: Tensor | float, density_g_cm3: float | None = None
+) -> Tensor:
+    """Total linear attenuation in 1/mm, at the material's own density unless another is given."""
+    return _per_mm(mass_attenuation(material, energy_kev), material, density_g_cm3)
+
+
+def interaction_attenuation_per_mm(
+    material: str, energy_kev: Tensor | float, density_g_cm3: float | None = None
+) -> Tensor:
+    """Linear attenuation in 1/mm by what deposits energy: coherent scatter left out."""
+    return _per_mm(_interaction_mass_attenuation(material, energy_kev), material, density_g_cm3)
+
+
+def interaction_probability(
+    material: str, energy_kev: Tensor | float, thickness_mm: float | Tensor
+) -> Tensor:
+    """Probability that a photon deposits energy on its way straight through ``thickness_mm``."""
+    return -torch.expm1(-interaction_attenuation_per_mm(material, energy_kev) * thickness_mm)
+
+
+def _interaction_mass_attenuation(material: str, energy_kev: Tensor | float) -> Tensor:
+    """Photoelectric and Compton mass attenuation in cm2/g."""
+    photoelectric = process_mass_attenuation(material, energy_kev, "photoelectric")
+    return photoelectric + process_mass_attenuation(material, energy_kev, "compton")
+
+
+def _per_mm(mass_attenuation_cm2_g: Tensor, material: str, density_g_cm3: float | None) -> Tensor:
+    """cm2/g to 1/mm."""
+    density = material_named(material).density_g_cm3 if density_g_cm3 is None else density_g_cm3
+    return mass_attenuation_cm2_g * density / 10.0
+
+
+@lru_cache(maxsize=256)
+def _tabulated(material: str, energies_kev: tuple[float, ...], process: Process) -> tuple[float, ...]:
+    """Mass attenuation in cm2/g at each energy."""
+    low, high = ENERGY_RANGE_KEV
+    fractions = material_named(material).mass_fractions
+    for energy in energies_kev:
+        if not low <= energy <= high:
+            raise UserError(
+                f"attenuation of {material} at {energy:g} keV is not tabulated; use {low:g}-{high:g} keV"
+            )
+    cross_section = _CROSS_SECTIONS[process]
+    return tuple(sum(share * cross_section(z, energy) for z, share in fractions) for energy in energies_kev)

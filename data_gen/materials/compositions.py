@@ -1,0 +1,103 @@
+"""What tissues, collimators and detectors are made of."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import xraylib
+
+from data_gen.errors import UserError
+
+
+@dataclass(frozen=True)
+class Material:
+    """A material: density in g/cm3 and the mass fraction of each element, by atomic number."""
+
+    name: str
+    density_g_cm3: float
+    mass_fractions: tuple[tuple[int, float], ...]
+
+
+def _mixture(name: str, density_g_cm3: float, mass_fractions: Mapping[str, float]) -> Material:
+    """A material from the mass fractions of its elements, made to sum to 1."""
+    total = sum(mass_fractions.values())
+    parts = [(int(xraylib.SymbolToAtomicNumber(s)), share / total) for s, share in mass_fractions.items()]
+    return Material(name, density_g_cm3, tuple(sorted(parts)))
+
+
+def _compound(name: str, density_g_cm3: float, formula: str) -> Material:
+    """A material from its chemical formula."""
+    parsed = xraylib.CompoundParser(formula)
+    parts = zip(parsed["Elements"], parsed["massFractions"], strict=True)
+    return Material(name, density_g_cm3, tuple(sorted((int(z), float(share)) for z, share in parts)))
+
+
+# ICRU-44 tissues and dry air as listed by NIST (X-ray mass attenuation coefficients, table 2); the density
+# of lung is that of inflated lung, where ICRU-44's 1.05 is deflated. Other densities: CRC Handbook.
+MATERIALS: dict[str, Material] = {
+    material.name: material
+    for material in (
+        _mixture("air", 1.205e-3, {"C": 0.000124, "N": 0.755268, "O": 0.231781, "Ar": 0.012827}),
+        _mixture(
+            "lung",
+            0.26,
+            {
+                "H": 0.103, "C": 0.105, "N": 0.031, "O": 0.749, "Na": 0.002,
+                "P": 0.002, "S": 0.003, "Cl": 0.003, "K": 0.002,
+            },
+        ),
+        _mixture(
+            "soft_tissue",
+            1.06,
+            {
+                "H": 0.102, "C": 0.143, "N": 0.034, "O": 0.708, "Na": 0.002,
+                "P": 0.003, "S": 0.003, "Cl": 0.002, "K": 0.003,
+            },
+        ),
+        _mixture(
+            "cortical_bone",
+            1.92,
+            {
+                "H": 0.034, "C": 0.155, "N": 0.042, "O": 0.435, "Na": 0.001,
+                "Mg": 0.002, "P": 0.103, "S": 0.003, "Ca": 0.225,
+            },
+        ),
+        _compound("water", 1.0, "H2O"),
+        _compound("PMMA", 1.19, "C5H8O2"),
+        _compound("tungsten", 19.3, "W"),
+        _compound("gold", 19.32, "Au"),
+        _compound("lead", 11.35, "Pb"),
+        _compound("platinum", 21.45, "Pt"),
+        _compound("CdTe", 5.85, "CdTe"),
+        _compound("CZT", 5.78, "Cd9Zn1Te10"),
+        _compound("NaI", 3.667, "NaI"),
+        _compound("CsI", 4.51, "CsI"),
+        _compound("LaBr3", 5.08, "LaBr3"),
+        _compound("germanium", 5.323, "Ge"),
+        _compound("silicon", 2.33, "Si"),
+    )
+}  # fmt: skip
+
+
+def material_named(name: str) -> Material:
+    """The material of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in MATERIALS:
+        close = difflib.get_close_matches(str(name), MATERIALS, n=1, cutoff=0.4)
+        hint = f"did you mean {close[0]!r}?" if close else "choose another."
+        raise UserError(f"material {name!r} is not one of {', '.join(MATERIALS)}; {hint}")
+    return MATERIALS[name]
+
+
+def density_g_cm3(material: str) -> float:
+    """Density of a material in g/cm3.
+
+    Raises:
+        UserError: the material is unknown.
+    """
+    return material_named(material).density_g_cm3

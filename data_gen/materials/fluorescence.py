@@ -1,0 +1,84 @@
+"""K edges and K fluorescence of materials (xraylib)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import xraylib
+from torch import Tensor
+
+from data_gen.materials.attenuation import process_mass_attenuation
+from data_gen.materials.compositions import material_named
+
+_LINES = tuple(getattr(xraylib, f"K{shells}_LINE") for shells in ("L2", "L3", "M2", "M3", "N2", "N3"))
+
+
+@dataclass(frozen=True)
+class KFluorescence:
+    """K photons after photoelectric absorption: energy [k] in keV, and how many of each follow one
+    photoelectric absorption at each photon energy, [line, k]."""
+
+    energy_kev: Tensor
+    photons_per_absorption: Tensor
+
+
+def k_edges_kev(material: str, min_kev: float = 20.0) -> tuple[float, ...]:
+    """K edges of a material's elements above ``min_kev``, rising, in keV.
+
+    Raises:
+        UserError: the material is unknown.
+    """
+    elements = (z for z, _ in material_named(material).mass_fractions)
+    return tuple(sorted(edge for edge in map(_k_edge_kev, elements) if edge > min_kev))
+
+
+def k_fluorescence(material: str, energy_kev: Tensor, min_kev: float = 5.0) -> KFluorescence:
+    """K photons above ``min_kev`` that photoelectric absorption in a material sends out.
+
+    An element's share of absorptions is its share of the photoelectric cross section; the K shell's share
+    of those is 1 - 1/jump above its edge, none below; each K hole gives yield x rate photons of a line.
+
+    Args:
+        material: name of the material.
+        energy_kev: photon energies [line] in keV.
+        min_kev: edges below are left out, their photons do not get anywhere.
+    """
+    fractions = [
+        (z, share) for z, share in material_named(material).mass_fractions if _k_edge_kev(z) > min_kev
+    ]
+    total = process_mass_attenuation(material, energy_kev, "photoelectric")
+    energies: list[float] = []
+    columns: list[Tensor] = []
+    for z, share in fractions:
+        own = torch.tensor([share * xraylib.CS_Photo(z, e) for e in energy_kev.tolist()], dtype=torch.float64)
+        in_k_shell = (1.0 - 1.0 / xraylib.JumpFactor(z, xraylib.K_SHELL)) * (
+            energy_kev.cpu() > _k_edge_kev(z)
+        )
+        holes = in_k_shell * own / total.cpu()
+        for line in _LINES:
+            energies.append(float(xraylib.LineEnergy(z, line)))
+            columns.append(holes * xraylib.FluorYield(z, xraylib.K_SHELL) * _rate(z, line))
+    if not columns:
+        return KFluorescence(
+            torch.zeros(0, dtype=torch.float64), torch.zeros(len(energy_kev), 0, dtype=torch.float64)
+        )
+    return KFluorescence(torch.tensor(energies, dtype=torch.float64), torch.stack(columns, dim=1))
+
+
+def _k_edge_kev(z: int) -> float:
+    """K edge of an element in keV."""
+    return float(xraylib.EdgeEnergy(z, xraylib.K_SHELL))
+
+
+def _rate(z: int, line: int) -> float:
+    """Share of an element's K photons in one line, the shares of the lines kept summing to 1."""
+    return _known_rate(z, line) / sum(_known_rate(z, other) for other in _LINES)
+
+
+def _known_rate(z: int, line: int) -> float:
+    """xraylib's radiative rate, 0 for a line that the element does not have."""
+    try:
+        return float(xraylib.RadRate(z, line))
+    except ValueError:
+        return 0.0

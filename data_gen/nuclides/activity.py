@@ -1,0 +1,58 @@
+"""Activities of chain members in time, by the Bateman equations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import radioactivedecay as rd
+
+from data_gen.errors import UserError
+from data_gen.nuclides.chain import DecayChain
+
+
+def activities_at(
+    chain: DecayChain, injected_bq: Mapping[str, float] | float, time_s: float
+) -> dict[str, float]:
+    """Activity of every member in Bq, ``time_s`` after the moment when the activities were ``injected_bq``.
+
+    Args:
+        chain: the decay chain.
+        injected_bq: member to Bq; a number is the first member's alone, freshly separated.
+        time_s: 0 or later, in s.
+
+    Raises:
+        UserError: a negative time or activity, or a nuclide outside the chain.
+    """
+    later = _decayed(chain, injected_bq, time_s).activities("Bq")
+    return {member: max(0.0, float(later.get(member, 0.0))) for member in chain.members}
+
+
+def mean_activity(
+    chain: DecayChain, injected_bq: Mapping[str, float] | float, start_s: float, end_s: float
+) -> dict[str, float]:
+    """Mean activity of every member in Bq over a frame; arguments as for :func:`activities_at`.
+
+    Raises:
+        UserError: also for a frame that ends before it starts.
+    """
+    if not start_s < end_s < math.inf:
+        raise UserError(f"frame runs from {start_s} s to {end_s} s; it needs to end after it starts")
+    duration_s = end_s - start_s
+    decays = _decayed(chain, injected_bq, start_s).cumulative_decays(duration_s, "s")
+    return {member: max(0.0, float(decays.get(member, 0.0))) / duration_s for member in chain.members}
+
+
+def _decayed(chain: DecayChain, injected_bq: Mapping[str, float] | float, time_s: float) -> rd.Inventory:
+    """The nuclides left after ``time_s``."""
+    if not 0 <= time_s < math.inf:
+        raise UserError(f"time is {time_s} s after injection; it needs to be finite and 0 or later")
+    injected = injected_bq if isinstance(injected_bq, Mapping) else {chain.members[0]: injected_bq}
+    for member, activity in injected.items():
+        if member not in chain.members:
+            raise UserError(f"injected_bq names {member!r}; the chain holds {list(chain.members)}")
+        if not 0 <= activity < math.inf:
+            raise UserError(
+                f"injected_bq of {member} is {activity}; it needs a finite activity of 0 Bq or more"
+            )
+    return rd.Inventory(dict(injected), "Bq").decay(time_s, "s")
