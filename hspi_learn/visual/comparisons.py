@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from hspi_learn.visual.style import method_colour, method_label, paper_figure
@@ -29,25 +30,29 @@ def error_figure(curves: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
 
     Dashed lines are the same methods under attack.
     """
-    with paper_figure(4.8, 3.4) as figure:
+    with paper_figure(5.2, 3.4) as figure:
         axis = figure.subplots()
         for method, versions in curves.items():
             for curve in versions:
                 colour, style = method_colour(method), ("--" if curve.attacked else "-")
                 order = np.argsort(curve.counts)
                 low, middle, high = np.nanquantile(curve.scans[order], [0.25, 0.5, 0.75], axis=1)
-                label = f"{method_label(method)}, attacked" if curve.attacked else method_label(method)
+                label = None if curve.attacked else method_label(method)
                 axis.plot(
                     curve.counts[order], middle, style, marker="o", markersize=3.5, color=colour, label=label
                 )
                 if not curve.attacked:
                     axis.fill_between(curve.counts[order], low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(bottom=0)
-        axis.set_xlabel("Accepted events in the scan, 20-600 keV (median over mice)")
+        axis.set_xlabel("Accepted events, 20-600 keV (median over mice)")
         axis.set_ylabel("NRMSE (median, quartiles)")
-        handles, labels = axis.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper")
+        if any(curve.attacked for versions in curves.values() for curve in versions):
+            axis.plot([], [], "--", color="black", label="under attack")
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 
@@ -130,28 +135,27 @@ def recovery_figure(
 ) -> Figure:
     """Regional means: estimate against truth, a panel for each method, with the slope.
 
+    Axes are logarithmic, as uptakes span decades; estimates beyond them are drawn on the edge.
+
     Args:
-        truth: true means [region], over all mice.
+        truth: true means [region], over all mice, at least one above 0.
         estimates: method to means of the same regions.
         slopes: of each method.
         unit: of the means.
         tumour: which regions are tumours [region]; they are drawn as open diamonds.
     """
-    known = truth > 0
-    top = 1.08 * float(
-        np.nanmax([np.nanquantile(truth[known], 1.0)] + [np.nanquantile(e, 0.99) for e in estimates.values()])
-    )
+    low, high = 0.7 * float(truth[truth > 0].min()), 1.5 * float(truth[truth > 0].max())
     with paper_figure(0.6 + 2.2 * len(estimates), 2.8) as figure:
         axes = figure.subplots(1, len(estimates), sharex=True, sharey=True, squeeze=False)[0]
         for axis, (method, values) in zip(axes, estimates.items(), strict=True):
-            axis.plot([0, top], [0, top], color="#707070", linewidth=0.8, linestyle=":")
-            colour = method_colour(method)
+            axis.plot([low, high], [low, high], color="#707070", linewidth=0.8, linestyle=":")
+            colour, found = method_colour(method), np.clip(values, low, high)
             axis.scatter(
-                truth[~tumour], values[~tumour], s=7, color=colour, alpha=0.45, linewidths=0, label="organ"
+                truth[~tumour], found[~tumour], s=7, color=colour, alpha=0.45, linewidths=0, label="organ"
             )
             axis.scatter(
                 truth[tumour],
-                values[tumour],
+                found[tumour],
                 s=20,
                 marker="D",
                 facecolors="none",
@@ -159,9 +163,7 @@ def recovery_figure(
                 label="tumour",
             )
             axis.set_title(f"{method_label(method)}: slope {slopes[method]:.2f}")
-            axis.set_xlim(0, top)
-            axis.set_ylim(0, top)
-            axis.set_aspect("equal")
+            axis.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
         axes[0].legend(loc="upper left")
         axes[0].set_ylabel(f"Estimated mean ({unit})")
         figure.supxlabel(f"True mean of the region ({unit})", fontsize=9)

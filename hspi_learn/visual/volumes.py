@@ -43,7 +43,7 @@ def reconstruction_figure(
         ("Sagittal MIP", lambda v: v.max(axis=2), (sz, sy), "z", "y"),
         (f"Slice z = {(z - (first.shape[0] - 1) / 2) * sz:+.1f} mm", lambda v: v[z], (sy, sx), "y", "x"),
     )
-    with paper_figure(1.1 + 1.75 * len(arrays), 5.6) as figure:
+    with paper_figure(1.2 + 1.55 * len(arrays), 5.2) as figure:
         axes = figure.subplots(3, len(arrays), squeeze=False)
         for row, (view, cut, steps, up, across) in enumerate(views):
             for column, (name, volume) in enumerate(arrays.items()):
