@@ -1,0 +1,21 @@
+"""The two sides of the adversarial game, on patch scores."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+AdversarialKind = Literal["least_squares", "hinge"]
+
+
+def discriminator_loss(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
+    """What the discriminator lowers: truth should score 1 (or above), estimates 0 (hinge: below -1)."""
+    if kind == "hinge":
+        return 0.5 * ((1 - real).relu().mean() + (1 + fake).relu().mean())
+    return 0.5 * ((real - 1).square().mean() + fake.square().mean())
+
+
+def generator_loss(fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
+    """What the generator lowers: its estimates should score as the truth does."""
+    return -fake.mean() if kind == "hinge" else (fake - 1).square().mean()

@@ -1,0 +1,32 @@
+"""Do the counts that an estimate would give agree with the counts that were measured?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def poisson_deviance(expected: Tensor, counts: Tensor) -> Tensor:
+    """Poisson deviance per count, mean over the batch: 2 sum(e - n + n ln(n / e)) / sum(n).
+
+    Its gradient at the true activity is zero in expectation over the counts. A pixel that saw an event where
+    none is expected costs much but not infinitely: expectations are held above 1e-3 of their mean.
+
+    Args:
+        expected: expected counts [batch, pixel, window], background included.
+        counts: counts of the same shape.
+    """
+    floor = 1e-3 * expected.detach().mean(dim=(1, 2), keepdim=True) + torch.finfo(expected.dtype).tiny
+    held = torch.maximum(expected, floor)
+    deviance = 2 * (expected - counts + torch.xlogy(counts, counts / held)).sum(dim=(1, 2))
+    return (deviance / counts.sum(dim=(1, 2)).clamp_min(1.0)).mean()
+
+
+def count_mismatch(expected: Tensor, counts: Tensor) -> Tensor:
+    """Squared relative error of the counts in each window over all pixels, windows weighted by their counts.
+
+    Sum over windows of (E_w - N_w)^2 / (N_w + 1), over the scan's counts; mean over the batch.
+    """
+    expected, counts = expected.sum(dim=1), counts.sum(dim=1)
+    chi_square = ((expected - counts).square() / (counts + 1)).sum(dim=1)
+    return (chi_square / counts.sum(dim=1).clamp_min(1.0)).mean()

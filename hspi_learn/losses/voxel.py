@@ -1,0 +1,27 @@
+"""Distance of estimated maps from the truth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def relative_error(estimate: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """||estimate - truth|| / ||truth|| inside the mask, mean over batch and maps: the NRMSE, with a gradient.
+
+    Not squared, so that one hopeless scan does not rule a batch. A map without activity is measured against
+    the scan's other maps.
+
+    Args:
+        estimate: [batch, map, z, y, x], any unit.
+        truth: the same shape and unit.
+        mask: [batch, 1 or map, z, y, x], bool.
+    """
+    space = (2, 3, 4)
+    inside = mask.to(truth.dtype)
+    size = (truth.square() * inside).sum(space)
+    error = ((estimate - truth).square() * inside).sum(space)
+    size = torch.where(size > 0, size, size.mean(dim=1, keepdim=True)).clamp_min(
+        torch.finfo(truth.dtype).tiny
+    )
+    return (error / size + 1e-12).sqrt().mean()

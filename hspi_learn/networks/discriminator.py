@@ -1,0 +1,38 @@
+"""Discriminators: do these maps look like the truth behind that physics image?"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class PatchDiscriminator(nn.Module):
+    """A 3D patch discriminator (MONAI) conditioned on the physics image and the density.
+
+    It sees logarithms, so that one hot organ does not hide the rest, and judges overlapping patches.
+
+    Args:
+        maps: activity maps.
+        channels: features of the first layer; doubled by each further one.
+        layers: strided layers; two see patches of 22 voxels.
+    """
+
+    def __init__(self, maps: int, channels: int = 16, layers: int = 2) -> None:
+        super().__init__()
+        from monai.networks.nets import patchgan_discriminator  # seconds to import
+
+        self.body = patchgan_discriminator.PatchDiscriminator(
+            spatial_dims=3,
+            channels=channels,
+            in_channels=2 * maps + 1,
+            num_layers_d=layers,
+            norm=("GROUP", {"num_groups": math.gcd(4, channels)}),
+        )
+
+    def forward(self, estimate: Tensor, initial: Tensor, density: Tensor) -> Tensor:
+        """Scores [batch, 1, ...] of maps [batch, map, z, y, x] beside the physics image of the same shape."""
+        seen = torch.cat((torch.log1p(estimate), torch.log1p(initial), density), dim=1)
+        scores: Tensor = self.body(seen)[-1]
+        return scores

@@ -1,0 +1,65 @@
+"""Activity maps as networks see them: over the mean of the physics image, mirrored or not."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hspi_learn.reconstructor import BODY_DENSITY_G_CM3, ScanBatch
+from hspi_learn.tasks.physics_input import PhysicsInput
+
+
+class Images(NamedTuple):
+    """A batch as the networks see it, mirrored along ``axes``, activities over ``scale``."""
+
+    initial: Tensor
+    """Physics image [batch, map, z, y, x]."""
+    density: Tensor
+    """[batch, 1, z, y, x] in g/cm3."""
+    body: Tensor
+    """Voxels that may hold activity [batch, 1, z, y, x], bool."""
+    truth: Tensor
+    """Like ``initial``."""
+    mask: Tensor
+    """Voxels where the error is measured [batch, map, z, y, x], bool."""
+    scale: Tensor
+    """Mean of the physics image over the body [batch, map, 1, 1, 1] in Bq per voxel."""
+    axes: tuple[int, ...]
+    """Axes along which everything above is mirrored."""
+
+    def activity(self, estimate: Tensor) -> Tensor:
+        """An estimate of these images back in Bq per voxel and in the scanner's own orientation."""
+        return estimate.flip(self.axes) * self.scale
+
+
+def images_of(batch: ScanBatch, inputs: PhysicsInput, axes: tuple[int, ...]) -> Images:
+    """The images of a batch with the physics input of its scans."""
+    body = body_of(batch)
+    scale = body_mean(inputs.initial, body)
+    return Images(
+        initial=(inputs.initial / nonzero(scale)).flip(axes),
+        density=batch.density[:, None].flip(axes),
+        body=body.flip(axes),
+        truth=(batch.activity / nonzero(scale)).flip(axes),
+        mask=inputs.mask.flip(axes),
+        scale=scale,
+        axes=axes,
+    )
+
+
+def body_of(batch: ScanBatch) -> Tensor:
+    """Voxels that may hold activity [batch, 1, z, y, x], bool."""
+    return (batch.density > BODY_DENSITY_G_CM3)[:, None]
+
+
+def body_mean(maps: Tensor, body: Tensor) -> Tensor:
+    """Mean over the body of each map, [batch, map, 1, 1, 1]."""
+    space = (2, 3, 4)
+    return (maps * body).sum(space, keepdim=True) / body.sum(space, keepdim=True).clamp_min(1)
+
+
+def nonzero(scale: Tensor) -> Tensor:
+    """The scale, or 1 where it is 0: an empty map stays empty."""
+    return torch.where(scale > 0, scale, 1.0)
