@@ -1,0 +1,114 @@
+"""Configs composed from a command line as Hydra will compose them, before Hydra does."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobRuntime, setup_globals
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from data_gen.errors import UserError
+
+
+def config_folder() -> Path:
+    """Our configs: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def new_run_dir(name: str) -> str:
+    """A folder that no other run has: date, time and four random digits."""
+    return f"runs/{name}/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(2)}"
+
+
+def command_line(arguments: list[str]) -> argparse.Namespace:
+    """Hydra's own reading of the command line; ``run`` tells whether jobs are to be run.
+
+    Raises:
+        UserError: an option that would load a pickle, or configs that are not ours.
+    """
+    options = get_args_parser().parse_args(arguments)
+    for option in ("experimental_rerun", "config_path", "config_name"):
+        if getattr(options, option) is not None:
+            flag = "--" + option.replace("_", "-")
+            raise UserError(
+                f"{flag} is given; it is not supported here, use --config-dir for configs of your own"
+            )
+    shows = (options.help, options.hydra_help, options.cfg, options.info, options.shell_completion)
+    options.run = not any(shows)
+    return options
+
+
+def composed_jobs(name: str, options: argparse.Namespace) -> Iterator[DictConfig]:
+    """The config of every job of the call, the hydra node included.
+
+    Raises:
+        UserError: an override does not parse, or names a key or an option that is not there.
+    """
+    setup_globals()
+    JobRuntime.instance().set("name", name)
+    loader = _loader(options.config_dir)
+    mode = RunMode.MULTIRUN if options.multirun else RunMode.RUN
+    master = _composed(loader, name, options.overrides, mode)
+    if master.hydra.mode == RunMode.MULTIRUN and not options.multirun:
+        raise UserError("hydra.mode is MULTIRUN; start a sweep with -m")
+    if not options.multirun:
+        yield master
+        return
+    parser = OverridesParser.create(config_loader=loader)
+    swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+    ours = [o for o in options.overrides if not parser.parse_override(o).is_hydra_override()]
+    hydras = [o for o in options.overrides if parser.parse_override(o).is_hydra_override()]
+    for batch in BasicSweeper.split_arguments(parser.parse_overrides(swept + ours), None):
+        for overrides in batch:
+            yield _composed(loader, name, hydras + overrides, RunMode.RUN)
+
+
+def _loader(config_dir: str | None) -> ConfigLoaderImpl:
+    search_path = create_config_search_path(str(config_folder()))
+    if config_dir is not None:
+        folder = Path(config_dir).resolve()
+        if not folder.is_dir():
+            raise UserError(f"--config-dir is {config_dir}, which is no folder; it needs a folder of configs")
+        search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    return ConfigLoaderImpl(search_path)
+
+
+def _composed(loader: ConfigLoaderImpl, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
+    try:
+        return loader.load_configuration(name, overrides, mode)
+    except HydraException as error:
+        raise UserError(_told(error, loader, name)) from error
+
+
+def _told(error: HydraException, loader: ConfigLoaderImpl, name: str) -> str:
+    """Hydra's complaint as one sentence with what would be right."""
+    message = str(error)
+    key = re.match(r"Could not override '([^']+)'", message)
+    if key:
+        parent, _, last = key[1].rpartition(".")
+        default = loader.load_configuration(name, [], RunMode.RUN)
+        node = OmegaConf.select(default, parent) if parent else default
+        names = sorted(str(k) for k in node if k != "hydra") if isinstance(node, DictConfig) else []
+        close = get_close_matches(last, names, n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]}?" if close else f"it needs one of {', '.join(names)}"
+        return f"{key[1]} is not a known key; {hint}"
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return f"{group} is {option!r}; it needs one of {', '.join(sorted(error.options))}"
+    cause = f" {error.__cause__}" if error.__cause__ else ""
+    return " ".join((message + cause).split("\nSee https")[0].split())

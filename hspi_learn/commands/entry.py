@@ -1,0 +1,120 @@
+"""The way into every command: compose, check, and only then launch.
+
+Hydra alone would run ``hydra.callbacks`` before our code sees the config, and exits 1 on a misspelt key.
+Here every job of a call is composed and checked first. Nothing is written or called before that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from data_gen.errors import UserError
+from hspi_learn.commands.composing import command_line, composed_jobs, config_folder, new_run_dir
+from hspi_learn.configs.check import check_config, check_hydra
+
+Job: TypeAlias = Callable[[DictConfig], Any]
+
+
+def run_command(
+    name: str,
+    job: Job,
+    settings: Callable[..., Any],
+    resume: Job | None = None,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Run a command line to its end; wrong input exits with status 2 and one sentence.
+
+    Args:
+        name: the primary config, ``conf/<name>.yaml``, and the command ``hspi-<name>``.
+        job: what a job does; it gets the checked config, whose ``run_dir`` is the job's own folder.
+        settings: a dataclass whose fields are the keys of the config.
+        resume: continues the run whose config it gets; None if the command cannot resume.
+        arguments: the command line, ``sys.argv[1:]`` unless told otherwise.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        folder = _folder_to_resume(given)
+        if folder is None:
+            _launch(name, job, settings, given)
+        elif resume is None:
+            raise UserError(f"resume={folder} is given; hspi-{name} cannot resume, run it again instead")
+        else:
+            resume(_saved_config(folder, settings))
+    except UserError as error:
+        print(f"hspi-{name}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _folder_to_resume(arguments: Sequence[str]) -> str | None:
+    """The run folder of ``resume=FOLDER``, which stands alone: a resumed run is the run it was."""
+    folders = [a.removeprefix("resume=") for a in arguments if a.startswith("resume=")]
+    if not folders:
+        return None
+    if len(arguments) > 1:
+        others = " ".join(a for a in arguments if not a.startswith("resume="))
+        raise UserError(f"resume={folders[0]} comes with {others}; resume takes no other argument")
+    return folders[0]
+
+
+def _saved_config(folder: str, settings: Callable[..., Any]) -> DictConfig:
+    """The config of a run folder, checked like any other."""
+    from hspi_learn.io.run_folder import read_config
+
+    config = read_config(folder)
+    config["run_dir"] = folder  # the folder may have been moved since
+    return OmegaConf.create(check_config(config, settings))
+
+
+def _launch(name: str, job: Job, settings: Callable[..., Any], arguments: list[str]) -> None:
+    """Check every job, then hand the same command line to Hydra."""
+    options = command_line(arguments)
+    if options.run:
+        for config in composed_jobs(name, options):
+            check_hydra(config.hydra)
+            with open_dict(config):
+                del config["hydra"]
+            config.run_dir = config.run_dir or new_run_dir(name)
+            check_config(config, settings)
+        if not any(o.startswith("run_dir=") for o in options.overrides):
+            arguments = [*arguments, f"run_dir={new_run_dir(name)}"]
+    _hydra(name, _task(name, job, settings, options.multirun), arguments)
+
+
+def _task(name: str, job: Job, settings: Callable[..., Any], sweep: bool) -> Job:
+    """The function that Hydra calls for each job."""
+
+    def task(config: DictConfig) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+
+        config["run_dir"] = HydraConfig.get().runtime.output_dir
+        checked = OmegaConf.create(check_config(config, settings))
+        try:
+            return job(checked)
+        except UserError as error:
+            if sweep:  # the other jobs go on, and Hydra tells which one failed
+                raise
+            print(f"hspi-{name}: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    return task
+
+
+def _hydra(name: str, task: Job, arguments: list[str]) -> None:
+    """Launch through Hydra, with exceptions that reach us instead of being printed and lost."""
+    import hydra
+    from hydra.errors import HydraException
+
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = [f"hspi-{name}", *arguments], "1"
+    try:
+        hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=name)(task)()
+    except HydraException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    finally:
+        sys.argv = before
+        os.environ.pop("HYDRA_FULL_ERROR") if full is None else os.environ.update(HYDRA_FULL_ERROR=full)

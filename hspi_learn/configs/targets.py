@@ -1,0 +1,78 @@
+"""What a config may call: exact dotted names, nothing else.
+
+A config is data that people pass around, yet ``_target_`` is a call. A name that is not in this list is
+refused before anything is imported. To offer a new class to configs, add its line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from data_gen.errors import UserError
+
+TARGETS = frozenset(
+    {
+        "data_gen.camera.load_camera",
+        "data_gen.generate.DatasetPlan",
+        "data_gen.grid.EnergyBins",
+        "data_gen.grid.EnergyWindows",
+        "data_gen.grid.VoxelGrid",
+        "data_gen.nuclides.decay_chain",
+        "data_gen.system.ImagingSystem",
+        "hspi_learn.attacks.PoissonBall",
+        "hspi_learn.attacks.PoissonBox",
+        "hspi_learn.attacks.ProjectedGradient",
+        "hspi_learn.attacks.RandomPerturbation",
+        "hspi_learn.classical.MeanImage",
+        "hspi_learn.classical.Osem",
+        "hspi_learn.data.ScanDataModule",
+        "hspi_learn.io.loggers.csv",
+        "hspi_learn.io.loggers.mlflow",
+        "hspi_learn.io.loggers.tensorboard",
+        "hspi_learn.io.loggers.wandb",
+        "hspi_learn.networks.CorrectionUNet",
+        "hspi_learn.networks.PatchDiscriminator",
+        "hspi_learn.tasks.BackProjection",
+        "hspi_learn.tasks.GanReconstruction",
+        "pytorch_lightning.Trainer",
+    }
+)
+"""Everything that a config of ours may call."""
+
+HYDRA_TARGETS = frozenset(
+    {
+        "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
+        "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+        "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher",
+    }
+)
+"""Everything that the hydra node may call: Hydra's own launchers and its own sweeper."""
+
+
+def allowed(name: object, key: str, names: frozenset[str] = TARGETS) -> str:
+    """The target's name, after checking that configs may call it.
+
+    Raises:
+        UserError: it is not in the allowlist, or no name at all.
+    """
+    if isinstance(name, str) and name in names:
+        return name
+    close = get_close_matches(str(name), names, n=1, cutoff=0.7)
+    hint = (
+        f"did you mean {close[0]}?" if close else "what they may call is listed in hspi_learn.configs.targets"
+    )
+    raise UserError(f"{key}._target_ is {name!r}, which configs may not call; {hint}")
+
+
+def locate(name: object, key: str) -> Callable[..., Any]:
+    """The object behind an allowed target.
+
+    Raises:
+        UserError: see :func:`allowed`.
+    """
+    module, _, attribute = allowed(name, key).rpartition(".")
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
+    return found
