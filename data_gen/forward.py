@@ -149,7 +149,8 @@ class HyperspectralForwardModel(nn.Module):
     def sensitivity(self, attenuation: Tensor) -> Tensor:
         """Counts a second over all pixels and bins per Bq in each voxel, [batch, map, z, y, x]."""
         # unrecord() of ones, without ever holding a dense [pixel, bin] array.
-        whole = (self.live[:, None, None] * self.spectral.sum(-1)[:, None]).to(attenuation.dtype)
+        live, spectral = self.live.to(attenuation.dtype), self.spectral.to(attenuation.dtype)
+        whole = live[:, None, None] * spectral.sum(-1)[:, None]
         recorded = torch.stack(
             [
                 _scatter(whole[o][None], self.neighbours[:, o], self.projector.pixels)
@@ -186,26 +187,28 @@ class HyperspectralForwardModel(nn.Module):
 
     def record_at(self, interactions: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
         """Counts a second at events: first interactions [q, g, map] of one scan to [event]."""
+        spectral = self.spectral.to(interactions.dtype)
         rate = sum(
             torch.einsum(
                 "egm,gme->e",
                 _gather(interactions[None], self.neighbours[pixel, o])[0],
-                self.spectral[o][..., energy_bin],
+                spectral[o][..., energy_bin],
             )
-            for o in range(len(self.spectral))
+            for o in range(len(spectral))
         )
-        return self.live[pixel] * torch.as_tensor(rate)
+        return self.live[pixel].to(interactions.dtype) * torch.as_tensor(rate)
 
     def unrecord_at(self, values: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
         """Transpose of :meth:`record_at`: [event] to [q, g, map]."""
-        lived = (self.live[pixel] * values)[:, None, None]
+        spectral = self.spectral.to(values.dtype)
+        lived = (self.live[pixel].to(values.dtype) * values)[:, None, None]
         parts = [
             _scatter(
-                (lived * self.spectral[o][..., energy_bin].movedim(-1, 0))[None],
+                (lived * spectral[o][..., energy_bin].movedim(-1, 0))[None],
                 self.neighbours[pixel, o],
                 self.projector.pixels,
             )[0]
-            for o in range(len(self.spectral))
+            for o in range(len(spectral))
         ]
         return torch.stack(parts).sum(0)
 

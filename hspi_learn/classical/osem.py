@@ -1,0 +1,151 @@
+"""Ordered-subsets expectation maximisation, jointly over all activity maps and all energy windows."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from data_gen.errors import UserError
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.projector.base import split_pixels
+from data_gen.scan import EventList
+from hspi_learn.classical.postfilter import smoothed_in_body
+from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
+from hspi_learn.reconstructor import ScanContext
+
+LEAST_SENSITIVITY = 1e-4
+"""Voxels seen less than this share of the best seen one are not updated by a subset, or held at 0 by all."""
+
+
+class Osem(nn.Module):
+    """Poisson maximum likelihood by EM over interleaved subsets of pixels.
+
+        x <- x / (A_k^T 1)  A_k^T ( n_k / (A_k x + b_k) )        for each subset k of pixels
+
+    Starts from uniform activity in the body that explains the counts. Differentiable in the counts
+    through all iterations, each recomputed in the backward pass so that memory does not grow.
+
+    Args:
+        model: the forward model, with the energy windows (or fine bins, for events) to reconstruct from.
+        iterations: passes over all subsets.
+        subsets: number of subsets; 1 is MLEM.
+        postfilter_fwhm_mm: Gaussian smoothing of the last image, within the body; 0 for none.
+
+    Raises:
+        UserError: a setting outside its range.
+    """
+
+    def __init__(
+        self,
+        model: HyperspectralForwardModel,
+        iterations: int = 8,
+        subsets: int = 8,
+        postfilter_fwhm_mm: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 1 <= subsets <= model.pixels:
+            raise UserError(f"osem.subsets is {subsets}; it needs to be from 1 to the {model.pixels} pixels")
+        self._set(iterations, postfilter_fwhm_mm)
+        self.subsets = (
+            [slice(0, model.pixels, 1)] if subsets == 1 else list(split_pixels(model.pixels, subsets))
+        )
+        self.model = model
+        self.parts = nn.ModuleList([model] if subsets == 1 else [model.subset(s) for s in self.subsets])
+
+    def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
+        if iterations < 1:
+            raise UserError(f"osem.iterations is {iterations}; it needs to be 1 or more")
+        if not (0 <= postfilter_fwhm_mm < math.inf):
+            raise UserError(
+                f"osem.postfilter_fwhm_mm is {postfilter_fwhm_mm}; it needs a width of 0 mm or more"
+            )
+        self.iterations, self.postfilter_fwhm_mm = iterations, float(postfilter_fwhm_mm)
+
+    def with_settings(self, iterations: int, postfilter_fwhm_mm: float) -> Osem:
+        """The same method, sharing its matrices, at other iterations and smoothing."""
+        other = copy.copy(self)
+        other._set(iterations, postfilter_fwhm_mm)
+        return other
+
+    def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
+        """Activity [batch, map, z, y, x] in Bq per voxel from counts [batch, pixel, window]."""
+        return self.postfiltered(_last(self.iterates(projections, context, self.iterations)), context)
+
+    def reconstruct_events(self, events: EventList, context: ScanContext) -> Tensor:
+        """Activity [1, map, z, y, x] in Bq per voxel from the events of one scan, on the model's energy bins.
+
+        Differentiable in ``events.weight``.
+        """
+        return self.postfiltered(_last(self.event_iterates(events, context, self.iterations)), context)
+
+    def iterates(self, projections: Tensor, context: ScanContext, iterations: int) -> Iterator[Tensor]:
+        """The activity after each iteration, before smoothing."""
+        parts = list(zip(self.parts, self.subsets, strict=True))
+        rows = [HistogramRows(model, projections[:, pixels]) for model, pixels in parts]
+        return self._em(rows, projections.sum(dim=(1, 2)), context, iterations)
+
+    def event_iterates(self, events: EventList, context: ScanContext, iterations: int) -> Iterator[Tensor]:
+        """The activity after each iteration over the events of one scan, before smoothing."""
+        parts, dtype = zip(self.parts, self.subsets, strict=True), context.density.dtype
+        rows = [event_rows(model, pixels, events, dtype) for model, pixels in parts]
+        total = torch.stack([part.weight.sum() for part in rows]).sum().reshape(1)
+        return self._em(rows, total, context, iterations)
+
+    def postfiltered(self, activity: Tensor, context: ScanContext, fwhm_mm: float | None = None) -> Tensor:
+        """The activity smoothed within the body, by this method's own FWHM unless told otherwise."""
+        width = self.postfilter_fwhm_mm if fwhm_mm is None else fwhm_mm
+        return smoothed_in_body(activity, context.body, self.model.grid, width)
+
+    def _em(
+        self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int
+    ) -> Iterator[Tensor]:
+        sensitivities = [part.model.sensitivity(context.attenuation) for part in rows]
+        activity = _uniform_start(torch.stack(sensitivities).sum(0), total, context)
+
+        def iteration(image: Tensor) -> Tensor:
+            for part, sensitivity in zip(rows, sensitivities, strict=True):
+                image = image * _relative(part.back_projected_ratio(image, context), sensitivity)
+            return image
+
+        for _ in range(iterations):
+            if torch.is_grad_enabled() and activity.requires_grad:
+                activity = checkpoint(iteration, activity, use_reentrant=False, preserve_rng_state=False)
+            else:
+                activity = iteration(activity)
+            yield activity
+
+
+def _uniform_start(sensitivity: Tensor, total: Tensor, context: ScanContext) -> Tensor:
+    """Equal activity in every map and seen voxel of the body, expected to give the total counts [batch].
+
+    At least one count, since EM never leaves 0: an empty scan then comes out as 0 after the first update.
+    """
+    seen = context.body & (sensitivity > LEAST_SENSITIVITY * _largest(sensitivity))
+    per_bq = context.duration_s.to(sensitivity.dtype) * (sensitivity * seen).sum(dim=(1, 2, 3, 4))
+    tiny = torch.finfo(per_bq.dtype).tiny
+    level = total.to(sensitivity.dtype).clamp_min(1.0) / per_bq.clamp_min(tiny)
+    return seen * level[:, None, None, None, None]
+
+
+def _relative(back_projected: Tensor, sensitivity: Tensor) -> Tensor:
+    """The factor of an EM update; 1 where the subset sees nothing."""
+    seen = sensitivity > LEAST_SENSITIVITY * _largest(sensitivity)
+    return torch.where(seen, back_projected / torch.where(seen, sensitivity, 1.0), 1.0)
+
+
+def _largest(sensitivity: Tensor) -> Tensor:
+    """Highest sensitivity of each map, [batch, map, 1, 1, 1]."""
+    return sensitivity.amax(dim=(2, 3, 4), keepdim=True)
+
+
+def _last(images: Iterator[Tensor]) -> Tensor:
+    """The last image of at least one."""
+    image = next(images)
+    for image in images:  # noqa: B007
+        pass
+    return image

@@ -1,0 +1,72 @@
+"""The measured rows that an EM update compares with the model: all bins of a histogram, or events alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.grid import bin_index
+from data_gen.scan import EventList
+from hspi_learn.reconstructor import ScanContext
+
+LEAST_EXPECTED_COUNTS = 1e-8
+"""A count where the model expects fewer cannot come from the body; it is left out, not divided by zero."""
+
+
+class Rows(Protocol):
+    """The data of one subset of pixels, with the model of those pixels."""
+
+    model: HyperspectralForwardModel
+
+    def back_projected_ratio(self, activity: Tensor, context: ScanContext) -> Tensor:
+        """A^T (n / (A activity + background)), [batch, map, z, y, x]."""
+
+
+class HistogramRows(NamedTuple):
+    """Counts [batch, pixel, bin] of a subset."""
+
+    model: HyperspectralForwardModel
+    counts: Tensor
+
+    def back_projected_ratio(self, activity: Tensor, context: ScanContext) -> Tensor:
+        """See :class:`Rows`."""
+        expected = self.model.expected_counts(activity, context.attenuation, context.duration_s)
+        return self.model.back_project(measured_over_expected(self.counts, expected), context.attenuation)
+
+
+class EventRows(NamedTuple):
+    """Events of one scan in a subset: local pixel, energy bin and weight (counts) [event]."""
+
+    model: HyperspectralForwardModel
+    pixel: Tensor
+    energy_bin: Tensor
+    weight: Tensor
+
+    def back_projected_ratio(self, activity: Tensor, context: ScanContext) -> Tensor:
+        """See :class:`Rows`."""
+        model = self.model
+        interactions = model.projector.forward(activity, context.attenuation)[0]
+        rate = model.record_at(interactions, self.pixel, self.energy_bin)
+        rate = rate + model.background_rate()[self.pixel, self.energy_bin]
+        ratio = measured_over_expected(self.weight, context.duration_s.to(rate.dtype) * rate)
+        values = model.unrecord_at(ratio.to(activity.dtype), self.pixel, self.energy_bin)
+        return model.projector.adjoint(values[None], context.attenuation)
+
+
+def event_rows(
+    model: HyperspectralForwardModel, subset: slice, events: EventList, dtype: torch.dtype
+) -> EventRows:
+    """The events in the pixels of ``subset``, which ``model`` is restricted to; those outside its bins are left out."""
+    energy_bin = bin_index(model.energy_bins, events.energy_kev)
+    mine = (energy_bin >= 0) & (events.pixel % subset.step == subset.start)
+    weight = torch.ones(len(events), dtype=dtype) if events.weight is None else events.weight.to(dtype)
+    return EventRows(model, events.pixel[mine] // subset.step, energy_bin[mine], weight[mine])
+
+
+def measured_over_expected(counts: Tensor, expected: Tensor) -> Tensor:
+    """Counts over expected counts; 0 where the model expects none."""
+    possible = expected > LEAST_EXPECTED_COUNTS
+    return torch.where(possible, counts / expected.clamp_min(LEAST_EXPECTED_COUNTS), 0.0)

@@ -1,0 +1,104 @@
+"""A small real forward model around a dense random projector, so that learning is tested without ray tracing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.grid import EnergyWindows, VoxelGrid
+from data_gen.nuclides import MemberGroups, decay_chain
+from data_gen.projector.base import Projector
+
+SHAPE = (4, 5, 6)
+PIXELS = 48
+
+
+class DenseProjector:
+    """G as a dense random matrix [g, pixel, voxel]; an object only weakens each voxel by exp(-density)."""
+
+    def __init__(self, matrix: Tensor, grid: VoxelGrid, energies_kev: Tensor) -> None:
+        self.matrix, self.grid, self.energies_kev = matrix, grid, energies_kev
+        self.pixels = matrix.shape[1]
+
+    def attenuation(self, density: Tensor, material: Tensor | None = None) -> Tensor:
+        return torch.exp(-density)
+
+    def forward(self, activity: Tensor, attenuation: Tensor) -> Tensor:
+        weakened = (activity * attenuation[:, None]).flatten(2)
+        return torch.einsum("gpv,bmv->bpgm", self.matrix, weakened)
+
+    def adjoint(self, values: Tensor, attenuation: Tensor) -> Tensor:
+        maps = torch.einsum("gpv,bpgm->bmv", self.matrix, values)
+        return maps.reshape(*maps.shape[:2], *self.grid.shape) * attenuation[:, None]
+
+    def subset(self, pixels: Tensor) -> Projector:
+        return DenseProjector(self.matrix[:, pixels], self.grid, self.energies_kev)
+
+
+class Sharing:
+    """A response of made-up numbers in which the right neighbour records a fifth of the charge."""
+
+    offsets = ((0, 0), (0, 1))
+
+    def kernel(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
+        centre = (edges_kev[1:] + edges_kev[:-1]) / 2
+        peak = torch.exp(-(((centre - energy_kev[:, None]) / 40) ** 2)) + 0.05
+        peak = peak / peak.sum(dim=1, keepdim=True)
+        return torch.stack((0.7 * peak, 0.2 * peak))
+
+
+def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> HyperspectralForwardModel:
+    """Ac-225 and Bi-213 maps on a 4x5x6 grid of 2 mm, 48 pixels in rows of 8, three windows."""
+    generator = torch.Generator().manual_seed(3)
+    grid = VoxelGrid(SHAPE, 2.0)
+    chain = decay_chain("Ac-225")
+    column = torch.arange(PIXELS) % 8
+    neighbour = torch.where(column < 7, torch.arange(PIXELS) + 1, -1)
+    camera = SimpleNamespace(
+        collimator_material="tungsten",
+        detector_material="CdTe",
+        detector_thickness_mm=2.0,
+        response=Sharing(),
+        background_cps_per_kev=background_cps_per_kev,
+        time_fraction=torch.ones(PIXELS, dtype=torch.float64),
+        neighbours=lambda offset: torch.arange(PIXELS) if offset == (0, 0) else neighbour,
+    )
+
+    def projector(_camera: object, grid: VoxelGrid, energies_kev: Tensor) -> Projector:
+        sparse = torch.rand(len(energies_kev), PIXELS, grid.voxels, generator=generator, dtype=torch.float64)
+        return DenseProjector((1e-2 * sparse**6).to(dtype), grid, energies_kev)
+
+    groups = MemberGroups(chain, {"ac225": ["Ac-225", "Fr-221"], "bi213": ["Bi-213"]})
+    windows = EnergyWindows([60.0, 150.0, 300.0, 500.0])
+    return HyperspectralForwardModel(camera, chain, grid, windows, groups, projector, most_energy_groups=4)
+
+
+@pytest.fixture(scope="session")
+def model64() -> HyperspectralForwardModel:
+    """In double precision, with background."""
+    return dense_model(1e-6, torch.float64)
+
+
+@pytest.fixture(scope="session")
+def model32() -> HyperspectralForwardModel:
+    """In single precision, with background."""
+    return dense_model(1e-6, torch.float32)
+
+
+@pytest.fixture(scope="session")
+def silent_model64() -> HyperspectralForwardModel:
+    """In double precision, without background."""
+    return dense_model(0.0, torch.float64)
+
+
+@pytest.fixture(scope="session")
+def density() -> Tensor:
+    """Water in the inner voxels, air outside, [2, z, y, x] float64."""
+    body = torch.zeros(2, *SHAPE, dtype=torch.float64)
+    body[:, 1:-1, 1:-1, 1:-1] = 1.0
+    body[1, :, 2, 2] = 1.0
+    return body
