@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -31,7 +30,7 @@ def process_mass_attenuation(material: str, energy_kev: Tensor | float, process:
         UserError: unknown material, or an energy outside 1-800 keV.
     """
     energy = torch.as_tensor(energy_kev, dtype=torch.float64).detach()
-    values = _tabulated(material, tuple(energy.reshape(-1).tolist()), process)
+    values = _tabulated(material, energy.reshape(-1).tolist(), process)
     return torch.tensor(values, dtype=torch.float64, device=energy.device).reshape(energy.shape)
 
 
@@ -74,8 +73,7 @@ def _per_mm(mass_attenuation_cm2_g: Tensor, material: str, density_g_cm3: float 
     return mass_attenuation_cm2_g * density / 10.0
 
 
-@lru_cache(maxsize=256)
-def _tabulated(material: str, energies_kev: tuple[float, ...], process: Process) -> tuple[float, ...]:
+def _tabulated(material: str, energies_kev: list[float], process: Process) -> list[float]:
     """Mass attenuation in cm2/g at each energy."""
     low, high = ENERGY_RANGE_KEV
     fractions = material_named(material).mass_fractions
@@ -85,4 +83,4 @@ def _tabulated(material: str, energies_kev: tuple[float, ...], process: Process)
                 f"attenuation of {material} at {energy:g} keV is not tabulated; use {low:g}-{high:g} keV"
             )
     cross_section = _CROSS_SECTIONS[process]
-    return tuple(sum(share * cross_section(z, energy) for z, share in fractions) for energy in energies_kev)
+    return [sum(share * cross_section(z, energy) for z, share in fractions) for energy in energies_kev]

@@ -98,7 +98,7 @@ def _tabulated(nuclide: str, kind: str) -> list[tuple[float, float]]:
 
 
 def _k_lines_of_progeny(nuclide: str) -> list[tuple[float, float]]:
-    """(energy as EADL has it, measured energy) in keV, the K lines of all elements that a nuclide decays to."""
+    """(energy as EADL has it, measured energy) in keV of the K lines of the elements a nuclide decays to."""
     elements = {rd.Nuclide(child).Z for child in rd.Nuclide(nuclide).progeny() if child != "SF"}
     pairs = []
     for z in sorted(elements):
