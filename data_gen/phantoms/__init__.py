@@ -1,1 +1,16 @@
-"""."""
+"""What is scanned: mice, rods, the NEMA mouse phantom, and label maps."""
+
+from data_gen.phantoms.atlas import AtlasPhantom
+from data_gen.phantoms.mouse import MousePhantom
+from data_gen.phantoms.phantom import ORGANS, Phantom, PhantomFamily
+from data_gen.phantoms.rods import DerenzoPhantom, NemaMousePhantom
+
+__all__ = [
+    "ORGANS",
+    "AtlasPhantom",
+    "DerenzoPhantom",
+    "MousePhantom",
+    "NemaMousePhantom",
+    "Phantom",
+    "PhantomFamily",
+]
