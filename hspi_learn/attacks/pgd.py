@@ -28,7 +28,7 @@ class Attacked(NamedTuple):
     clean_objective: Tensor
     """At the counts as measured, [batch]."""
     masked: Tensor
-    """[batch], bool: no gradient reached the counts of this scan in any step, so its figure shows no robustness."""
+    """[batch], bool: no gradient ever reached the counts of this scan, so its figure shows no robustness."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class ProjectedGradient:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.restarts < 1 or not self.step_fraction > 0:
             raise UserError(
-                f"attack has steps {self.steps}, restarts {self.restarts}, step_fraction {self.step_fraction}; "
-                "it needs 1 or more, 1 or more, and a positive fraction"
+                f"attack has steps {self.steps}, restarts {self.restarts} and "
+                f"step_fraction {self.step_fraction}; it needs 1 or more, 1 or more, and above 0"
             )
 
     def attack(
@@ -193,9 +193,8 @@ def _untouched(module: nn.Module | None) -> Iterator[None]:
 
 def _checked(values: Tensor, name: str) -> Tensor:
     """The same values, after checking that they are finite."""
-    if not bool(torch.isfinite(values).all()):
-        scans = (~torch.isfinite(values)).flatten(1).any(1) if values.ndim > 1 else ~torch.isfinite(values)
-        raise FloatingPointError(
-            f"the attack's {name} is NaN or infinite for scans {scans.nonzero().flatten().tolist()}"
-        )
+    wrong = (~torch.isfinite(values)).reshape(len(values), -1).any(dim=1)
+    if bool(wrong.any()):
+        scans = wrong.nonzero().flatten().tolist()
+        raise FloatingPointError(f"the attack's {name} is NaN or infinite for scans {scans} of the batch")
     return values

@@ -74,7 +74,7 @@ class PoissonBall:
         return gradient / torch.where(norm > 0, norm, 1.0)
 
     def random(self, counts: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
-        """See :class:`ThreatModel`: a Gaussian direction, stretched to the radius where counts stay above 0."""
+        """See :class:`ThreatModel`: a Gaussian direction, stretched to the radius."""
         direction = _randn_like(counts, generator)
         # Bins without counts can only rise, which shortens u: start outside, the projection ends at the rim.
         return self.project(direction * (4 * self.radius / _norm(direction)), counts, sd)
@@ -116,7 +116,7 @@ def perturbed(counts: Tensor, u: Tensor, sd: Tensor) -> Tensor:
 
 def _norm(u: Tensor) -> Tensor:
     """L2 norm of each scan, [batch, 1, ...]."""
-    return torch.linalg.vector_norm(u, dim=tuple(range(1, u.ndim)), keepdim=True)
+    return torch.as_tensor(torch.linalg.vector_norm(u, dim=tuple(range(1, u.ndim)), keepdim=True))
 
 
 def _randn_like(counts: Tensor, generator: torch.Generator) -> Tensor:

@@ -51,19 +51,15 @@ class Osem(nn.Module):
         if not 1 <= subsets <= model.pixels:
             raise UserError(f"osem.subsets is {subsets}; it needs to be from 1 to the {model.pixels} pixels")
         self._set(iterations, postfilter_fwhm_mm)
-        self.subsets = (
-            [slice(0, model.pixels, 1)] if subsets == 1 else list(split_pixels(model.pixels, subsets))
-        )
         self.model = model
+        self.subsets = list(split_pixels(model.pixels, subsets))
         self.parts = nn.ModuleList([model] if subsets == 1 else [model.subset(s) for s in self.subsets])
 
     def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
         if iterations < 1:
             raise UserError(f"osem.iterations is {iterations}; it needs to be 1 or more")
         if not (0 <= postfilter_fwhm_mm < math.inf):
-            raise UserError(
-                f"osem.postfilter_fwhm_mm is {postfilter_fwhm_mm}; it needs a width of 0 mm or more"
-            )
+            raise UserError(f"osem.postfilter_fwhm_mm is {postfilter_fwhm_mm}; it needs 0 mm or more")
         self.iterations, self.postfilter_fwhm_mm = iterations, float(postfilter_fwhm_mm)
 
     def with_settings(self, iterations: int, postfilter_fwhm_mm: float) -> Osem:
@@ -85,14 +81,13 @@ class Osem(nn.Module):
 
     def iterates(self, projections: Tensor, context: ScanContext, iterations: int) -> Iterator[Tensor]:
         """The activity after each iteration, before smoothing."""
-        parts = list(zip(self.parts, self.subsets, strict=True))
-        rows = [HistogramRows(model, projections[:, pixels]) for model, pixels in parts]
+        rows = [HistogramRows(model, projections[:, pixels]) for model, pixels in self._parts()]
         return self._em(rows, projections.sum(dim=(1, 2)), context, iterations)
 
     def event_iterates(self, events: EventList, context: ScanContext, iterations: int) -> Iterator[Tensor]:
         """The activity after each iteration over the events of one scan, before smoothing."""
-        parts, dtype = zip(self.parts, self.subsets, strict=True), context.density.dtype
-        rows = [event_rows(model, pixels, events, dtype) for model, pixels in parts]
+        dtype = context.density.dtype
+        rows = [event_rows(model, pixels, events, dtype) for model, pixels in self._parts()]
         total = torch.stack([part.weight.sum() for part in rows]).sum().reshape(1)
         return self._em(rows, total, context, iterations)
 
@@ -100,6 +95,12 @@ class Osem(nn.Module):
         """The activity smoothed within the body, by this method's own FWHM unless told otherwise."""
         width = self.postfilter_fwhm_mm if fwhm_mm is None else fwhm_mm
         return smoothed_in_body(activity, context.body, self.model.grid, width)
+
+    def _parts(self) -> Iterator[tuple[HyperspectralForwardModel, slice]]:
+        """The model of each subset, and its pixels."""
+        for model, pixels in zip(self.parts, self.subsets, strict=True):
+            assert isinstance(model, HyperspectralForwardModel)
+            yield model, pixels
 
     def _em(
         self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int

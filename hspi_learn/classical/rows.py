@@ -19,7 +19,9 @@ LEAST_EXPECTED_COUNTS = 1e-8
 class Rows(Protocol):
     """The data of one subset of pixels, with the model of those pixels."""
 
-    model: HyperspectralForwardModel
+    @property
+    def model(self) -> HyperspectralForwardModel:
+        """The model of these pixels."""
 
     def back_projected_ratio(self, activity: Tensor, context: ScanContext) -> Tensor:
         """A^T (n / (A activity + background)), [batch, map, z, y, x]."""
@@ -53,13 +55,13 @@ class EventRows(NamedTuple):
         rate = rate + model.background_rate()[self.pixel, self.energy_bin]
         ratio = measured_over_expected(self.weight, context.duration_s.to(rate.dtype) * rate)
         values = model.unrecord_at(ratio.to(activity.dtype), self.pixel, self.energy_bin)
-        return model.projector.adjoint(values[None], context.attenuation)
+        return torch.as_tensor(model.projector.adjoint(values[None], context.attenuation))
 
 
 def event_rows(
     model: HyperspectralForwardModel, subset: slice, events: EventList, dtype: torch.dtype
 ) -> EventRows:
-    """The events in the pixels of ``subset``, which ``model`` is restricted to; those outside its bins are left out."""
+    """The events in the pixels of ``subset``, which ``model`` is restricted to, and in its energy bins."""
     energy_bin = bin_index(model.energy_bins, events.energy_kev)
     mine = (energy_bin >= 0) & (events.pixel % subset.step == subset.start)
     weight = torch.ones(len(events), dtype=dtype) if events.weight is None else events.weight.to(dtype)

@@ -30,15 +30,15 @@ class Tuning:
 
     @property
     def median_errors(self) -> Tensor:
-        """Median over scans, [iteration, postfilter]: what the tuning minimises, as the headline is a median."""
+        """Median over scans, [iteration, postfilter]: minimised since the headline is a median."""
         return self.errors.quantile(0.5, dim=-1)
 
     @property
     def at_edge(self) -> bool:
-        """Whether the best lies at the most iterations or the widest smoothing, so that more might be better."""
-        return self.osem.iterations == max(self.iterations) > min(
-            self.iterations
-        ) or self.osem.postfilter_fwhm_mm == max(self.postfilters_fwhm_mm) > min(self.postfilters_fwhm_mm)
+        """Whether the best lies at the most iterations or the widest filter, so that more might be better."""
+        return self.osem.iterations == self.iterations[-1] or (
+            self.osem.postfilter_fwhm_mm == self.postfilters_fwhm_mm[-1]
+        )
 
 
 @torch.no_grad()

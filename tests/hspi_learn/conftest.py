@@ -1,4 +1,4 @@
-"""A small real forward model around a dense random projector, so that learning is tested without ray tracing."""
+"""A small forward model around a dense random projector: learning is tested without ray tracing."""
 
 from __future__ import annotations
 

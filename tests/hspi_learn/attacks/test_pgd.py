@@ -1,0 +1,199 @@
+"""Attacks against closed-form optima, and what they must leave alone."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from data_gen.acquisition import draw_counts
+from data_gen.errors import UserError
+from data_gen.forward import HyperspectralForwardModel
+from hspi_learn.attacks import (
+    Attacked,
+    ImageError,
+    PoissonBall,
+    PoissonBox,
+    ProjectedGradient,
+    RandomPerturbation,
+    RegionalActivity,
+    noise_sd,
+)
+from hspi_learn.classical import Osem
+from hspi_learn.reconstructor import ScanContext, scan_context
+
+SHAPE = (2, 12, 3)
+
+
+def _linear(level: float) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
+    """Counts and their expectation [2, 12, 3], a weight for each, and the linear method they make."""
+    generator = torch.Generator().manual_seed(7)
+    expected = level * (0.5 + torch.rand(SHAPE, generator=generator, dtype=torch.float64))
+    weight = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
+    counts = torch.poisson(expected, generator=generator)
+
+    def method(scan: Tensor) -> Tensor:
+        return (weight * scan).sum(dim=(1, 2)).reshape(-1, 1, 1, 1, 1)
+
+    return counts, expected, weight, method
+
+
+def _value(activity: Tensor) -> Tensor:
+    return activity.flatten(1).sum(dim=1)
+
+
+@pytest.mark.parametrize(("ball", "order"), [(PoissonBall, 2), (PoissonBox, 1)])
+def test_linear_method_reaches_the_dual_norm(ball: type, order: int) -> None:
+    """Far from empty bins the optimum is radius times the dual norm of sd * weight, to 1e-5 (Hoelder)."""
+    counts, expected, weight, method = _linear(1e4)
+    found = ProjectedGradient(steps=10).attack(method, _value, counts, expected, ball(3.0))
+    slope = torch.linalg.vector_norm((noise_sd(expected) * weight).flatten(1), order, dim=1)
+    assert torch.allclose(found.objective - found.clean_objective, 3.0 * slope, rtol=1e-5)
+
+
+def test_linear_method_at_few_counts() -> None:
+    """Where bins empty, the optimum is the projection of a far point along the slope (KKT), to 1e-5."""
+    counts, expected, weight, method = _linear(0.7)
+    threat, sd = PoissonBall(3.0), noise_sd(expected)
+    found = ProjectedGradient(steps=200).attack(method, _value, counts, expected, threat)
+    best = threat.project(1e6 * sd * weight, counts, sd)
+    gain = (sd * weight * best).sum(dim=(1, 2))
+    assert torch.allclose(found.objective - found.clean_objective, gain, rtol=1e-5)
+
+
+def test_more_radius_is_no_less_harm() -> None:
+    """The worst case rises with the radius, and radius 0 is the clean scan exactly."""
+    counts, expected, _, method = _linear(2.0)
+    attack = ProjectedGradient(steps=50)
+    results = [attack.attack(method, _value, counts, expected, PoissonBall(r)) for r in (0.0, 0.5, 1.0, 4.0)]
+    assert torch.equal(results[0].counts, counts)
+    assert torch.equal(results[0].objective, results[0].clean_objective)
+    assert bool((torch.stack([r.objective for r in results]).diff(dim=0) > 0).all())
+
+
+def _scan(model: HyperspectralForwardModel, density: Tensor) -> tuple[Tensor, Tensor, Tensor, ScanContext]:
+    """Truth, expected counts, counts and context of two scans."""
+    context = scan_context(model, density, torch.full((2,), 1800.0, dtype=torch.float64))
+    generator = torch.Generator().manual_seed(1)
+    truth = torch.rand(2, 2, *density.shape[1:], generator=generator, dtype=torch.float64) * context.body
+    expected = model.expected_counts(5.0 * truth, context.attenuation, context.duration_s)
+    return 5.0 * truth, expected, draw_counts(expected, generator), context
+
+
+@pytest.mark.parametrize("threat", [PoissonBall(3.0), PoissonBox(0.3)])
+def test_osem_is_attacked_through_its_iterations(
+    model64: HyperspectralForwardModel, density: Tensor, threat: PoissonBall | PoissonBox
+) -> None:
+    """PGD raises the error of each scan, and further than 20 random perturbations of the same size."""
+    truth, expected, counts, context = _scan(model64, density)
+    osem = Osem(model64, iterations=3, subsets=4, postfilter_fwhm_mm=2.0)
+    goal = ImageError(truth, context.body)
+
+    def run(attack: ProjectedGradient | RandomPerturbation) -> Attacked:
+        return attack.attack(lambda n: osem.reconstruct(n, context), goal, counts, expected, threat)
+
+    found, by_chance = run(ProjectedGradient(steps=10)), run(RandomPerturbation(draws=20))
+    assert bool((found.objective > found.clean_objective).all())
+    assert bool((found.objective > by_chance.objective).all())
+    assert torch.equal(goal(osem.reconstruct(found.counts, context)), found.objective)
+    assert not bool(found.masked.any())
+
+
+def test_scans_are_attacked_independently(model64: HyperspectralForwardModel, density: Tensor) -> None:
+    """A scan attacked alone gets the same counts as beside another (1e-9)."""
+    truth, expected, counts, context = _scan(model64, density)
+    osem, attack, threat = Osem(model64, 2, 4), ProjectedGradient(steps=4), PoissonBall(2.0)
+    both = attack.attack(lambda n: osem.reconstruct(n, context), ImageError(truth), counts, expected, threat)
+    second = ScanContext(*(part[1:] for part in context))
+    alone = attack.attack(
+        lambda n: osem.reconstruct(n, second), ImageError(truth[1:]), counts[1:], expected[1:], threat
+    )
+    assert torch.allclose(both.counts[1:], alone.counts, rtol=0, atol=1e-9 * float(counts.max()))
+
+
+def test_restarts_never_help_the_defender(model64: HyperspectralForwardModel, density: Tensor) -> None:
+    """Per scan, three starts find no less than one, and more steps no less than one step."""
+    truth, expected, counts, context = _scan(model64, density)
+    osem = Osem(model64, 2, 4)
+
+    def worst(steps: int, restarts: int) -> Tensor:
+        attack = ProjectedGradient(steps=steps, restarts=restarts)
+        return attack.attack(
+            lambda n: osem.reconstruct(n, context), ImageError(truth), counts, expected, PoissonBall(3.0)
+        ).objective
+
+    assert bool((worst(5, 3) >= worst(5, 1)).all())
+    assert bool((worst(12, 1) >= worst(1, 1)).all())
+
+
+def test_lesion_is_moved_both_ways(model64: HyperspectralForwardModel, density: Tensor) -> None:
+    """The regional objective raises (+1) and lowers (-1) the activity of its region."""
+    _, expected, counts, context = _scan(model64, density)
+    osem = Osem(model64, 2, 4)
+    region = torch.zeros_like(density, dtype=torch.bool)
+    region[:, 2, 2, 2] = True
+    for sign in (1, -1):
+        goal = RegionalActivity(region, group=1, sign=sign)
+        found = ProjectedGradient(steps=4).attack(
+            lambda n: osem.reconstruct(n, context), goal, counts, expected, PoissonBall(2.0)
+        )
+        assert bool((found.objective > found.clean_objective).all())
+
+
+class _Network(nn.Module):
+    """BatchNorm, dropout and a parameter, of which the attack must change nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(12)
+        self.drop = nn.Dropout(0.5)
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def forward(self, counts: Tensor) -> Tensor:
+        noisy = self.norm(counts.float()) + torch.rand(()) * 0
+        return (self.drop(noisy) * self.scale).sum(dim=(1, 2)).reshape(-1, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("outside", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+def test_attack_leaves_no_trace(outside: Callable[[], torch.autograd.grad_mode.no_grad]) -> None:
+    """Parameters, .grad, buffers, random state, and the mode of every part are as before."""
+    network = _Network().train()
+    network.drop.eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    counts, expected, _, _ = _linear(4.0)
+    random = torch.get_rng_state()
+    with outside():
+        found = ProjectedGradient(steps=3, restarts=2).attack(
+            network, _value, counts, expected, PoissonBall(2.0), network
+        )
+    assert bool((found.objective > found.clean_objective).all())
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert (network.training, network.norm.training, network.drop.training) == (True, True, False)
+
+
+def test_hidden_gradients_are_flagged() -> None:
+    """A method that kills its gradient is reported as masked, not as robust."""
+    counts, expected, _, method = _linear(4.0)
+    attack = ProjectedGradient(steps=2)
+    found = attack.attack(lambda n: method(n.round() + 0 * n), _value, counts, expected, PoissonBall(1.0))
+    assert bool(found.masked.all())
+
+
+def test_nan_raises() -> None:
+    """A NaN objective, or a NaN gradient of a finite one, stops the attack and names the scan."""
+    counts, expected, _, method = _linear(4.0)
+    bad = torch.tensor([1.0, torch.nan], dtype=torch.float64)
+    attack, threat = ProjectedGradient(steps=2), PoissonBall(1.0)
+    with pytest.raises(FloatingPointError, match=r"objective .* scans \[1\]"):
+        attack.attack(method, lambda x: _value(x) * bad, counts, expected, threat)
+    with pytest.raises(FloatingPointError, match=r"gradient .* scans \[0, 1\]"):
+        attack.attack(method, lambda x: (_value(x) * 0).sqrt(), counts, expected, threat)
+
+
+@pytest.mark.parametrize("setting", [{"steps": 0}, {"restarts": 0}, {"step_fraction": 0.0}])
+def test_wrong_settings_are_named(setting: dict[str, int]) -> None:
+    """An attack without steps, starts or step size is refused."""
+    with pytest.raises(UserError, match=next(iter(setting))):
+        ProjectedGradient(**setting)
