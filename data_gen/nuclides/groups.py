@@ -21,6 +21,7 @@ class MemberGroups:
 
     A map holds the activity of its group's head (the first member) in Bq per voxel; the other members
     follow it at the ratio of transient equilibrium, which holds while they live too briefly to wander.
+    In that equilibrium the head itself falls as slowly as the longest-lived nuclide that feeds it.
 
     Args:
         chain: the decay chain.
@@ -71,19 +72,28 @@ def _ratios_to_head(chain: DecayChain, tied: Sequence[str]) -> dict[str, float]:
     if unknown:
         raise UserError(f"groups name {unknown[0]}, which the chain {list(chain.members)} does not hold")
     head = tied[0]
-    head_constant = math.log(2) / chain.half_life_s(head)
+    slowest = min(chain.decay_constant(member) for member in _feeders(chain, head))
     ratios = {head: 1.0}
     for member in (m for m in chain.members if m in tied and m != head):
-        constant = math.log(2) / chain.half_life_s(member)
-        if constant <= head_constant:
+        constant = chain.decay_constant(member)
+        if constant <= chain.decay_constant(head):
             raise UserError(f"{member} outlives {head}, the head of its group; give it a group of its own")
         fed = sum(chain.branching(parent, member) * r for parent, r in ratios.items())
         if fed == 0:
             raise UserError(
                 f"{member} is not fed by {head} through its group {list(tied)}; give it a group of its own"
             )
-        ratios[member] = fed * constant / (constant - head_constant)
+        ratios[member] = fed * constant / (constant - slowest)
     return ratios
+
+
+def _feeders(chain: DecayChain, head: str) -> set[str]:
+    """A member and all that it follows from."""
+    feeders = {head}
+    for member in reversed(chain.members):  # children stand behind their parents
+        if any(chain.branching(member, child) > 0 for child in feeders):
+            feeders.add(member)
+    return feeders
 
 
 def tied_groups(chain: DecayChain, tie_below_s: float = 600.0) -> MemberGroups:

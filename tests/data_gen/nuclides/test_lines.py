@@ -1,0 +1,116 @@
+"""Photon lines against the DDEP evaluations (as tabulated by roentgen), a source independent of ICRP-107."""
+
+import numpy as np
+import pytest
+from roentgen.nuclides import Nuclide
+
+from data_gen import UserError
+from data_gen.nuclides import PhotonLine, photon_lines
+
+
+def ddep_intensity(nuclide: str, energy_kev: float) -> float:
+    """DDEP photons per decay of the line nearest to an energy."""
+    element, mass = nuclide.split("-")
+    table = Nuclide(element, int(mass)).lines
+    energies = np.asarray(table["energy"])
+    nearest = int(np.abs(energies - energy_kev).argmin())
+    assert abs(energies[nearest] - energy_kev) < 0.05
+    return float(np.asarray(table["intensity"])[nearest]) / 100
+
+
+def line_near(nuclide: str, energy_kev: float, kind: str) -> PhotonLine:
+    lines = [line for line in photon_lines(nuclide) if line.kind == kind]
+    return min(lines, key=lambda line: abs(line.energy_kev - energy_kev))
+
+
+@pytest.mark.parametrize(
+    ("nuclide", "energy_kev", "tolerance"),
+    [
+        ("Ra-223", 122.319, 0.04),
+        ("Ra-223", 144.270, 0.04),
+        ("Ra-223", 154.208, 0.04),
+        ("Ra-223", 269.463, 0.04),
+        ("Ra-223", 323.871, 0.04),
+        ("Ra-223", 338.282, 0.04),
+        ("Rn-219", 271.228, 0.04),
+        ("Rn-219", 401.810, 0.04),
+        ("Pb-211", 404.834, 0.04),
+        ("Pb-211", 427.150, 0.04),
+        ("Bi-211", 351.030, 0.04),
+        ("Fr-221", 218.120, 0.02),
+        ("Bi-213", 440.440, 0.02),
+        ("Pb-212", 238.632, 0.02),
+        ("Ra-224", 240.986, 0.02),
+        ("Tl-209", 465.128, 0.02),
+        ("Tl-208", 583.187, 0.02),
+    ],
+)
+def test_strong_gammas_agree_with_ddep(nuclide, energy_kev, tolerance):
+    """Yield per decay of that nuclide alone within 4 % (2 % where issue 2 says so), energy within 0.1 keV."""
+    line = line_near(nuclide, energy_kev, "gamma")
+    assert line.energy_kev == pytest.approx(energy_kev, abs=0.1)
+    assert line.photons_per_decay == pytest.approx(ddep_intensity(nuclide, energy_kev), rel=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("nuclide", "ka2_kev", "ka1_kev"),
+    [
+        ("Ra-223", 81.07, 83.78),
+        ("Rn-219", 76.864, 79.293),
+        ("Bi-211", 70.832, 72.873),
+        ("Ac-225", 83.23, 86.10),
+        ("Fr-221", 78.94, 81.51),
+        ("Bi-213", 76.864, 79.293),
+        ("Tl-209", 72.805, 74.970),
+        ("Pb-212", 74.816, 77.109),
+        ("At-211", 76.864, 79.293),
+    ],
+)
+def test_k_xrays_agree_with_ddep(nuclide, ka2_kev, ka1_kev):
+    """K-alpha energies within 0.1 keV, where ICRP-107 itself is 0.2-0.4 keV off; yields within 12 %."""
+    for energy_kev in (ka2_kev, ka1_kev):
+        line = line_near(nuclide, energy_kev, "xray")
+        assert line.energy_kev == pytest.approx(energy_kev, abs=0.1)
+        assert line.photons_per_decay == pytest.approx(ddep_intensity(nuclide, energy_kev), rel=0.12)
+
+
+def test_k_beta_group_of_radon_agrees_with_ddep():
+    """K'beta1 of Ra-223: strongest line within 0.1 keV of 94.85, yield within 12 % of DDEP's."""
+    group = [line for line in photon_lines("Ra-223", 94, 96) if line.kind == "xray"]
+    total = sum(line.photons_per_decay for line in group)
+    strongest = max(group, key=lambda line: line.photons_per_decay)
+    assert strongest.energy_kev == pytest.approx(94.8547, abs=0.1)
+    assert total == pytest.approx(ddep_intensity("Ra-223", 94.8547), rel=0.12)
+
+
+def test_gadolinium_xrays_of_tb_149():
+    """K-alpha after electron capture: Gd 42.309 and 42.996 keV [Bearden 1967], within 0.1 keV."""
+    assert line_near("Tb-149", 42.309, "xray").energy_kev == pytest.approx(42.309, abs=0.1)
+    assert line_near("Tb-149", 42.996, "xray").energy_kev == pytest.approx(42.996, abs=0.1)
+
+
+def test_annihilation_photons_are_counted():
+    """Tb-149 emits 7.1 positrons per 100 decays (ICRP-107), two photons of 511 keV for each, within 1 %."""
+    line = line_near("Tb-149", 511.0, "gamma")
+    assert line.energy_kev == pytest.approx(511.0, abs=0.1)
+    assert line.photons_per_decay == pytest.approx(0.143, rel=0.01)
+
+
+def test_lines_are_sorted_and_bounded():
+    """The contract of the public face: rising energies inside the limits, progeny not included."""
+    lines = photon_lines("Ac-225", 60, 300)
+    energies = [line.energy_kev for line in lines]
+    assert energies == sorted(energies)
+    assert min(energies) >= 60
+    assert max(energies) <= 300
+    assert {line.nuclide for line in lines} == {"Ac-225"}
+    assert not any(abs(line.energy_kev - 218.1) < 0.5 and line.photons_per_decay > 0.05 for line in lines)
+
+
+def test_stable_nuclides_emit_nothing():
+    assert photon_lines("Pb-207") == ()
+
+
+def test_wrong_limits_are_told():
+    with pytest.raises(UserError, match="min_kev < max_kev"):
+        photon_lines("Ra-223", 600, 20)
