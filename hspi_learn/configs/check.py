@@ -31,21 +31,21 @@ def check_config(config: DictConfig | Mapping[str, Any], settings: Callable[...,
         UserError: a key is unknown, missing or of another type, or a target is not allowed.
     """
     data = plain(config)
-    _check_names(data, "")
+    check_targets(data, "")
     check_parameters(settings, data, "")
     return data
 
 
-def _check_names(value: Any, key: str) -> None:
+def check_targets(value: Any, key: str = "") -> None:
     """Refuse foreign targets anywhere, before any target is so much as imported."""
     if isinstance(value, dict):
         if "_target_" in value:
             allowed(value["_target_"], key)
         for name, item in value.items():
-            _check_names(item, join(key, name))
+            check_targets(item, join(key, name))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            _check_names(item, join(key, index))
+            check_targets(item, join(key, index))
 
 
 def plain(config: DictConfig | Mapping[str, Any], key: str = "") -> dict[str, Any]:

@@ -1,0 +1,35 @@
+"""Trained tasks rebuilt from run folders: checked config, system as plain data, safetensors weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data_gen.errors import UserError
+from hspi_learn.configs.build import build
+from hspi_learn.configs.check import check_targets
+from hspi_learn.io.run_folder import RunFolder, read_config, read_json
+
+
+def load_task(run_dir: str | Path) -> Any:
+    """The trained LightningModule of a run, in evaluation mode; its ``system`` is the run's own.
+
+    Raises:
+        UserError: the folder is no finished run, or a part of it is damaged or not allowed.
+    """
+    # Loading torch takes seconds; commands that only check configs do without.
+    from data_gen.system import ImagingSystem
+    from hspi_learn.io.weights import load_weights
+
+    folder = RunFolder.existing(run_dir)
+    config = read_config(run_dir)
+    check_targets(config)
+    if "task" not in config:
+        raise UserError(f"{folder.config_file} lacks task; it needs to be the config of a training run")
+    weights = load_weights(folder.weights_file)
+    task = build(config["task"], key="task", system=ImagingSystem.from_dict(read_json(folder.system_file)))
+    try:
+        task.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{folder.weights_file} does not fit {folder.config_file}: {error}") from error
+    return task.eval().requires_grad_(False)

@@ -1,0 +1,77 @@
+"""When training writes a checkpoint, and what it needs to go on as if nothing had happened."""
+
+# ruff: noqa: ARG002 (the signatures are Lightning's)
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from hspi_learn.io.run_folder import RunFolder
+
+
+class RunCheckpoints(Callback):
+    """Writes ``last.ckpt`` every few steps and at each epoch's end, and ``best.ckpt`` at the best validation.
+
+    Lightning's own ModelCheckpoint warns at each step of a task that steps its optimisers by hand, and
+    leaves out the states of the random generators.
+
+    Args:
+        folder: where the checkpoints go.
+        every_steps: steps between checkpoints within an epoch.
+        monitor: logged validation metric; the lowest is best.
+    """
+
+    def __init__(self, folder: RunFolder, every_steps: int, monitor: str = "val/nrmse") -> None:
+        self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
+        self.best = math.inf
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Save between two batches. An epoch's last batch waits for the validation that follows it."""
+        if (
+            trainer.global_step % self.every_steps == 0
+            and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        ):
+            trainer.save_checkpoint(self.folder.last_checkpoint)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save after the epoch and its validation."""
+        trainer.save_checkpoint(self.folder.last_checkpoint)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if this validation was the best so far."""
+        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
+            return
+        error = float(trainer.callback_metrics[self.monitor])
+        if error < self.best:
+            self.best = error
+            trainer.save_checkpoint(self.folder.best_checkpoint)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best error so far, and every global random generator."""
+        name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+        return {
+            "best": self.best,
+            "torch": torch.get_rng_state(),
+            "numpy": [
+                str(name),
+                torch.from_numpy(np.asarray(keys).copy()),
+                int(position),
+                int(has_gauss),
+                float(gauss),
+            ],
+            "python": random.getstate(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` stood."""
+        self.best = state_dict["best"]
+        torch.set_rng_state(state_dict["torch"])
+        name, keys, *rest = state_dict["numpy"]
+        np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
+        version, numbers, gauss = state_dict["python"]
+        random.setstate((version, tuple(numbers), gauss))

@@ -1,0 +1,53 @@
+"""What a run stood on: versions, commit, machine, seed and data."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("hspi-learn", "torch", "pytorch-lightning", "hydra-core", "numpy", "monai", "xraylib", "h5py")
+
+
+def environment(seed: int, threads: int, data: dict[str, str]) -> dict[str, Any]:
+    """A description of the run's environment; every value is plain.
+
+    Args:
+        seed: seed of the run.
+        threads: CPU threads of the run.
+        data: name to hash of everything that the run reads.
+    """
+    return {
+        "run_id": secrets.token_hex(8),
+        "seed": seed,
+        "threads": threads,
+        "data": data,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "commit": _commit(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this code lies in; None for an installed wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
