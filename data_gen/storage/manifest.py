@@ -1,0 +1,124 @@
+"""The list of what a data set holds, and what may be done with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from data_gen.errors import UserError
+from data_gen.storage.files import sha256_of, whole_file
+from data_gen.storage.schema import SCHEMA_VERSION
+
+MANIFEST = "manifest.json"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ShardEntry(_Strict):
+    """One file: its name in the folder, scans in it, and the hash of its content."""
+
+    file: str
+    scans: int = Field(ge=1)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+    @field_validator("file")
+    @classmethod
+    def _plain_name(cls, file: str) -> str:
+        """A manifest may not point out of its folder."""
+        if PurePath(file).name != file or file.startswith("."):
+            raise ValueError("a shard is named by a plain file name in the folder of its manifest")
+        return file
+
+
+class Provenance(_Strict):
+    """Where scans come from and what may be done with them.
+
+    Args:
+        origin: "simulated" or "measured".
+        subjects: "none", "animals" or "people": who was measured.
+        licence: under which the data may be used, an SPDX name or a sentence.
+        consent: for people, what they agreed to, in a sentence.
+        deidentified: for people, whether names, dates and faces were removed.
+    """
+
+    origin: Literal["simulated", "measured"] = "simulated"
+    subjects: Literal["none", "animals", "people"] = "none"
+    licence: str = "CC0-1.0"
+    consent: str = ""
+    deidentified: bool = False
+
+
+class Manifest(_Strict):
+    """A whole data set: only a finished one has a ``manifest.json``.
+
+    Args:
+        system: the imaging system as plain data (``ImagingSystem.to_dict``).
+        splits: split to its shards, in the order of their scans.
+        seed: of the data set.
+        plan_sha256: hash of everything that the scans follow from.
+        schema_version: of the shards.
+        provenance: origin, licence, consent.
+    """
+
+    system: dict[str, Any]
+    splits: dict[str, tuple[ShardEntry, ...]]
+    seed: int
+    plan_sha256: str
+    schema_version: int = SCHEMA_VERSION
+    provenance: Provenance = Provenance()
+
+    def scans(self, split: str) -> int:
+        """Number of scans in a split."""
+        return sum(entry.scans for entry in self.splits[split])
+
+    def write(self, folder: Path, name: str = MANIFEST) -> None:
+        """Write it into the data set's folder, whole or not at all."""
+        text = json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True)
+        with whole_file(folder / name) as part:
+            part.write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path, name: str = MANIFEST) -> Manifest:
+        """The manifest of a data set.
+
+        Raises:
+            UserError: there is none, or it is not one of this version.
+        """
+        path = Path(folder) / name
+        if not path.is_file():
+            raise UserError(f"{folder} holds no {name}; it needs a data set that hspi-generate finished")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path} cannot be read as JSON ({error}); write the data set again") from error
+        version = data.get("schema_version") if isinstance(data, Mapping) else None
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{path} has schema_version {version}; this program reads {SCHEMA_VERSION}")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"{path}: {where} is {first['input']!r}; {first['msg']}") from error
+
+    def checked_file(self, folder: Path, entry: ShardEntry) -> Path:
+        """The path of a shard whose content is what the manifest says.
+
+        Raises:
+            UserError: it is missing, truncated or changed.
+        """
+        path = folder / entry.file
+        if not path.is_file():
+            raise UserError(f"{path} is missing; run hspi-generate again, it fills what is missing")
+        if sha256_of(path) != entry.sha256:
+            raise UserError(
+                f"{path} is truncated or was changed: its hash is not that of {MANIFEST}; "
+                "run hspi-generate again, it replaces what is broken"
+            )
+        return path

@@ -1,0 +1,183 @@
+"""Read scans from HDF5 shards, trusting nothing in them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data_gen.errors import UserError
+from data_gen.scan import EventList, Frame
+from data_gen.storage.schema import COLUMNS, MOST_BYTES, SCHEMA_VERSION, SYSTEM, ScanRecord
+
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+
+
+class ShardReader:
+    """The scans of one shard.
+
+    A crafted file could name other files of this machine, load a filter, or claim sizes that fill the
+    memory: such a file is refused before any of its data is read.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: the file is truncated, of another version, or holds what a shard does not.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        with self._open() as file:
+            self._check(file)
+            self.system: dict[str, Any] = self._system(file)
+            self.has_truths = "truths" in file
+            self._events = self._offsets(file, "events")
+            self._frames = self._offsets(file, "frames")
+
+    def __len__(self) -> int:
+        return len(self._events) - 1
+
+    def record(self, index: int) -> ScanRecord:
+        """One scan.
+
+        Raises:
+            UserError: its data is damaged, or its events are not of its camera.
+        """
+        with self._open() as file:
+            try:
+                return self._read(file, range(len(self))[index])
+            except (OSError, RuntimeError) as error:
+                raise self._wrong(f"cannot be read ({error})") from error
+
+    def events(self, index: int) -> EventList:
+        """The events of one scan, without its maps."""
+        with self._open() as file:
+            return self._read_events(file, range(len(self))[index])
+
+    def _open(self) -> h5py.File:
+        if not self.path.is_file():
+            raise UserError(f"{self.path} is missing; it needs a shard of events")
+        try:
+            return h5py.File(self.path, "r")
+        except OSError as error:
+            raise self._wrong("is truncated or no HDF5 file") from error
+
+    def _wrong(self, what: str) -> UserError:
+        return UserError(f"{self.path} {what}; it needs a shard of schema version {SCHEMA_VERSION}")
+
+    def _check(self, file: h5py.File) -> None:
+        """Refuse what a shard of this version does not hold."""
+        version = file.attrs.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise self._wrong(f"has schema_version {version}")
+        found = self._datasets(file)
+        truths = "truths" in found
+        wanted = {SYSTEM, *(name for name in COLUMNS if truths or not name.startswith("truths/"))}
+        names = {name for name, data in found.items() if data is not None}
+        if names != wanted:
+            odd = sorted(names ^ wanted)[0]
+            raise self._wrong(f"{'holds' if odd in names else 'lacks'} {odd}")
+        sizes = {"scan": len(file["events/offsets"]) - 1}
+        sizes["scan+1"] = sizes["scan"] + 1
+        for name, data in found.items():
+            if data is not None:
+                self._check_dataset(name, data, sizes)
+
+    def _datasets(self, file: h5py.File) -> dict[str, h5py.Dataset | None]:
+        """Every data set by name, and every group with None; links out of the tree are refused."""
+        found: dict[str, h5py.Dataset | None] = {}
+        open_groups = [("", file)]
+        while open_groups:
+            prefix, group = open_groups.pop()
+            for key in group:
+                name = f"{prefix}{key}"
+                if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                    raise self._wrong(f"holds the link {name}")
+                item = group[key]
+                found[name] = item if isinstance(item, h5py.Dataset) else None
+                if len(found) > 4 * len(COLUMNS):
+                    raise self._wrong("holds more than a shard does")
+                if isinstance(item, h5py.Group):
+                    open_groups.append((f"{name}/", item))
+        return found
+
+    def _check_dataset(self, name: str, data: h5py.Dataset, sizes: dict[str, int]) -> None:
+        """Refuse storage elsewhere, filters, and types or shapes that are not the schema's."""
+        plist = data.id.get_create_plist()
+        filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+        if data.is_virtual or data.external or filters - _FILTERS:
+            raise self._wrong(f"keeps {name} in other files or behind a filter of its own")
+        kind, axes = ("|u1", "byte") if name == SYSTEM else COLUMNS[name]
+        if data.dtype != np.dtype(kind) or data.ndim != axes.count(",") + 1:
+            raise self._wrong(f"has {name} of type {data.dtype} and shape {data.shape}")
+        if math.prod(data.shape) * data.dtype.itemsize > MOST_BYTES:
+            raise self._wrong(f"has {name} of shape {data.shape}, which is too large")
+        for axis, length in zip(axes.split(","), data.shape, strict=True):
+            if sizes.setdefault(axis, length) != length:
+                raise self._wrong(f"has {name} of shape {data.shape} beside {axis} = {sizes[axis]}")
+
+    def _system(self, file: h5py.File) -> dict[str, Any]:
+        try:
+            system = json.loads(bytes(file[SYSTEM][:]))
+        except (ValueError, OSError) as error:
+            raise self._wrong("describes no imaging system") from error
+        if not isinstance(system, dict):
+            raise self._wrong("describes no imaging system")
+        grid = system.get("grid")
+        shape = list(file["objects/density_g_cm3"].shape[1:])
+        if not isinstance(grid, Mapping) or list(grid.get("shape", [])) != shape:
+            raise self._wrong(f"has maps of shape {shape}, which is not that of its grid")
+        return system
+
+    def _offsets(self, file: h5py.File, group: str) -> NDArray[np.int64]:
+        """Offsets of a group, rising from 0 to its length."""
+        try:
+            offsets: NDArray[np.int64] = file[f"{group}/offsets"][:]
+        except OSError as error:
+            raise self._wrong(f"cannot be read ({error})") from error
+        length = len(file[f"{group}/{'pixel' if group == 'events' else 'start_s'}"])
+        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != length or (np.diff(offsets) < 0).any():
+            raise self._wrong(f"has {group}/offsets that do not rise from 0 to {length}")
+        return offsets
+
+    def _read(self, file: h5py.File, i: int) -> ScanRecord:
+        table = file["scans"]
+        first, last = self._frames[i : i + 2]
+        frames = zip(file["frames/start_s"][first:last], file["frames/duration_s"][first:last], strict=True)
+        truths = file["truths"] if self.has_truths else None
+        return ScanRecord(
+            number=int(table["number"][i]),
+            events=self._read_events(file, i),
+            frames=tuple(Frame(float(start), float(duration)) for start, duration in frames),
+            injected_bq=float(table["injected_bq"][i]),
+            body_mass_g=float(table["body_mass_g"][i]),
+            counts_photopeak=int(table["counts_photopeak"][i]),
+            density=self._finite("density", file["objects/density_g_cm3"][i]),
+            activity=None if truths is None else self._finite("activity", truths["activity_bq"][i]),
+            labels=None if truths is None else torch.from_numpy(truths["labels"][i]).long(),
+        )
+
+    def _read_events(self, file: h5py.File, i: int) -> EventList:
+        first, last = self._events[i : i + 2]
+        group = file["events"]
+        return EventList(
+            torch.from_numpy(group["pixel"][first:last]).long(),
+            torch.from_numpy(group["energy_kev"][first:last]),
+            torch.from_numpy(group["time_s"][first:last]),
+        )
+
+    def _finite(self, name: str, values: NDArray[np.float32]) -> torch.Tensor:
+        """A map, after checking that it is finite and not negative."""
+        if not np.isfinite(values).all() or (values < 0).any():
+            raise UserError(
+                f"{self.path}: {name} holds negative, NaN or infinite values; it needs finite ones"
+            )
+        return torch.from_numpy(values)
