@@ -54,19 +54,23 @@ class PoissonBall:
         _check_radius("poisson_ball", self.radius)
 
     def project(self, u: Tensor, counts: Tensor, sd: Tensor) -> Tensor:
-        """See :class:`ThreatModel`: max(u / (1 + mu), -n / sd), with mu found by bisection in float64."""
+        """See :class:`ThreatModel`: max(t u, -n / sd), with the largest t <= 1 that stays in the ball."""
         if self.radius == 0:
             return torch.zeros_like(u)
-        wide, least = u.double(), -(counts.double() / sd.double())
-        high = (_norm(wide) / self.radius - 1.0).clamp_min(0.0)
-        low = torch.zeros_like(high)
-        # mu = 0 is right where the bounds alone bring u into the ball.
-        high = torch.where(_norm(torch.maximum(wide, least)) <= self.radius, low, high)
-        for _ in range(60):
-            middle = (low + high) / 2
-            outside = _norm(torch.maximum(wide / (1 + middle), least)) > self.radius
-            low, high = torch.where(outside, middle, low), torch.where(outside, high, middle)
-        return torch.maximum(wide / (1 + high), least).to(u.dtype)
+        wide, least = u.double().flatten(1), -(counts.double() / sd.double()).flatten(1)
+        share = torch.zeros(len(u), 1, dtype=torch.float64, device=u.device)
+        # The squared norm is piecewise linear and concave in t^2: Newton's steps from 0 rise to the root
+        # without passing it, and end there once the bins held at their bound stay the same.
+        for _ in range(100):
+            free = share * wide >= least
+            held = torch.where(free, 0.0, least).square().sum(dim=1, keepdim=True)
+            slope = torch.where(free, wide, 0.0).square().sum(dim=1, keepdim=True)
+            room = (self.radius**2 - held).clamp_min(0.0)
+            rise = torch.maximum((room / slope.clamp_min(1e-300)).sqrt().clamp_max(1.0), share)
+            if torch.equal(rise, share):
+                break
+            share = rise
+        return torch.maximum(share * wide, least).to(u.dtype).reshape(u.shape)
 
     def ascent(self, gradient: Tensor) -> Tensor:
         """See :class:`ThreatModel`: the normalised gradient."""
