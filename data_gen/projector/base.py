@@ -44,7 +44,7 @@ class Projector(Protocol):
         """
 
     def adjoint(self, values: Tensor, attenuation: Tensor) -> Tensor:
-        """The transpose of :meth:`forward`: [batch, pixel, g, map] to [batch, map, z, y, x], summed over g."""
+        """The transpose of :meth:`forward`: [batch, pixel, g, map] to [batch, map, z, y, x]."""
 
     def subset(self, pixels: Tensor) -> Projector:
         """The same projector restricted to these pixels [k], in this order."""

@@ -1,0 +1,107 @@
+"""A sparse matrix with its transpose stored beside it, differentiable in what it multiplies."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# torch announces once a process that its CSR layout is in beta.
+warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+
+COLUMNS_AT_ONCE = 8
+"""torch's sparse product slows down with more dense columns than about 16."""
+
+
+class SparseMatrix(nn.Module):
+    """A CSR matrix and its transpose (a transposed CSR product is a hundred times slower).
+
+    Args:
+        start: first entry of each row, and the number of entries, [row + 1] int32.
+        column: [entry] int32.
+        value: [entry].
+        columns: number of columns.
+        transpose: the same three tensors of the transpose; None: made here.
+    """
+
+    def __init__(
+        self,
+        start: Tensor,
+        column: Tensor,
+        value: Tensor,
+        columns: int,
+        transpose: tuple[Tensor, Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.rows, self.columns = len(start) - 1, columns
+        flipped = transpose or transposed(start, column, value, columns)
+        names = ("start", "column", "value", "start_t", "column_t", "value_t")
+        for name, tensor in zip(names, (start, column, value, *flipped), strict=True):
+            self.register_buffer(name, tensor, persistent=False)
+
+    start: Tensor
+    column: Tensor
+    value: Tensor
+    start_t: Tensor
+    column_t: Tensor
+    value_t: Tensor
+
+    @property
+    def bytes(self) -> int:
+        """Size of the matrix, one way."""
+        return sum(t.numel() * t.element_size() for t in (self.start, self.column, self.value))
+
+    def times(self, dense: Tensor) -> Tensor:
+        """The product with [column, k]: [row, k]."""
+        return _product(dense, self, False)
+
+    def transpose_times(self, dense: Tensor) -> Tensor:
+        """The product of the transpose with [row, k]: [column, k]."""
+        return _product(dense, self, True)
+
+    def select(self, rows: Tensor) -> SparseMatrix:
+        """The matrix of these rows [k], in this order."""
+        first = self.start[rows].to(torch.int64)
+        count = self.start[rows + 1].to(torch.int64) - first
+        start = torch.cat((count.new_zeros(1), count.cumsum(0)))
+        entry = torch.arange(int(start[-1]), device=start.device) + (first - start[:-1]).repeat_interleave(
+            count
+        )
+        return SparseMatrix(start.to(torch.int32), self.column[entry], self.value[entry], self.columns)
+
+    def _multiply(self, dense: Tensor, flip: bool) -> Tensor:
+        parts = (self.start_t, self.column_t, self.value_t) if flip else (self.start, self.column, self.value)
+        size = (self.columns, self.rows) if flip else (self.rows, self.columns)
+        matrix = torch.sparse_csr_tensor(*parts, size=size, check_invariants=False)
+        blocks = [matrix @ block.contiguous() for block in dense.split(COLUMNS_AT_ONCE, dim=1)]
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+
+
+class _Product(torch.autograd.Function):
+    """The product, whose gradient is the product with the stored transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, dense: Tensor, matrix: SparseMatrix, flip: bool) -> Tensor:
+        ctx.matrix, ctx.flip = matrix, flip
+        return matrix._multiply(dense, flip)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _product(grads[0], ctx.matrix, not ctx.flip), None, None
+
+
+def _product(dense: Tensor, matrix: SparseMatrix, flip: bool) -> Tensor:
+    product: Tensor = _Product.apply(dense, matrix, flip)  # type: ignore[no-untyped-call]
+    return product
+
+
+def transposed(start: Tensor, column: Tensor, value: Tensor, columns: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The transpose of a CSR matrix: its start, column and value."""
+    row = torch.arange(len(start) - 1, dtype=torch.int32, device=start.device)
+    row = row.repeat_interleave((start[1:] - start[:-1]).to(torch.int64))
+    order = torch.argsort(column, stable=True)
+    count = torch.bincount(column, minlength=columns)
+    flipped = torch.cat((count.new_zeros(1), count.cumsum(0))).to(torch.int32)
+    return flipped, row[order], value[order]

@@ -1,0 +1,89 @@
+"""What an object lets through on the way from each voxel to each aperture."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from data_gen.grid import VoxelGrid
+
+
+class ApertureTransmission(nn.Module):
+    """exp(-path of mu) from voxel centres to aperture centres.
+
+    Paths are traced from every ``stride``-th voxel and interpolated, since they change slowly.
+
+    Args:
+        aperture_mm: aperture centres [aperture, 3].
+        mass_attenuation: of each tissue at each energy [tissue, g], 1/mm per g/cm3.
+        grid: voxels.
+        stride: voxels between traced ones.
+    """
+
+    def __init__(
+        self, aperture_mm: Tensor, mass_attenuation: Tensor, grid: VoxelGrid, stride: int = 2
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.coarse = tuple(math.ceil((n - 1) / stride) + 1 for n in grid.shape)
+        axes = [
+            torch.linspace(float(a[0]), float(a[-1]), n)
+            for a, n in zip(_axes(grid), self.coarse, strict=True)
+        ]
+        z, y, x = torch.meshgrid(*axes, indexing="ij")
+        self.steps = max(8, math.ceil(0.75 * max(grid.shape)))
+        self.register_buffer(
+            "start_mm", torch.stack((x, y, z), dim=-1).reshape(-1, 3).double(), persistent=False
+        )
+        self.register_buffer("aperture_mm", aperture_mm.detach(), persistent=False)
+        self.register_buffer("mass_attenuation", mass_attenuation, persistent=False)
+
+    start_mm: Tensor
+    aperture_mm: Tensor
+    mass_attenuation: Tensor
+
+    def forward(self, tissue_density: Tensor) -> Tensor:
+        """Transmission [batch, aperture, g, voxel] of densities by tissue [batch, tissue, z, y, x], g/cm3."""
+        return torch.stack([self._traced(tissue_density, a) for a in range(len(self.aperture_mm))], dim=1)
+
+    def _traced(self, tissue_density: Tensor, aperture: int) -> Tensor:
+        """:meth:`_one`, traced again in the backward pass rather than kept."""
+        if not tissue_density.requires_grad:
+            return self._one(tissue_density, aperture)
+        traced: Tensor = checkpoint(self._one, tissue_density, aperture, use_reentrant=False)
+        return traced
+
+    def _one(self, tissue_density: Tensor, aperture: int) -> Tensor:
+        """Transmission to one aperture, [batch, g, voxel]."""
+        point, step = self._samples(aperture)
+        batch, tissues = tissue_density.shape[:2]
+        where = point.to(tissue_density.dtype).expand(batch, *point.shape)[:, None]
+        sampled = functional.grid_sample(tissue_density, where, padding_mode="zeros", align_corners=False)
+        path = torch.einsum("btvs,v->btv", sampled[:, :, 0], step.to(tissue_density.dtype))
+        fine = functional.interpolate(
+            path.reshape(batch, tissues, *self.coarse),
+            size=self.grid.shape,
+            mode="trilinear",
+            align_corners=True,
+        )
+        attenuation = torch.einsum("btzyx,tg->bgzyx", fine, self.mass_attenuation.to(fine.dtype))
+        return torch.exp(-attenuation).flatten(2)
+
+    def _samples(self, aperture: int) -> tuple[Tensor, Tensor]:
+        """Midpoints of steps out of the grid, for grid_sample [voxel, step, 3], and their length mm [voxel]."""
+        way = self.aperture_mm[aperture] - self.start_mm
+        z, y, x = self.grid.extent_mm
+        half = torch.tensor((x, y, z), dtype=way.dtype, device=way.device) / 2
+        face = torch.where(way > 0, half, -half)
+        share = ((face - self.start_mm) / torch.where(way == 0, 1e-9, way)).abs().amin(dim=1).clamp_max(1.0)
+        midpoint = (torch.arange(self.steps, dtype=way.dtype, device=way.device) + 0.5) / self.steps
+        point = self.start_mm[:, None] + (share[:, None] * midpoint)[..., None] * way[:, None]
+        return point / half, share * way.norm(dim=1) / self.steps
+
+
+def _axes(grid: VoxelGrid) -> list[Tensor]:
+    return [grid.axis_mm(axis) for axis in range(3)]
