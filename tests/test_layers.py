@@ -25,6 +25,7 @@ FLOORS = {
         {"data", "reconstructor"},
         {"classical", "networks", "losses", "attacks", "metrics", "visual", "io"},
         {"tasks"},
+        {"evaluation"},
         {"configs"},
         {"commands"},
     ],

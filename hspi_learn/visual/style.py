@@ -13,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from data_gen.storage.files import whole_file
+
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
 _COLOURS = {
     "truth": "#000000",
@@ -73,9 +75,9 @@ def paper_figure(width_in: float, height_in: float) -> Iterator[Figure]:
 def save_figure(figure: Figure, path: Path, dots_per_inch: int = 200) -> Path:
     """Write a PNG whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(png_bytes(figure, dots_per_inch))
-    return partial.replace(path)
+    with whole_file(path) as part:
+        part.write_bytes(png_bytes(figure, dots_per_inch))
+    return path
 
 
 def png_bytes(figure: Figure, dots_per_inch: int = 200) -> bytes:

@@ -1,0 +1,188 @@
+"""The figures of an evaluation, each with the caption that says what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from data_gen.grid import VoxelGrid
+from hspi_learn.evaluation.noise import root_mean_square
+from hspi_learn.evaluation.study import FULL, Condition, Outcome
+from hspi_learn.evaluation.summary import uptake_figures
+from hspi_learn.metrics import BiasAndSpread
+from hspi_learn.reconstructor import BODY_DENSITY_G_CM3
+from hspi_learn.visual import (
+    ErrorCurve,
+    Tradeoff,
+    bias_variance_figure,
+    error_figure,
+    mice_figure,
+    profile_figure,
+    reconstruction_figure,
+    recovery_figure,
+)
+
+Array = NDArray[np.floating[Any]]
+
+
+class Captioned(NamedTuple):
+    """A figure and what it shows."""
+
+    figure: Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Album:
+    """All figures that an outcome gives.
+
+    Args:
+        outcome: of the study.
+        grid: of the volumes.
+        groups: names of the maps.
+        tumour: number of the tumour's label, None without one.
+    """
+
+    outcome: Outcome
+    grid: VoxelGrid
+    groups: Sequence[str]
+    tumour: int | None
+
+    def pages(
+        self, noise: Mapping[str, Sequence[BiasAndSpread]], names: Mapping[str, Sequence[str]]
+    ) -> dict[str, Captioned]:
+        """Figures by file name, in the order of the report.
+
+        Args:
+            noise: bias and spread of each setting of each method; empty without a noise study.
+            names: what to write at the settings.
+        """
+        typical, worst = self.mouse("typical"), self.mouse("worst")
+        found = {f"volumes_typical_{m}": self.volumes(typical, m, "typical") for m in range(len(self.groups))}
+        found["volumes_worst_0"] = self.volumes(worst, 0, "worst")
+        found["profiles_typical"] = self.profiles(typical)
+        found["errors_by_mouse"] = self.mice()
+        found["recovery"] = self.recovery()
+        if len(self.outcome.fractions) > 1:
+            found["error_against_counts"] = self.counts()
+        if noise:
+            found["bias_variance"] = self.bias_variance(noise, names)
+        return found
+
+    def mouse(self, which: str) -> int:
+        """Number of the mouse with the median, or the largest, NRMSE by the first method."""
+        errors = self.outcome.scores[FULL][self.outcome.methods[0]].scan_nrmse
+        order = torch.argsort(errors.nan_to_num(nan=-1.0))
+        return int(order[-1] if which == "worst" else order[len(order) // 2])
+
+    def concentrations(self, mouse: int, group: int) -> tuple[dict[str, Array], str]:
+        """Truth and every estimate but the mean image, and their unit."""
+        maps = {"truth": self.outcome.truths} | self.outcome.estimates
+        volumes = {
+            name: (volume[mouse, group] / self.grid.voxel_volume_ml).double().numpy()
+            for name, volume in maps.items()
+            if name != "mean_image"
+        }
+        return _in_unit(volumes)
+
+    def volumes(self, mouse: int, group: int, which: str) -> Captioned:
+        """Projections and a slice of one map of one mouse."""
+        volumes, unit = self.concentrations(mouse, group)
+        body = (self.outcome.density[mouse] > BODY_DENSITY_G_CM3).numpy()
+        counts = float(next(iter(self.outcome.scores[FULL].values())).counts[mouse])
+        title = f"Mouse {mouse}, {self.groups[group]}, {counts:,.0f} counts in the windows"
+        figure = reconstruction_figure(volumes, self.grid.spacing_mm, unit, body, title)
+        rank = "the median" if which == "typical" else "the largest"
+        caption = (
+            f"Map of {self.groups[group]} in the test mouse with {rank} NRMSE of {self.outcome.methods[0]}. "
+            "Maximum projections and the hottest transaxial slice; one colour scale, set by the truth."
+        )
+        return Captioned(figure, caption)
+
+    def profiles(self, mouse: int) -> Captioned:
+        """Lines through the hottest voxel of the first map."""
+        volumes, unit = self.concentrations(mouse, 0)
+        z, y, x = np.unravel_index(int(volumes["truth"].argmax()), volumes["truth"].shape)
+        figure = profile_figure(volumes, self.grid.spacing_mm, unit, (int(z), int(y), int(x)))
+        return Captioned(figure, f"Profiles of {self.groups[0]} through the hottest voxel of mouse {mouse}.")
+
+    def mice(self) -> Captioned:
+        """Errors of every mouse."""
+        scores = self.outcome.scores[FULL]
+        errors = {name: found.scan_nrmse.double().numpy() for name, found in scores.items()}
+        return Captioned(mice_figure(errors), "NRMSE of each unseen mouse; grey lines join one mouse.")
+
+    def recovery(self) -> Captioned:
+        """Regional means against truth."""
+        truth = self.outcome.truth_regions
+        region = torch.arange(truth.shape[2]).expand_as(truth)
+        chosen = [m for m in self.outcome.methods if m != "mean_image"]
+        scores = self.outcome.scores[FULL]
+        known = (truth > 0) & torch.stack([torch.isfinite(scores[m].regions) for m in chosen]).all(0)
+        means, unit = _in_unit(
+            {"truth": truth[known].double().numpy()}
+            | {m: scores[m].regions[known].double().numpy() for m in chosen}
+        )
+        tumour = (region[known] == (-1 if self.tumour is None else self.tumour)).numpy()
+        slopes = {m: uptake_figures(scores[m], truth).slope for m in chosen}
+        figure = recovery_figure(means.pop("truth"), means, slopes, unit, tumour)
+        caption = (
+            "Means of organs and tumours, all maps and mice, against the truth. The slope is of means "
+            "relative to each mouse's own; below 1, hot regions are underestimated more than cold ones."
+        )
+        return Captioned(figure, caption)
+
+    def counts(self) -> Captioned:
+        """Error against counts, with the attacked errors at all counts."""
+        curves: dict[str, list[ErrorCurve]] = {}
+        for method in self.outcome.methods:
+            levels = [self.outcome.scores[Condition(f)][method] for f in self.outcome.fractions]
+            counts = np.array([float(level.counts.quantile(0.5)) for level in levels])
+            curves[method] = [ErrorCurve(counts, np.stack([s.scan_nrmse.double().numpy() for s in levels]))]
+            for kind in self.outcome.attacks[:1]:
+                attacked = self.outcome.scores[Condition(1.0, kind)].get(method)
+                if attacked is not None:
+                    curves[method].append(
+                        ErrorCurve(counts[:1], attacked.scan_nrmse.double().numpy()[None], True)
+                    )
+        return Captioned(error_figure(curves), "NRMSE against counts; lighter scans are binomially thinned.")
+
+    def bias_variance(
+        self, noise: Mapping[str, Sequence[BiasAndSpread]], names: Mapping[str, Sequence[str]]
+    ) -> Captioned:
+        """Bias against noise over repeated draws."""
+        points = {
+            method: Tradeoff(
+                np.array([root_mean_square(found.bias) for found in settings]),
+                np.array([root_mean_square(found.sd) for found in settings]),
+                names.get(method, ()),
+            )
+            for method, settings in noise.items()
+        }
+        caption = (
+            "Relative bias and SD of organ and tumour means over repeated Poisson draws of one test mouse, "
+            "root mean square over regions and maps; numbers at the points are OSEM iterations."
+        )
+        return Captioned(bias_variance_figure(points), caption)
+
+
+def _in_unit(values: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
+    """Bq/mL as kBq/mL where the truth reaches a thousand."""
+    high = float(np.nanmax(values["truth"])) >= 1000
+    scale, unit = (1e-3, "kBq/mL") if high else (1.0, "Bq/mL")
+    return {name: scale * value for name, value in values.items()}, unit
+
+
+def first_lesion_scan(labels: Tensor, tumour: int | None) -> int:
+    """Number of the first scan with a tumour; 0 if none has one."""
+    if tumour is None:
+        return 0
+    with_tumour = (labels == tumour).flatten(1).any(1).nonzero().flatten()
+    return int(with_tumour[0]) if len(with_tumour) else 0

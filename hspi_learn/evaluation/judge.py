@@ -1,0 +1,83 @@
+"""From a reconstruction to its figures of merit, mouse by mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hspi_learn.evaluation.case import Case
+from hspi_learn.metrics import contrast_to_noise, nrmse, regional_means, surroundings
+
+OUTSIDE = 0
+"""The label of what is no organ."""
+
+
+class Scores(NamedTuple):
+    """How one method did on each mouse."""
+
+    nrmse: Tensor
+    """[mouse, map]."""
+    tumour_nrmse: Tensor
+    """The same over tumour voxels alone, [mouse, map]; NaN without a tumour."""
+    cnr: Tensor
+    """Contrast to noise of the tumours, [mouse, map]."""
+    regions: Tensor
+    """Mean of each organ in Bq/mL, [mouse, map, organ]; NaN where the mouse lacks it."""
+    counts: Tensor
+    """Counts of each scan, [mouse]."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scores]) -> Scores:
+        """The scores of several batches as one."""
+        return cls(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+    @property
+    def scan_nrmse(self) -> Tensor:
+        """Mean over maps, [mouse]: what medians over mice are taken of."""
+        return self.nrmse.nanmean(dim=1)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges every method alike.
+
+    Args:
+        organs: names of the labels; the first is what lies outside the body.
+        voxel_volume_ml: turns Bq per voxel into Bq/mL.
+        tumour: name of the label that is a tumour.
+    """
+
+    organs: tuple[str, ...]
+    voxel_volume_ml: float
+    tumour: str = "tumour"
+
+    def scores(self, estimate: Tensor, case: Case) -> Scores:
+        """Figures of merit of an estimate [batch, map, z, y, x] in Bq per voxel."""
+        truth, mask = case.scans.activity, case.mask
+        lesion = self.lesion(case.scans.labels)
+        around = surroundings(lesion, case.context.body & ~lesion)
+        return Scores(
+            nrmse(estimate, truth, mask),
+            nrmse(estimate, truth, mask & lesion),
+            contrast_to_noise(estimate, lesion, around),
+            self.regions(estimate, case),
+            case.scans.projections.sum(dim=(1, 2)),
+        )
+
+    def lesion(self, labels: Tensor) -> Tensor:
+        """Tumour voxels [batch, 1, z, y, x]."""
+        if self.tumour not in self.organs:
+            return torch.zeros_like(labels, dtype=torch.bool)[:, None]
+        return (labels == self.organs.index(self.tumour))[:, None]
+
+    def regions(self, activity: Tensor, case: Case) -> Tensor:
+        """Mean concentration of each organ in Bq/mL, [batch, map, organ]; NaN outside the body."""
+        means = (
+            regional_means(activity, case.scans.labels, len(self.organs), case.mask) / self.voxel_volume_ml
+        )
+        means[..., OUTSIDE] = torch.nan
+        return means

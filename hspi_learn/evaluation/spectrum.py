@@ -1,0 +1,51 @@
+"""The spectrum of one scan beside what its truth makes us expect."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.grid import EnergyBins
+from data_gen.nuclides import photon_lines
+from hspi_learn.visual import LineLabel
+
+
+@torch.no_grad()
+def expected_spectrum(
+    model: HyperspectralForwardModel,
+    bins: EnergyBins,
+    activity: Tensor,
+    attenuation: Tensor,
+    duration_s: float,
+    at_once: int = 32,
+) -> Tensor:
+    """Expected counts of the whole camera [bin], background included.
+
+    Args:
+        model: any windows; its projector is what counts.
+        bins: fine energy bins.
+        activity: of one scan, [1, map, z, y, x] in Bq per voxel.
+        attenuation: of the same scan.
+        duration_s: measured time in s.
+        at_once: bins computed together, so that [pixel, bin] stays small.
+    """
+    interactions = model.projector.forward(activity, attenuation)
+    edges = bins.edges_kev
+    parts = []
+    for first in range(0, bins.count, at_once):
+        last = min(first + at_once, bins.count)
+        fine = model.with_energy_bins(EnergyBins(float(edges[first]), float(edges[last]), last - first))
+        parts.append((fine.record(interactions)[0] + fine.background_rate()).sum(0))
+    return duration_s * torch.cat(parts)
+
+
+def line_labels(model: HyperspectralForwardModel) -> list[LineLabel]:
+    """The lines of the members that the model transports, ranked by photons per decay of the head."""
+    weights = model.groups.weights.sum(1)
+    labels = []
+    for member, weight in zip(model.chain.members, weights.tolist(), strict=True):
+        for line in photon_lines(member) if weight > 0 else ():
+            text = f"{line.nuclide} {line.energy_kev:.0f}" + (" K X-ray" if line.kind == "xray" else "")
+            labels.append(LineLabel(line.energy_kev, text, line.photons_per_decay * weight))
+    return labels

@@ -1,0 +1,172 @@
+"""Tables of an evaluation, each written as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
+from hspi_learn.io.atomic import write_text
+from hspi_learn.metrics import relative_bias
+from hspi_learn.visual import method_label
+
+Cell = str | float
+_LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns. Numbers keep full precision in CSV and three digits elsewhere."""
+
+    name: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+    def csv(self) -> str:
+        """Comma-separated values; a figure that does not exist is an empty field."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(["" if _unknown(cell) else cell for cell in row] for row in self.rows)
+        return buffer.getvalue()
+
+    def markdown(self) -> str:
+        """A pipe table with its caption above."""
+        rule = ["---"] + ["---:"] * (len(self.columns) - 1)
+        lines = [self.columns, rule, *([shown(cell) for cell in row] for row in self.rows)]
+        return f"{self.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+    def latex(self) -> str:
+        """A floating table for the booktabs package."""
+        body = "".join(_latex_line([shown(cell) for cell in row]) for row in self.rows)
+        return (
+            f"\\begin{{table}}\n\\centering\n\\caption{{{self.caption.translate(_LATEX)}}}\n"
+            f"\\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}\n\\toprule\n"
+            f"{_latex_line(self.columns)}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+        )
+
+    def write(self, folder: Path) -> None:
+        """The three files NAME.csv, NAME.md and NAME.tex."""
+        for suffix, text in (("csv", self.csv()), ("md", self.markdown()), ("tex", self.latex())):
+            write_text(folder / f"{self.name}.{suffix}", text)
+
+
+def shown(cell: Cell) -> str:
+    """A cell as people read it: three decimals at most, a dash for what does not exist."""
+    if isinstance(cell, str):
+        return cell
+    if _unknown(cell):
+        return "-"
+    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}" if abs(cell) >= 1 else f"{cell:.3f}"
+
+
+def _unknown(cell: Cell) -> bool:
+    return isinstance(cell, float) and not math.isfinite(cell)
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(cell.translate(_LATEX) for cell in cells) + " \\\\\n"
+
+
+def headline_table(outcome: Outcome, numbers: dict[str, float]) -> Table:
+    """A row for each method: error, error of tumours, slope, and error under each attack."""
+    columns = ["Method", "NRMSE median", "mean", "worst", "tumours only", "slope"]
+    columns += [f"median, {kind}" for kind in outcome.attacks]
+    rows: list[tuple[Cell, ...]] = []
+    for method in outcome.methods:
+        keys = [
+            f"test/{name}/{method}"
+            for name in ("nrmse", "nrmse_mean", "nrmse_worst", "nrmse_tumour", "slope")
+        ]
+        keys += [f"test/nrmse/{method}_{kind}" for kind in outcome.attacks]
+        rows.append((method_label(method), *(numbers.get(key, math.nan) for key in keys)))
+    caption = (
+        f"NRMSE over {len(outcome.truths)} unseen mice: mean over activity maps of ||x - t|| / ||t||, in the "
+        "body where sensitivity is 10 % of its maximum or more. Slope: regional estimate against truth; "
+        "1 is right."
+    )
+    return Table("methods", caption, tuple(columns), tuple(rows))
+
+
+def counts_table(outcome: Outcome) -> Table:
+    """NRMSE of each method at each count level, medians over mice."""
+    rows: list[tuple[Cell, ...]] = []
+    for fraction in outcome.fractions:
+        by_method = outcome.scores[Condition(fraction)]
+        counts = float(next(iter(by_method.values())).counts.quantile(0.5))
+        errors = (float(by_method[m].scan_nrmse.nanquantile(0.5)) for m in outcome.methods)
+        rows.append((f"{fraction:g}", counts, *errors))
+    columns = ("Share of counts", "counts (median)", *(method_label(m) for m in outcome.methods))
+    return Table(
+        "counts", "Median NRMSE over mice against counts (binomially thinned scans).", columns, tuple(rows)
+    )
+
+
+def bias_table(outcome: Outcome, groups: Sequence[str], organs: Sequence[str]) -> Table:
+    """Relative bias of each organ, map and method: median over mice, and the SD between mice."""
+    rows: list[tuple[Cell, ...]] = []
+    truth = outcome.truth_regions
+    for o, organ in enumerate(organs):
+        for m, group in enumerate(groups):
+            if not bool((truth[:, m, o] > 0).any()):
+                continue
+            row: list[Cell] = [organ, group, float(truth[:, m, o].nanquantile(0.5))]
+            for method in outcome.methods:
+                bias = relative_bias(outcome.scores[FULL][method].regions[:, m, o], truth[:, m, o])
+                known = bias[torch.isfinite(bias)]
+                row += [float(known.quantile(0.5)), float(known.std(unbiased=False))]
+            rows.append(tuple(row))
+    named = [(f"{method_label(m)} bias", f"{method_label(m)} SD") for m in outcome.methods]
+    columns = ("Organ", "map", "true Bq/mL", *(name for pair in named for name in pair))
+    caption = (
+        "Relative bias of regional means, median over mice, and its SD between mice (share of the truth)."
+    )
+    return Table("regional_bias", caption, columns, tuple(rows))
+
+
+def mice_table(outcome: Outcome, groups: Sequence[str], facts: dict[str, Sequence[float]]) -> Table:
+    """A row for each mouse, condition, method and map: what every figure can be made from again."""
+    rows: list[tuple[Cell, ...]] = []
+    for condition, by_method in outcome.scores.items():
+        for method, scores in by_method.items():
+            for mouse in range(len(outcome.truths)):
+                for m, group in enumerate(groups):
+                    figures = (scores.nrmse, scores.tumour_nrmse, scores.cnr)
+                    cells = (float(figure[mouse, m]) for figure in figures)
+                    about = (float(facts[name][mouse]) for name in facts)
+                    shares = (condition.fraction, float(scores.counts[mouse]))
+                    rows.append((str(mouse), *about, condition.kind, *shares, method, group, *cells))
+    columns = (
+        "mouse",
+        *facts,
+        "condition",
+        "share",
+        "window_counts",
+        "method",
+        "map",
+        "nrmse",
+        "nrmse_tumour",
+        "cnr",
+    )
+    return Table("mice", "Every mouse, condition, method and map.", columns, tuple(rows))
+
+
+def attacks_table(outcome: Outcome) -> Table:
+    """Median NRMSE clean and under each attack, on the same mice."""
+    rows: list[tuple[Cell, ...]] = []
+    for method in outcome.methods:
+        attacked = [outcome.scores[Condition(1.0, kind)].get(method) for kind in outcome.attacks]
+        clean = float(outcome.scores[FULL][method].scan_nrmse.nanquantile(0.5))
+        worst = (math.nan if s is None else float(s.scan_nrmse.nanquantile(0.5)) for s in attacked)
+        rows.append((method_label(method), clean, *worst))
+    columns = ("Method", CLEAN, *outcome.attacks)
+    return Table("attacks", "Median NRMSE over mice, clean and under attack.", columns, tuple(rows))
