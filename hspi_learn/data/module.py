@@ -1,0 +1,156 @@
+"""Scans of a data set as batches for Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from data_gen.errors import UserError
+from data_gen.grid import EnergyWindows
+from data_gen.storage import Manifest, Provenance
+from data_gen.system import ImagingSystem
+from hspi_learn.data.order import EpochOrder
+from hspi_learn.data.scans import Scans, WindowedScans, collate
+from hspi_learn.reconstructor import ScanBatch
+
+
+class ScanDataModule(pl.LightningDataModule):
+    """Batches of scans, densified to the windows that a task asks for.
+
+    Training batches come in an order that follows from (seed, epoch); a run that was stopped in the
+    middle of an epoch goes on with the very next batch. An incomplete last batch is left out of training,
+    unless it is the only one.
+
+    Args:
+        folder: data set that hspi-generate wrote.
+        windows_kev: rising edges; counts between neighbouring edges are one channel.
+        batch_size: scans in a batch.
+        seed: of order and thinning.
+        workers: processes that read; 0 reads in this one.
+        count_fraction: binomial share of each scan's events that is used.
+        memory_gib: scans are kept in memory up to this size.
+
+    Raises:
+        UserError: the data set is missing or broken, or may not be used.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        windows_kev: Sequence[float],
+        batch_size: int = 4,
+        seed: int = 0,
+        workers: int = 0,
+        count_fraction: float = 1.0,
+        memory_gib: float = 4.0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise UserError(f"data.batch_size is {batch_size}; it needs at least 1")
+        if not 0 < count_fraction <= 1:
+            raise UserError(f"data.count_fraction is {count_fraction}; it needs to be above 0 and at most 1")
+        self.folder = Path(folder)
+        self.windows = EnergyWindows(windows_kev)
+        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.count_fraction, self.memory_gib = count_fraction, memory_gib
+        self.manifest = Manifest.read(self.folder)
+        check_permission(self.manifest.provenance, self.folder)
+        self.system = ImagingSystem.from_dict(self.manifest.system)
+        self._scans: dict[str, Scans] = {}
+        self._windowed: dict[str, WindowedScans] = {}
+        self._order: EpochOrder | None = None
+        self._resumed: tuple[int, int] | None = None
+
+    def scans(self, split: str) -> Scans:
+        """Event-level access to a split."""
+        if split not in self._scans:
+            self._scans[split] = Scans(self.folder, self.manifest, split)
+        return self._scans[split]
+
+    def windowed(self, split: str) -> WindowedScans:
+        """The scans of a split as histograms over the windows."""
+        if split not in self._windowed:
+            share = int(self.memory_gib * 2**30)
+            self._windowed[split] = WindowedScans(
+                self.scans(split), self.windows, self.count_fraction, self.seed, share
+            )
+        return self._windowed[split]
+
+    def train_dataloader(self) -> DataLoader[ScanBatch]:
+        """Training batches in the order of (seed, epoch)."""
+        scans = self.windowed("train")
+        self._order = EpochOrder(len(scans), self.seed)
+        if self._resumed is not None:
+            epoch, batches = self._resumed
+            self._order.skip(epoch, batches * self.batch_size)
+        return self._loader(scans, self._order, drop_last=len(scans) >= self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[ScanBatch]:
+        """Validation batches, in order."""
+        return self._loader(self.windowed("validation"))
+
+    def test_dataloader(self) -> DataLoader[ScanBatch]:
+        """Test batches, in order."""
+        return self._loader(self.windowed("test"))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands: epoch, and batches of it that were used."""
+        if self.trainer is None:
+            return {}
+        # What was used, not what was read: loaders with workers read ahead.
+        used = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return {"epoch": self.trainer.current_epoch, "batches": used, "batch_size": self.batch_size}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken.
+
+        Raises:
+            UserError: batches had another size.
+        """
+        if not state_dict:
+            return
+        if state_dict["batch_size"] != self.batch_size:
+            raise UserError(
+                f"data.batch_size is {self.batch_size}; a run that started with {state_dict['batch_size']} "
+                "can only go on with that"
+            )
+        self._resumed = (int(state_dict["epoch"]), int(state_dict["batches"]))
+        if self._order is not None:
+            self._order.skip(self._resumed[0], self._resumed[1] * self.batch_size)
+
+    def _loader(
+        self, scans: WindowedScans, order: EpochOrder | None = None, drop_last: bool = False
+    ) -> DataLoader[ScanBatch]:
+        return DataLoader(
+            scans,
+            batch_size=self.batch_size,
+            sampler=order,
+            drop_last=drop_last,
+            num_workers=self.workers,
+            collate_fn=collate,
+            # Forked workers inherit locks of threads that they lack.
+            multiprocessing_context="spawn" if self.workers else None,
+            persistent_workers=self.workers > 0,
+        )
+
+
+def check_permission(provenance: Provenance, source: Path) -> None:
+    """Refuse data from people that may not be used for training.
+
+    Raises:
+        UserError: no licence is stated; or, for data from people, no consent, or they are identifiable.
+    """
+    if not provenance.licence.strip():
+        raise UserError(f"{source}: provenance.licence is empty; the manifest needs to state a licence")
+    if provenance.subjects != "people":
+        return
+    if not provenance.consent.strip():
+        raise UserError(
+            f"{source}: provenance.consent is empty; data from people need a statement of consent"
+        )
+    if not provenance.deidentified:
+        raise UserError(f"{source}: provenance.deidentified is false; data from people need it to be true")

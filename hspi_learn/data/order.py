@@ -1,0 +1,43 @@
+"""The order in which scans are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import Sampler
+
+from data_gen.draws import seeded_generator
+
+
+class EpochOrder(Sampler[int]):
+    """A permutation that depends on (seed, epoch) alone, and that can start in the middle.
+
+    Lightning calls :meth:`set_epoch` before each epoch. Its length is always that of a whole epoch, since
+    a resumed Lightning counts the batches that it had seen before.
+
+    Args:
+        count: scans.
+        seed: of all permutations.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed = count, seed
+        self.epoch = 0
+        self._skipped = (0, 0)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        epoch, scans = self._skipped
+        order = torch.randperm(self.count, generator=seeded_generator(self.seed, "order", self.epoch))
+        yield from order[scans if epoch == self.epoch else 0 :].tolist()
+
+    def set_epoch(self, epoch: int) -> None:
+        """The epoch whose order comes next."""
+        self.epoch = epoch
+
+    def skip(self, epoch: int, scans: int) -> None:
+        """Leave out the first scans of one epoch, which were seen before the run was stopped."""
+        self._skipped = (epoch, scans)

@@ -1,0 +1,148 @@
+"""The scans of one split of a data set."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data_gen.draws import seeded_generator
+from data_gen.errors import UserError
+from data_gen.grid import EnergyWindows, bin_index
+from data_gen.scan import EventList
+from data_gen.storage import Manifest, ScanRecord, ShardReader
+from data_gen.system import ImagingSystem
+from hspi_learn.reconstructor import ScanBatch
+
+
+class Scans:
+    """Event-level access to the scans of a split; every file is checked against the manifest's hash once.
+
+    Args:
+        folder: of the data set.
+        manifest: its manifest.
+        split: name of the split.
+
+    Raises:
+        UserError: no such split, or a shard that is missing, damaged or of another system.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, split: str) -> None:
+        if split not in manifest.splits:
+            raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest.splits)}")
+        self.split = split
+        self.pixels = ImagingSystem.from_dict(manifest.system).camera.pixel_count
+        self._readers = [ShardReader(manifest.checked_file(folder, e)) for e in manifest.splits[split]]
+        self._first = [0]
+        for reader, entry in zip(self._readers, manifest.splits[split], strict=True):
+            if len(reader) != entry.scans or reader.system != manifest.system:
+                raise UserError(
+                    f"{reader.path} does not belong to the manifest of {folder}; generate it again"
+                )
+            self._first.append(self._first[-1] + len(reader))
+
+    def __len__(self) -> int:
+        return self._first[-1]
+
+    def events(self, index: int) -> EventList:
+        """The events of a scan."""
+        reader, place = self._place(index)
+        return reader.events(place).checked(self.pixels, str(reader.path))
+
+    def sample(self, index: int) -> ScanRecord:
+        """All that is stored of a scan."""
+        reader, place = self._place(index)
+        record = reader.record(place)
+        record.events.checked(self.pixels, str(reader.path))
+        return record
+
+    def _place(self, index: int) -> tuple[ShardReader, int]:
+        number = range(len(self))[index]
+        shard = bisect_right(self._first, number) - 1
+        return self._readers[shard], number - self._first[shard]
+
+
+class _Kept(NamedTuple):
+    """A scan in the form that is kept in memory: events as flat indices into [pixel, window]."""
+
+    flat: Tensor
+    duration_s: Tensor
+    density: Tensor
+    activity: Tensor
+    labels: Tensor
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes."""
+        return sum(tensor.nbytes for tensor in self)
+
+
+class WindowedScans(Dataset[ScanBatch]):
+    """Scans as histograms over energy windows, each a :class:`ScanBatch` without its batch axis.
+
+    Args:
+        scans: the scans.
+        windows: what the counts are summed in.
+        count_fraction: binomial share of the events that is used, the same share in every epoch.
+        seed: of that share.
+        memory_bytes: scans are kept in memory up to this size, the others read again each time.
+
+    Raises:
+        UserError: the scans have no truth to learn from.
+    """
+
+    def __init__(
+        self, scans: Scans, windows: EnergyWindows, count_fraction: float, seed: int, memory_bytes: int
+    ) -> None:
+        self.scans, self.windows = scans, windows
+        self.count_fraction, self.seed = count_fraction, seed
+        self._free = memory_bytes
+        self._kept: dict[int, _Kept] = {}
+
+    def __len__(self) -> int:
+        return len(self.scans)
+
+    def __getitem__(self, index: int) -> ScanBatch:
+        scan = self._scan(index)
+        cells = self.scans.pixels * self.windows.count
+        counts = torch.bincount(scan.flat, minlength=cells).to(torch.float32)
+        return ScanBatch(
+            counts.reshape(self.scans.pixels, self.windows.count),
+            scan.duration_s,
+            scan.density,
+            scan.activity,
+            scan.labels.long(),
+            torch.tensor(index),
+        )
+
+    def _scan(self, index: int) -> _Kept:
+        if index in self._kept:
+            return self._kept[index]
+        scan = self._read(index)
+        if scan.bytes <= self._free:
+            self._free -= scan.bytes
+            self._kept[index] = scan
+        return scan
+
+    def _read(self, index: int) -> _Kept:
+        record = self.scans.sample(index)
+        if record.activity is None or record.labels is None:
+            raise UserError(
+                f"scan {index} of split {self.scans.split} has no truth; training and testing need it"
+            )
+        generator = seeded_generator(self.seed, "thinning", self.scans.split, index)
+        events = record.events.thinned(self.count_fraction, generator)
+        window = bin_index(self.windows, events.energy_kev)
+        inside = window >= 0
+        flat = events.pixel[inside] * self.windows.count + window[inside]
+        duration = torch.tensor(record.duration_s, dtype=torch.float32)
+        return _Kept(flat.int(), duration, record.density, record.activity, record.labels.to(torch.uint8))
+
+
+def collate(scans: list[ScanBatch]) -> ScanBatch:
+    """Scans one after another along a new batch axis."""
+    return ScanBatch(*(torch.stack(column) for column in zip(*scans, strict=True)))
