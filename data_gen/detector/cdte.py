@@ -12,6 +12,7 @@ from data_gen.detector.deposits import deposits
 from data_gen.detector.recording import FWHM_PER_SIGMA, gaussian_blur, record, with_threshold
 from data_gen.detector.volume import AddedVolume
 from data_gen.errors import UserError
+from data_gen.materials import material_named
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class CdTeResponse:
     material: str = "CdTe"
 
     def __post_init__(self) -> None:
+        material_named(self.material)
         for name in (field.name for field in fields(self) if field.name != "material"):
-            value = float(getattr(self, name))
+            value = float(torch.as_tensor(getattr(self, name)).detach())
             lowest = 1.0 if name == "addition_pixels" else 0.0
             positive = name in ("thickness_mm", "pixel_pitch_mm", "electronic_noise_kev")
             if not (math.isfinite(value) and value >= lowest and (value > 0 or not positive)):

@@ -18,6 +18,7 @@ from data_gen.materials import (
 
 ELECTRON_KEV = 510.998950
 NODES = 192
+SECOND_NODES = 12
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Deposits:
 def deposits(material: str, energy_kev: Tensor, volume: AddedVolume) -> Deposits:
     """What photons of these energies [line] leave in ``volume``, given that they interact in its pixel.
 
-    A scattered photon that interacts again inside is absorbed, or scatters once more, leaves the mean
-    Compton energy and is gone. Whatever leaves the volume is lost, and so is a K photon that follows it.
+    A scattered photon that interacts again inside is absorbed, or scatters once more and is gone.
+    Whatever leaves the volume is lost; K photons escape only where absorption was the first interaction.
     """
     energy = energy_kev.detach().to("cpu", torch.float64)
     attenuation = interaction_attenuation_per_mm(material, energy)
@@ -78,17 +79,18 @@ def _k_escapes(
 def _compton(
     material: str, energy: Tensor, volume: AddedVolume, depth_shares: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Per scatter: continuum energies and probabilities [line, 2 NODES], chance of full energy [line]."""
+    """Per scatter: continuum energies and probabilities [line, k], chance of full energy [line]."""
     scattered, cosine, share = compton_scatter(material, energy)
     electron = energy[:, None] - scattered
     layers = volume.escape(interaction_attenuation_per_mm(material, scattered), cosine)
     leaves = torch.einsum("lnd,ld->ln", layers, depth_shares)
     photoelectric = _photoelectric_share(material, scattered)
-    again = electron + _mean_electron_kev(scattered)
+    second, second_share = klein_nishina_electrons(scattered)
     once = share * leaves
-    twice = share * (1 - leaves) * (1 - photoelectric)
+    twice = (share * (1 - leaves) * (1 - photoelectric))[..., None] * second_share
     absorbed = (share * (1 - leaves) * photoelectric).sum(1)
-    return torch.cat((electron, again), dim=1), torch.cat((once, twice), dim=1), absorbed
+    left = torch.cat((electron, (electron[..., None] + second).flatten(1)), dim=1)
+    return left, torch.cat((once, twice.flatten(1)), dim=1), absorbed
 
 
 def compton_scatter(material: str, energy_kev: Tensor, nodes: int = NODES) -> tuple[Tensor, Tensor, Tensor]:
@@ -116,10 +118,10 @@ def compton_scatter(material: str, energy_kev: Tensor, nodes: int = NODES) -> tu
     return scattered, cosine, density / density.sum(1, keepdim=True)
 
 
-def _mean_electron_kev(energy: Tensor) -> Tensor:
-    """Mean energy of a Compton electron by Klein-Nishina, for any shape of photon energies in keV."""
-    steps = (torch.arange(32, dtype=torch.float64) + 0.5) / 32
-    ratio = 1 - steps * (1 - 1 / (1 + 2 * energy / ELECTRON_KEV))[..., None]
-    cosine = 1 - ELECTRON_KEV / energy[..., None] * (1 / ratio - 1)
-    weight = 1 / ratio + ratio - (1 - cosine**2)
-    return energy * (weight * (1 - ratio)).sum(-1) / weight.sum(-1)
+def klein_nishina_electrons(energy_kev: Tensor, nodes: int = SECOND_NODES) -> tuple[Tensor, Tensor]:
+    """Electron energies in keV and their shares by Klein-Nishina, [..., nodes] for photon energies [...]."""
+    steps = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes
+    ratio = 1 - steps * (1 - 1 / (1 + 2 * energy_kev / ELECTRON_KEV))[..., None]
+    cosine = 1 - ELECTRON_KEV / energy_kev[..., None] * (1 / ratio - 1)
+    density = 1 / ratio + ratio - (1 - cosine**2)
+    return energy_kev[..., None] * (1 - ratio), density / density.sum(-1, keepdim=True)

@@ -12,6 +12,7 @@ from data_gen.detector.deposits import deposits
 from data_gen.detector.recording import gaussian_blur, record
 from data_gen.detector.volume import AddedVolume
 from data_gen.errors import UserError
+from data_gen.materials import material_named
 
 _WHOLE_CRYSTAL_MM = 1000.0
 """Light is added over the whole crystal, so nothing is lost sideways."""
@@ -39,8 +40,9 @@ class GaussianResponse:
     at_kev: float = 140.5
 
     def __post_init__(self) -> None:
+        material_named(self.material)
         for name in ("thickness_mm", "fwhm_kev", "at_kev"):
-            value = float(getattr(self, name))
+            value = float(torch.as_tensor(getattr(self, name)).detach())
             if not (math.isfinite(value) and value > 0):
                 raise UserError(f"detector response: {name} is {value}; it needs a positive number")
 

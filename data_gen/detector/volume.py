@@ -47,13 +47,12 @@ class AddedVolume:
         chords = self._chords_mm(cosine)
         return torch.exp(-attenuation_per_mm[..., None, None] * chords).mean(dim=-1)
 
-    def isotropic_escape(self, attenuation_per_mm: Tensor, directions: int = 32) -> Tensor:
-        """The same, the mean over all directions."""
+    def isotropic_escape(self, attenuation_per_mm: Tensor, directions: int = 16) -> Tensor:
+        """The same, the mean over all directions (``directions`` cosines forward and as many backward)."""
         nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(directions))
-        escapes = self.escape(
-            attenuation_per_mm[..., None].expand(*attenuation_per_mm.shape, directions), nodes
-        )
-        return torch.einsum("...dl,d->...l", escapes, weights / 2)
+        # Each hemisphere by itself: the way out has a kink between them.
+        cosine, share = torch.cat(((nodes - 1) / 2, (nodes + 1) / 2)), torch.cat((weights, weights)) / 4
+        return torch.einsum("...dl,d->...l", self.escape(attenuation_per_mm[..., None], cosine), share)
 
     def _layer_edges_mm(self) -> Tensor:
         """Depths that bound the layers, finer towards the entrance, where soft photons stop."""
