@@ -18,9 +18,10 @@ def expected_spectrum(
     activity: Tensor,
     attenuation: Tensor,
     duration_s: float,
-    at_once: int = 32,
 ) -> Tensor:
     """Expected counts of the whole camera [bin], background included.
+
+    Interactions are summed over pixels before they are spread over bins, so that [pixel, bin] never exists.
 
     Args:
         model: any windows; its projector is what counts.
@@ -28,16 +29,16 @@ def expected_spectrum(
         activity: of one scan, [1, map, z, y, x] in Bq per voxel.
         attenuation: of the same scan.
         duration_s: measured time in s.
-        at_once: bins computed together, so that [pixel, bin] stays small.
     """
-    interactions = model.projector.forward(activity, attenuation)
-    edges = bins.edges_kev
-    parts = []
-    for first in range(0, bins.count, at_once):
-        last = min(first + at_once, bins.count)
-        fine = model.with_energy_bins(EnergyBins(float(edges[first]), float(edges[last]), last - first))
-        parts.append((fine.record(interactions)[0] + fine.background_rate()).sum(0))
-    return duration_s * torch.cat(parts)
+    fine = model.with_energy_bins(bins)
+    interactions = fine.projector.forward(activity, attenuation)[0]
+    rate = fine.background_rate().sum(0)
+    for offset, spectral in enumerate(fine.spectral):
+        source = fine.neighbours[:, offset]
+        recorded = torch.where(source >= 0, fine.live, 0.0)
+        summed = torch.einsum("p,pgm->gm", recorded, interactions[source.clamp_min(0)])
+        rate = rate + torch.einsum("gm,gmk->k", summed, spectral)
+    return duration_s * rate
 
 
 def line_labels(model: HyperspectralForwardModel) -> list[LineLabel]:

@@ -68,8 +68,6 @@ def paper_figure(width_in: float, height_in: float) -> Iterator[Figure]:
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
-        # Text takes its font when drawn, so the layout is settled while the style still holds.
-        figure.canvas.draw()
 
 
 def save_figure(figure: Figure, path: Path, dots_per_inch: int = 200) -> Path:
@@ -83,7 +81,9 @@ def save_figure(figure: Figure, path: Path, dots_per_inch: int = 200) -> Path:
 def png_bytes(figure: Figure, dots_per_inch: int = 200) -> bytes:
     """The figure as a PNG file in memory."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
+    # Ticks are made, and take their font, when the figure is drawn.
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format="png", dpi=dots_per_inch, metadata={"Software": None})
     return buffer.getvalue()
 
 
