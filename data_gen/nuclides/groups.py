@@ -111,13 +111,17 @@ def tied_groups(chain: DecayChain, tie_below_s: float = 600.0) -> MemberGroups:
         parents = [p for p in chain.members if p in group_of and chain.branching(p, member) > 0]
         if not math.isfinite(half_life) or half_life > longest:
             continue
-        if parents and half_life < tie_below_s:
-            parent = max(parents, key=lambda p: chain.branching(p, member))
-            group_of[member] = group_of[parent]
-        else:
-            group_of[member] = member
+        group_of[member] = member
+        if parents:
+            head = group_of[max(parents, key=lambda p: chain.branching(p, member))]
+            if half_life < min(tie_below_s, chain.half_life_s(head)):
+                group_of[member] = head
         groups.setdefault(group_of[member], []).append(member)
     seen = {head: tied for head, tied in groups.items() if any(photon_lines(m) for m in tied)}
+    if not seen:
+        raise UserError(
+            f"{chain.members[0]} and its progeny emit no photons at 20-600 keV; choose a nuclide that does"
+        )
     return MemberGroups(chain, seen)
 
 

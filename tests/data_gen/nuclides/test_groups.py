@@ -64,3 +64,13 @@ def test_each_member_alone():
 def test_wrong_groups_are_told(groups, reason):
     with pytest.raises(UserError, match=reason):
         MemberGroups(decay_chain("Ra-223"), groups)
+
+
+def test_progeny_that_outlive_a_short_lived_parent_have_their_own_map():
+    """Tl-207 (4.77 min) outlives Bi-211 (2.14 min), so it may wander from where Bi-211 decayed."""
+    assert tied_groups(decay_chain("Bi-211")).heads == ("Bi-211", "Tl-207")
+
+
+def test_a_nuclide_that_no_camera_sees_is_told():
+    with pytest.raises(UserError, match="Pb-209 and its progeny emit no photons"):
+        tied_groups(decay_chain("Pb-209"))
