@@ -103,7 +103,9 @@ class ScanDataModule(pl.LightningDataModule):
             return {}
         # What was used, not what was read: loaders with workers read ahead.
         used = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return {"epoch": self.trainer.current_epoch, "batches": used, "batch_size": self.batch_size}
+        # After the last batch of an epoch nothing of the next one has been used yet.
+        whole = max(int(self.trainer.num_training_batches), 1)
+        return {"epoch": self.trainer.current_epoch, "batches": used % whole, "batch_size": self.batch_size}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Go on where :meth:`state_dict` was taken.

@@ -1,0 +1,102 @@
+"""A tiny camera and made-up scans of it, for tests of storage and data modules: no ray is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_gen.camera import Camera
+from data_gen.draws import seeded_generator
+from data_gen.grid import EnergyBins, VoxelGrid
+from data_gen.nuclides import decay_chain
+from data_gen.scan import EventList, Frame
+from data_gen.storage import Manifest, Provenance, ScanRecord, write_shard
+from data_gen.system import ImagingSystem
+
+TINY_CAMERA = {
+    "name": "tiny",
+    "panels": {"angles_deg": [0.0, 90.0, 180.0, 270.0], "detector_mm": 38.0},
+    "collimator": {
+        "material": "tungsten",
+        "plane_mm": 28.0,
+        "plate_mm": 8.0,
+        "shape": "loft_hole",
+        "diameter_mm": 1.0,
+        "apertures": [1, 1],
+        "aim": "isocentre",
+        "septa": True,
+    },
+    "detector": {
+        "material": "CdTe",
+        "thickness_mm": 2.0,
+        "rows": 6,
+        "columns": 6,
+        "pitch_mm": 3.0,
+        "background_cps_per_kev": 1e-7,
+        "response": {"kind": "cdte"},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_system() -> ImagingSystem:
+    """Four panels of 6x6 pixels around 6x6x6 voxels of 4 mm; Ra-223, two maps."""
+    camera = Camera.from_dict(TINY_CAMERA)
+    return ImagingSystem(
+        camera, decay_chain("Ra-223"), VoxelGrid((6, 6, 6), 4.0), EnergyBins(20.0, 600.0, 58)
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_record(tiny_system: ImagingSystem) -> Callable[[int], ScanRecord]:
+    """A made-up scan of the tiny system by its number; number 2 has no events."""
+
+    def record(number: int) -> ScanRecord:
+        generator = seeded_generator("tiny", number)
+        count = 0 if number == 2 else 40 + 7 * number
+        shape = tiny_system.grid.shape
+        events = EventList(
+            torch.randint(tiny_system.camera.pixel_count, (count,), generator=generator),
+            20.0 + 580.0 * torch.rand(count, generator=generator),
+            torch.rand(count, generator=generator, dtype=torch.float64).sort().values * 60.0,
+        )
+        return ScanRecord(
+            number=number,
+            events=events,
+            frames=(Frame(0.0, 60.0), Frame(100.0, 30.0 + number)),
+            injected_bq=1e4 + number,
+            body_mass_g=20.0,
+            counts_photopeak=count // 3,
+            density=torch.rand(shape, generator=generator),
+            activity=torch.rand(len(tiny_system.groups.names), *shape, generator=generator),
+            labels=torch.randint(5, shape, generator=generator),
+        )
+
+    return record
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(
+    tiny_system: ImagingSystem, tiny_record: Callable[[int], ScanRecord]
+) -> Callable[..., Manifest]:
+    """Writes a made-up data set of 10 + 3 + 2 scans into a folder."""
+
+    def write(folder: Path, **provenance: Any) -> Manifest:
+        splits, system = {}, tiny_system.to_dict()
+        for split, shards in {"train": [4, 4, 2], "validation": [3], "test": [2]}.items():
+            entries, first = [], 0
+            for k, size in enumerate(shards):
+                records = [tiny_record(first + i) for i in range(size)]
+                entries.append(write_shard(folder / f"{split}-{k}.h5", records, system))
+                first += size
+            splits[split] = tuple(entries)
+        made = Provenance(**provenance)
+        manifest = Manifest(system=system, splits=splits, seed=0, plan_sha256="0" * 64, provenance=made)
+        manifest.write(folder)
+        return manifest
+
+    return write
