@@ -58,6 +58,15 @@ class Case:
         scans = self.scans._replace(projections=counts, duration_s=duration)
         return replace(self, scans=scans, context=self.context._replace(duration_s=duration))
 
+    def first(self, scans: int) -> Case:
+        """The first so many scans of the batch; none if that is below 1."""
+        kept = slice(0, max(0, scans))
+        return Case(
+            ScanBatch(*(part[kept] for part in self.scans)),
+            ScanContext(*(part[kept] for part in self.context)),
+            self.mask[kept],
+        )
+
     @torch.no_grad()
     def expected(self, model: HyperspectralForwardModel) -> Tensor:
         """Counts that the truth would give on average, [batch, pixel, window]."""

@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
 
 from data_gen.grid import VoxelGrid
-from hspi_learn.evaluation.noise import root_mean_square
+from hspi_learn.evaluation.noise import NoisePoint, root_mean_square
 from hspi_learn.evaluation.study import FULL, Condition, Outcome
 from hspi_learn.evaluation.summary import uptake_figures
-from hspi_learn.metrics import BiasAndSpread
 from hspi_learn.reconstructor import BODY_DENSITY_G_CM3
 from hspi_learn.visual import (
     ErrorCurve,
@@ -55,14 +53,11 @@ class Album:
     groups: Sequence[str]
     tumour: int | None
 
-    def pages(
-        self, noise: Mapping[str, Sequence[BiasAndSpread]], names: Mapping[str, Sequence[str]]
-    ) -> dict[str, Captioned]:
+    def pages(self, noise: Mapping[str, Sequence[NoisePoint]]) -> dict[str, Captioned]:
         """Figures by file name, in the order of the report.
 
         Args:
-            noise: bias and spread of each setting of each method; empty without a noise study.
-            names: what to write at the settings.
+            noise: what each setting of each method does with noise; empty without a noise study.
         """
         typical, worst = self.mouse("typical"), self.mouse("worst")
         found = {f"volumes_typical_{m}": self.volumes(typical, m, "typical") for m in range(len(self.groups))}
@@ -73,7 +68,7 @@ class Album:
         if len(self.outcome.fractions) > 1:
             found["error_against_counts"] = self.counts()
         if noise:
-            found["bias_variance"] = self.bias_variance(noise, names)
+            found["bias_variance"] = self.bias_variance(noise)
         return found
 
     def mouse(self, which: str) -> int:
@@ -154,23 +149,23 @@ class Album:
                     )
         return Captioned(error_figure(curves), "NRMSE against counts; lighter scans are binomially thinned.")
 
-    def bias_variance(
-        self, noise: Mapping[str, Sequence[BiasAndSpread]], names: Mapping[str, Sequence[str]]
-    ) -> Captioned:
+    def bias_variance(self, noise: Mapping[str, Sequence[NoisePoint]]) -> Captioned:
         """Bias against noise over repeated draws."""
-        points = {
+        tradeoffs = {
             method: Tradeoff(
-                np.array([root_mean_square(found.bias) for found in settings]),
-                np.array([root_mean_square(found.sd) for found in settings]),
-                names.get(method, ()),
+                np.array([root_mean_square(point.bias) for point in points]),
+                np.array([root_mean_square(point.sd) for point in points]),
+                [point.name for point in points],
+                [point.evaluated for point in points],
             )
-            for method, settings in noise.items()
+            for method, points in noise.items()
         }
         caption = (
             "Relative bias and SD of organ and tumour means over repeated Poisson draws of one test mouse, "
-            "root mean square over regions and maps; numbers at the points are OSEM iterations."
+            "root mean square over regions and maps; numbers are OSEM iterations; "
+            "large marks are the settings of the comparison."
         )
-        return Captioned(bias_variance_figure(points), caption)
+        return Captioned(bias_variance_figure(tradeoffs), caption)
 
 
 def _in_unit(values: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
@@ -178,11 +173,3 @@ def _in_unit(values: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
     high = float(np.nanmax(values["truth"])) >= 1000
     scale, unit = (1e-3, "kBq/mL") if high else (1.0, "Bq/mL")
     return {name: scale * value for name, value in values.items()}, unit
-
-
-def first_lesion_scan(labels: Tensor, tumour: int | None) -> int:
-    """Number of the first scan with a tumour; 0 if none has one."""
-    if tumour is None:
-        return 0
-    with_tumour = (labels == tumour).flatten(1).any(1).nonzero().flatten()
-    return int(with_tumour[0]) if len(with_tumour) else 0

@@ -8,9 +8,21 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.phantoms import ORGANS
+from hspi_learn.data import collate
 from hspi_learn.evaluation.case import Case
-from hspi_learn.metrics import contrast_to_noise, nrmse, regional_means, surroundings
+from hspi_learn.metrics import (
+    contrast_to_noise,
+    evaluated_voxels,
+    nrmse,
+    regional_means,
+    scan_nrmse,
+    surroundings,
+)
+from hspi_learn.reconstructor import ScanBatch, ScanContext
 
 OUTSIDE = 0
 """The label of what is no organ."""
@@ -35,10 +47,32 @@ class Scores(NamedTuple):
         """The scores of several batches as one."""
         return cls(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
+    def of_first(self, mice: int) -> Scores:
+        """The scores of the first so many mice."""
+        return Scores(*(column[:mice] for column in self))
+
     @property
     def scan_nrmse(self) -> Tensor:
         """Mean over maps, [mouse]: what medians over mice are taken of."""
         return self.nrmse.nanmean(dim=1)
+
+
+class JudgedError:
+    """What a classical method is tuned for: NRMSE in the very voxels where it will be judged.
+
+    The voxels are kept while the scans stay the same, since tuning asks for many images of each.
+    """
+
+    def __init__(self, model: HyperspectralForwardModel) -> None:
+        self.model = model
+        self._kept: tuple[ScanContext, Tensor] | None = None
+
+    def __call__(self, estimate: Tensor, scans: ScanBatch, context: ScanContext) -> Tensor:
+        """Error of each scan [batch]."""
+        if self._kept is None or self._kept[0] is not context:
+            sensitivity = self.model.sensitivity(context.attenuation)
+            self._kept = context, evaluated_voxels(sensitivity, context.body)
+        return scan_nrmse(estimate, scans.activity, self._kept[1])
 
 
 @dataclass(frozen=True)
@@ -54,6 +88,11 @@ class Judge:
     organs: tuple[str, ...]
     voxel_volume_ml: float
     tumour: str = "tumour"
+
+    @classmethod
+    def of(cls, model: HyperspectralForwardModel) -> Judge:
+        """For scans of our phantoms on the model's grid."""
+        return cls(ORGANS, model.grid.voxel_volume_ml)
 
     def scores(self, estimate: Tensor, case: Case) -> Scores:
         """Figures of merit of an estimate [batch, map, z, y, x] in Bq per voxel."""
@@ -73,6 +112,12 @@ class Judge:
         if self.tumour not in self.organs:
             return torch.zeros_like(labels, dtype=torch.bool)[:, None]
         return (labels == self.organs.index(self.tumour))[:, None]
+
+    def first_with_tumour(self, scans: Dataset[ScanBatch]) -> ScanBatch:
+        """The first scan that has a tumour, as a batch of one; the very first if none has."""
+        numbers = range(len(scans))  # type: ignore[arg-type]
+        found = (i for i in numbers if bool(self.lesion(scans[i].labels[None]).any()))
+        return collate([scans[next(found, 0)]])
 
     def regions(self, activity: Tensor, case: Case) -> Tensor:
         """Mean concentration of each organ in Bq/mL, [batch, map, organ]; NaN outside the body."""

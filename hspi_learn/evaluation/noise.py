@@ -21,7 +21,21 @@ class Setting(NamedTuple):
     """A method at one of its settings."""
 
     name: str
+    """Written beside its point in a figure; may be empty."""
     method: Reconstructor
+    evaluated: bool = True
+    """Whether this is the setting that the comparison uses."""
+
+
+class NoisePoint(NamedTuple):
+    """What a setting does with noise."""
+
+    name: str
+    evaluated: bool
+    bias: Tensor
+    """Relative bias of the mean, [map, organ]."""
+    sd: Tensor
+    """Relative SD over realisations, [map, organ]."""
 
 
 def noise_study(
@@ -31,7 +45,7 @@ def noise_study(
     case: Case,
     realisations: int = 30,
     seed: int = 0,
-) -> dict[str, list[BiasAndSpread]]:
+) -> dict[str, list[NoisePoint]]:
     """Relative bias and SD, [map, organ], of each setting of each method.
 
     Args:
@@ -52,14 +66,16 @@ def noise_study(
     draws = [case.with_counts(draw_counts(expected, generator)) for _ in range(realisations)]
     truth = judge.regions(case.scans.activity, case)[0]
     return {
-        name: [bias_and_spread(_regions(judge, setting.method, draws), truth) for setting in settings]
+        name: [NoisePoint(s.name, s.evaluated, *_spread(judge, s.method, draws, truth)) for s in settings]
         for name, settings in methods.items()
     }
 
 
-def _regions(judge: Judge, method: Reconstructor, draws: Sequence[Case]) -> Tensor:
-    """Regional means of every draw, [realisation, map, organ]."""
-    return torch.cat([judge.regions(case.reconstructed(method), case) for case in draws])
+def _spread(judge: Judge, method: Reconstructor, draws: Sequence[Case], truth: Tensor) -> BiasAndSpread:
+    """Bias and SD of regional means over the draws."""
+    return bias_and_spread(
+        torch.cat([judge.regions(case.reconstructed(method), case) for case in draws]), truth
+    )
 
 
 def root_mean_square(values: Tensor) -> float:

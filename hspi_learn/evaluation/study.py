@@ -48,7 +48,7 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class Adversary:
-    """An attack within a threat model, on the first ``scans`` scans."""
+    """An attack within a threat model."""
 
     attack: Attack
     threat_model: ThreatModel
@@ -109,6 +109,8 @@ class Study:
         judge: figures of merit.
         methods: at each count level, methods by name; a classical method may be tuned to the level.
         adversaries: by name; they attack scans with all counts.
+        attacked_scans: only so many scans are attacked, the first ones, since an attack costs its steps
+            times a reconstruction and its gradient; None attacks all.
         unattacked: methods that no attack is run on, since they do not look at the counts.
         seed: of the thinning.
     """
@@ -117,6 +119,7 @@ class Study:
     judge: Judge
     methods: Mapping[float, Mapping[str, Reconstructor]]
     adversaries: Mapping[str, Adversary] = field(default_factory=dict)
+    attacked_scans: int | None = None
     unattacked: tuple[str, ...] = ("mean_image",)
     seed: int = 0
 
@@ -145,7 +148,9 @@ class Study:
             seen = case.thinned(fraction, self.seed)
             for name, method in methods.items():
                 yield Condition(fraction), name, seen, method
-        for kind, adversary in self.adversaries.items():
+        if self.attacked_scans is not None:
+            case = case.first(self.attacked_scans - int(case.scans.index[0]))
+        for kind, adversary in self.adversaries.items() if len(case.scans.index) else ():
             for name, method in self.methods[1.0].items():
                 if name not in self.unattacked:
                     yield Condition(1.0, kind), name, adversary.attacked(method, case, self.model), method

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from hspi_learn.evaluation.judge import Scores
-from hspi_learn.evaluation.noise import root_mean_square
+from hspi_learn.evaluation.noise import NoisePoint, root_mean_square
 from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
 from hspi_learn.metrics import (
-    BiasAndSpread,
     UptakeDependence,
     paired_interval,
     reduce_scans,
@@ -27,13 +26,18 @@ def summary(
     """Metrics by name.
 
     ``test/nrmse/METHOD`` is the median over mice of the mean over groups; ``nrmse_mean`` and ``nrmse_worst``
-    stand beside it, ``METHOD_ATTACK`` is the method under an attack, ``nrmse_at_0.3`` is at that share of the
-    counts, and ``METHOD/GROUP`` is one group.
+    stand beside it, ``METHOD_ATTACK`` is the method under an attack (``nrmse_unattacked`` is clean on those
+    mice), ``nrmse_at_0.3`` is at that share of the counts, and ``METHOD/GROUP`` is one group.
     """
     numbers: dict[str, float] = {"test/mice": float(len(outcome.truths))}
     for condition, by_method in outcome.scores.items():
         for method, scores in by_method.items():
             numbers |= _errors(condition, method, scores, groups)
+    for kind in outcome.attacks[:1]:
+        for method, scores in outcome.scores[Condition(1.0, kind)].items():
+            same = outcome.scores[FULL][method].of_first(len(scores.nrmse)).scan_nrmse
+            numbers[f"test/nrmse_unattacked/{method}"] = float(reduce_scans(same, "median"))
+            numbers["test/mice_attacked"] = float(len(same))
     for method, scores in outcome.scores[FULL].items():
         numbers |= _regional(method, scores, outcome.truth_regions, groups, organs, tumour)
     return numbers | _differences(outcome)
@@ -94,13 +98,14 @@ def _differences(outcome: Outcome) -> dict[str, float]:
     return numbers
 
 
-def noise_summary(found: Mapping[str, Sequence[BiasAndSpread]], groups: Sequence[str]) -> dict[str, float]:
-    """Root mean square over organs of bias and SD over noise, of each method's last setting."""
+def noise_summary(found: Mapping[str, Sequence[NoisePoint]], groups: Sequence[str]) -> dict[str, float]:
+    """Root mean square over organs of bias and SD over noise, of each method as it is evaluated."""
     numbers: dict[str, float] = {}
-    for method, settings in found.items():
-        for m, group in enumerate(groups):
-            numbers[f"test/noise_sd/{method}/{group}"] = root_mean_square(settings[-1].sd[m])
-            numbers[f"test/noise_bias/{method}/{group}"] = root_mean_square(settings[-1].bias[m])
+    for method, points in found.items():
+        for point in (p for p in points if p.evaluated):
+            for m, group in enumerate(groups):
+                numbers[f"test/noise_sd/{method}/{group}"] = root_mean_square(point.sd[m])
+                numbers[f"test/noise_bias/{method}/{group}"] = root_mean_square(point.bias[m])
     return numbers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,12 +133,12 @@ def bias_table(outcome: Outcome, groups: Sequence[str], organs: Sequence[str]) -
     return Table("regional_bias", caption, columns, tuple(rows))
 
 
-def mice_table(outcome: Outcome, groups: Sequence[str], facts: dict[str, Sequence[float]]) -> Table:
+def mice_table(outcome: Outcome, groups: Sequence[str], facts: Mapping[str, Sequence[float]]) -> Table:
     """A row for each mouse, condition, method and map: what every figure can be made from again."""
     rows: list[tuple[Cell, ...]] = []
     for condition, by_method in outcome.scores.items():
         for method, scores in by_method.items():
-            for mouse in range(len(outcome.truths)):
+            for mouse in range(len(scores.nrmse)):
                 for m, group in enumerate(groups):
                     figures = (scores.nrmse, scores.tumour_nrmse, scores.cnr)
                     cells = (float(figure[mouse, m]) for figure in figures)
@@ -162,11 +162,11 @@ def mice_table(outcome: Outcome, groups: Sequence[str], facts: dict[str, Sequenc
 
 def attacks_table(outcome: Outcome) -> Table:
     """Median NRMSE clean and under each attack, on the same mice."""
+    by_attack = [outcome.scores[Condition(1.0, kind)] for kind in outcome.attacks]
+    mice = min((len(s.nrmse) for found in by_attack for s in found.values()), default=len(outcome.truths))
     rows: list[tuple[Cell, ...]] = []
-    for method in outcome.methods:
-        attacked = [outcome.scores[Condition(1.0, kind)].get(method) for kind in outcome.attacks]
-        clean = float(outcome.scores[FULL][method].scan_nrmse.nanquantile(0.5))
-        worst = (math.nan if s is None else float(s.scan_nrmse.nanquantile(0.5)) for s in attacked)
-        rows.append((method_label(method), clean, *worst))
-    columns = ("Method", CLEAN, *outcome.attacks)
-    return Table("attacks", "Median NRMSE over mice, clean and under attack.", columns, tuple(rows))
+    for method in (m for m in outcome.methods if all(m in found for found in by_attack)):
+        shown_to = [outcome.scores[FULL][method].of_first(mice), *(found[method] for found in by_attack)]
+        rows.append((method_label(method), *(float(s.scan_nrmse.nanquantile(0.5)) for s in shown_to)))
+    caption = f"Median NRMSE, clean and under attack, over the {mice} mice that were attacked."
+    return Table("attacks", caption, ("Method", CLEAN, *outcome.attacks), tuple(rows))

@@ -99,6 +99,8 @@ class Tradeoff(NamedTuple):
     """The same of the relative SD over noise realisations [setting]."""
     names: Sequence[str] = ()
     """Written at the settings, for instance iterations."""
+    evaluated: Sequence[bool] = ()
+    """Settings that the comparison uses, drawn large; all if nothing is said."""
 
 
 def bias_variance_figure(tradeoffs: Mapping[str, Tradeoff]) -> Figure:
@@ -106,18 +108,12 @@ def bias_variance_figure(tradeoffs: Mapping[str, Tradeoff]) -> Figure:
     with paper_figure(4.6, 3.4) as figure:
         axis = figure.subplots()
         for method, tradeoff in tradeoffs.items():
-            one = len(tradeoff.bias) == 1
-            axis.plot(
-                100 * tradeoff.sd,
-                100 * tradeoff.bias,
-                marker="o",
-                markersize=8 if one else 4,
-                linestyle="none" if one else "-",
-                color=method_colour(method),
-                label=method_label(method),
-            )
-            for name, sd, bias in zip(tradeoff.names, tradeoff.sd, tradeoff.bias, strict=False):
-                axis.annotate(name, (100 * sd, 100 * bias), (3, 4), textcoords="offset points", fontsize=7)
+            colour, sd, bias = method_colour(method), 100 * tradeoff.sd, 100 * tradeoff.bias
+            axis.plot(sd, bias, "o-", markersize=4, color=colour)
+            large = np.array(tradeoff.evaluated or [True] * len(bias))
+            axis.scatter(sd[large], bias[large], s=64, color=colour, label=method_label(method), zorder=3)
+            for name, x, y in zip(tradeoff.names, sd, bias, strict=False):
+                axis.annotate(name, (x, y), (5, 5), textcoords="offset points", fontsize=7)
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
         axis.set_xlabel("SD over noise, RMS over organs and tumours (%)")

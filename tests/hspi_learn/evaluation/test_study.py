@@ -219,11 +219,11 @@ def test_the_page_needs_nothing_else(
     found = noise_study(
         model32,
         Judge(ORGANS, 1.0),
-        {"osem": [Setting("1", Osem(model32, 1, 2)), Setting("2", Osem(model32, 2, 2))]},
+        {"osem": [Setting("1", Osem(model32, 1, 2), False), Setting("2", Osem(model32, 2, 2))]},
         Case.of(model32, _first(outcome)),
         2,
     )
-    pages = album.pages(found, {"osem": ["1", "2"]})
+    pages = album.pages(found)
     table = headline_table(outcome, summary(outcome, GROUPS, ORGANS))
     path = write_report(
         tmp_path / "report.html", "T <b>", ["s", ""], {"camera": "<script>"}, [table, table], pages

@@ -1,0 +1,205 @@
+"""All files of an evaluation: numbers, tables, figures, estimates and the page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.grid import EnergyBins
+from data_gen.storage import ScanRecord
+from data_gen.storage.files import whole_file
+from hspi_learn.classical import Tuning
+from hspi_learn.data import Scans
+from hspi_learn.evaluation.figures import Album, Captioned
+from hspi_learn.evaluation.judge import Judge
+from hspi_learn.evaluation.noise import NoisePoint
+from hspi_learn.evaluation.report import verdict, write_report
+from hspi_learn.evaluation.spectrum import expected_spectrum, line_labels
+from hspi_learn.evaluation.study import Outcome
+from hspi_learn.evaluation.summary import noise_summary, summary
+from hspi_learn.evaluation.tables import (
+    Table,
+    attacks_table,
+    bias_table,
+    counts_table,
+    headline_table,
+    mice_table,
+    shown,
+)
+from hspi_learn.visual import spectrum_figure
+
+SPECTRUM_BIN_KEV = 2.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that an evaluation found, and on what.
+
+    Args:
+        model: forward model of the windows.
+        judge: of the study.
+        outcome: of the study.
+        noise: points of the noise study by method; empty without one.
+        tunings: OSEM at each count level.
+        scans: test scans, event by event.
+        threat: what the attacks were allowed, in words.
+    """
+
+    model: HyperspectralForwardModel
+    judge: Judge
+    outcome: Outcome
+    noise: Mapping[str, Sequence[NoisePoint]]
+    tunings: Mapping[float, Tuning]
+    scans: Scans
+    threat: str = ""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the activity maps."""
+        return self.model.groups.names
+
+    def facts(self) -> dict[str, list[float]]:
+        """What each test scan was: all accepted events, those in photopeaks, activity and time."""
+        records = [self.scans.sample(i) for i in range(len(self.outcome.truths))]
+        return {
+            "counts": [float(r.counts) for r in records],
+            "counts_photopeak": [float(r.counts_photopeak) for r in records],
+            "injected_kbq": [r.injected_bq / 1e3 for r in records],
+            "duration_min": [r.duration_s / 60 for r in records],
+        }
+
+    def numbers(self) -> dict[str, float]:
+        """What ``metrics.json`` holds."""
+        found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour)
+        found |= noise_summary(self.noise, self.groups)
+        found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
+        for fraction, tuning in self.tunings.items():
+            at = "" if fraction == 1 else f"_at_{fraction:g}"
+            found[f"osem/iterations{at}"] = float(tuning.osem.iterations)
+            found[f"osem/postfilter_fwhm_mm{at}"] = tuning.osem.postfilter_fwhm_mm
+        return found
+
+    def statements(self, numbers: Mapping[str, float]) -> list[str]:
+        """What may be said of each pair of methods."""
+        methods = [m for m in self.outcome.methods if m != "mean_image"]
+        return [verdict(numbers, a, b) for i, a in enumerate(methods) for b in methods[i + 1 :]]
+
+    def tables(self, numbers: dict[str, float]) -> list[Table]:
+        """Those of the report, the headline first."""
+        tables = [headline_table(self.outcome, numbers), counts_table(self.outcome)]
+        if self.outcome.attacks:
+            tables.append(attacks_table(self.outcome))
+        return [*tables, bias_table(self.outcome, self.groups, self.judge.organs)]
+
+    def pages(self) -> dict[str, Captioned]:
+        """The figures of the report."""
+        organs, tumour = self.judge.organs, self.judge.tumour
+        place = organs.index(tumour) if tumour in organs else None
+        album = Album(self.outcome, self.model.grid, self.groups, place)
+        pages = album.pages(self.noise)
+        mouse = album.mouse("typical")
+        return pages | {"spectrum_typical": self.spectrum(mouse, self.scans.sample(mouse))}
+
+    def spectrum(self, mouse: int, record: ScanRecord) -> Captioned:
+        """The recorded spectrum of one mouse with its expectation and its lines."""
+        low, high = (float(self.model.energy_bins.edges_kev[i]) for i in (0, -1))
+        bins = EnergyBins(low, high, max(1, round((high - low) / SPECTRUM_BIN_KEV)))
+        counts, _ = np.histogram(record.events.energy_kev.numpy(), bins.edges_kev.numpy())
+        attenuation = self.model.attenuation(record.density[None])
+        truth = self.outcome.truths[mouse : mouse + 1]
+        expected = expected_spectrum(self.model, bins, truth, attenuation, record.duration_s)
+        figure = spectrum_figure(
+            bins.edges_kev.numpy(),
+            counts.astype(float),
+            expected.double().numpy(),
+            line_labels(self.model),
+            self.model.energy_bins.edges_kev.tolist(),
+        )
+        caption = (
+            f"Spectrum of mouse {mouse}, all pixels: {record.counts:,} accepted events, "
+            f"{record.counts_photopeak:,} of them in photopeaks. Marks on the axis are window edges."
+        )
+        return Captioned(figure, caption)
+
+    def about(self, facts: Mapping[str, Sequence[float]]) -> dict[str, str]:
+        """What was compared on what, in words."""
+        model, tuning = self.model, self.tunings[1.0]
+        edge = " (at the edge of what was tried)" if tuning.at_edge else ""
+        spans = {name: f"{np.median(v):,.3g} ({min(v):,.3g} to {max(v):,.3g})" for name, v in facts.items()}
+        windows = ", ".join(f"{edge_kev:g}" for edge_kev in model.energy_bins.edges_kev.tolist())
+        grid = model.grid
+        told = {
+            "Camera": f"{model.camera.name}: {model.pixels:,} pixels",
+            "Nuclide": f"{model.chain.members[0]}; maps of {', '.join(self.groups)}",
+            "Grid": f"{_by(grid.shape)} voxels of {_by(grid.spacing_mm)} mm (z, y, x)",
+            "Windows": f"edges at {windows} keV, the same for every method",
+            "Test scans": f"{len(self.outcome.truths)} unseen mice",
+            "Accepted events": f"median {spans['counts']}, 20-600 keV",
+            "Photopeak events": f"median {spans['counts_photopeak']}",
+            "Injected": f"median {spans['injected_kbq']} kBq",
+            "Scan time": f"median {spans['duration_min']} min",
+            "OSEM": (
+                f"{tuning.osem.iterations} iterations of {len(tuning.osem.subsets)} subsets, Gaussian filter "
+                f"of {tuning.osem.postfilter_fwhm_mm:g} mm FWHM, both chosen on validation scans{edge}"
+            ),
+            "NRMSE": "||x - t|| / ||t|| of each map in the body where sensitivity is 10 % of its maximum or "
+            "more, mean over maps; medians are over mice",
+        }
+        return told | ({"Attack": self.threat} if self.outcome.attacks else {})
+
+    def write(self, folder: Path) -> dict[str, float]:
+        """Write tables, figures, estimates and the page; returns the numbers."""
+        facts, numbers = self.facts(), self.numbers()
+        tables = self.tables(numbers)
+        for table in [*tables, mice_table(self.outcome, self.groups, facts)]:
+            table.write(folder / "tables")
+        self._write_estimates(folder / "predictions.npz")
+        title = f"{model_name(self.model)}: reconstruction of {len(self.outcome.truths)} unseen mice"
+        write_report(
+            folder / "report.html", title, self.statements(numbers), self.about(facts), tables, self.pages()
+        )
+        return numbers
+
+    def _write_estimates(self, path: Path) -> None:
+        """Truths and estimates in Bq/mL [mouse, map, z, y, x], so that any figure can be made again."""
+        per_ml = 1.0 / self.model.grid.voxel_volume_ml
+        volumes = {"truth": self.outcome.truths} | self.outcome.estimates
+        arrays: dict[str, Any] = {name: (volume * per_ml).float().numpy() for name, volume in volumes.items()}
+        about: dict[str, Any] = {
+            "groups": np.array(self.groups),
+            "spacing_mm": np.array(self.model.grid.spacing_mm),
+            "density_g_cm3": self.outcome.density.float().numpy(),
+        }
+        with whole_file(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, **arrays, **about)
+
+
+def _by(numbers: Sequence[float]) -> str:
+    """Numbers along the axes, as in 24 x 24 x 24."""
+    return " x ".join(f"{n:g}" for n in numbers)
+
+
+def model_name(model: HyperspectralForwardModel) -> str:
+    """Nuclide and camera."""
+    return f"{model.chain.members[0]} in {model.camera.name}"
+
+
+def print_result(table: Table, statements: Sequence[str], report: Path) -> None:
+    """Show the headline table, what may be said of it, and where the page is."""
+    console = Console()
+    printed = RichTable(title=None)
+    for column in table.columns:
+        printed.add_column(column, justify="left" if column == table.columns[0] else "right")
+    for row in table.rows:
+        printed.add_row(*(shown(cell) for cell in row))
+    console.print(printed)
+    for statement in statements:
+        console.print(statement)
+    console.print(f"Report: {report.resolve()}", soft_wrap=True)
