@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
@@ -13,6 +12,7 @@ from data_gen.errors import UserError
 from data_gen.grid import EnergyWindows
 from data_gen.storage import Manifest, Provenance
 from data_gen.system import ImagingSystem
+from hspi_learn.data.loader import TrainingLoader
 from hspi_learn.data.order import EpochOrder
 from hspi_learn.data.scans import Scans, WindowedScans, collate
 from hspi_learn.reconstructor import ScanBatch
@@ -30,7 +30,7 @@ class ScanDataModule(pl.LightningDataModule):
         windows_kev: rising edges; counts between neighbouring edges are one channel.
         batch_size: scans in a batch.
         seed: of order and thinning.
-        workers: processes that read; 0 reads in this one.
+        workers: processes that read training scans; 0 reads in this one.
         count_fraction: binomial share of each scan's events that is used.
         memory_gib: scans are kept in memory up to this size.
 
@@ -62,8 +62,6 @@ class ScanDataModule(pl.LightningDataModule):
         self.system = ImagingSystem.from_dict(self.manifest.system)
         self._scans: dict[str, Scans] = {}
         self._windowed: dict[str, WindowedScans] = {}
-        self._order: EpochOrder | None = None
-        self._resumed: tuple[int, int] | None = None
 
     def scans(self, split: str) -> Scans:
         """Event-level access to a split."""
@@ -80,64 +78,18 @@ class ScanDataModule(pl.LightningDataModule):
             )
         return self._windowed[split]
 
-    def train_dataloader(self) -> DataLoader[ScanBatch]:
+    def train_dataloader(self) -> TrainingLoader:
         """Training batches in the order of (seed, epoch)."""
         scans = self.windowed("train")
-        self._order = EpochOrder(len(scans), self.seed)
-        if self._resumed is not None:
-            epoch, batches = self._resumed
-            self._order.skip(epoch, batches * self.batch_size)
-        return self._loader(scans, self._order, drop_last=len(scans) >= self.batch_size)
+        return TrainingLoader(scans, EpochOrder(len(scans), self.seed), self.batch_size, self.workers)
 
     def val_dataloader(self) -> DataLoader[ScanBatch]:
         """Validation batches, in order."""
-        return self._loader(self.windowed("validation"))
+        return DataLoader(self.windowed("validation"), self.batch_size, collate_fn=collate)
 
     def test_dataloader(self) -> DataLoader[ScanBatch]:
         """Test batches, in order."""
-        return self._loader(self.windowed("test"))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where training stands: epoch, and batches of it that were used."""
-        if self.trainer is None:
-            return {}
-        # What was used, not what was read: loaders with workers read ahead.
-        used = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        # After the last batch of an epoch nothing of the next one has been used yet.
-        whole = max(int(self.trainer.num_training_batches), 1)
-        return {"epoch": self.trainer.current_epoch, "batches": used % whole, "batch_size": self.batch_size}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where :meth:`state_dict` was taken.
-
-        Raises:
-            UserError: batches had another size.
-        """
-        if not state_dict:
-            return
-        if state_dict["batch_size"] != self.batch_size:
-            raise UserError(
-                f"data.batch_size is {self.batch_size}; a run that started with {state_dict['batch_size']} "
-                "can only go on with that"
-            )
-        self._resumed = (int(state_dict["epoch"]), int(state_dict["batches"]))
-        if self._order is not None:
-            self._order.skip(self._resumed[0], self._resumed[1] * self.batch_size)
-
-    def _loader(
-        self, scans: WindowedScans, order: EpochOrder | None = None, drop_last: bool = False
-    ) -> DataLoader[ScanBatch]:
-        return DataLoader(
-            scans,
-            batch_size=self.batch_size,
-            sampler=order,
-            drop_last=drop_last,
-            num_workers=self.workers,
-            collate_fn=collate,
-            # Forked workers inherit locks of threads that they lack.
-            multiprocessing_context="spawn" if self.workers else None,
-            persistent_workers=self.workers > 0,
-        )
+        return DataLoader(self.windowed("test"), self.batch_size, collate_fn=collate)
 
 
 def check_permission(provenance: Provenance, source: Path) -> None:

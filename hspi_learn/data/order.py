@@ -30,9 +30,14 @@ class EpochOrder(Sampler[int]):
         return self.count
 
     def __iter__(self) -> Iterator[int]:
-        epoch, scans = self._skipped
         order = torch.randperm(self.count, generator=seeded_generator(self.seed, "order", self.epoch))
-        yield from order[scans if epoch == self.epoch else 0 :].tolist()
+        yield from order[self.skipped :].tolist()
+
+    @property
+    def skipped(self) -> int:
+        """Scans left out of the epoch that comes next."""
+        epoch, scans = self._skipped
+        return scans if epoch == self.epoch else 0
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch whose order comes next."""
