@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 from data_gen.errors import UserError
 from data_gen.forward import HyperspectralForwardModel
-from data_gen.projector.base import split_pixels
 from data_gen.scan import EventList
 from hspi_learn.classical.postfilter import smoothed_in_body
 from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
+from hspi_learn.classical.subsets import balanced_subsets
 from hspi_learn.reconstructor import ScanContext
 
 LEAST_SENSITIVITY = 1e-4
@@ -23,7 +23,7 @@ LEAST_SENSITIVITY = 1e-4
 
 
 class Osem(nn.Module):
-    """Poisson maximum likelihood by EM over interleaved subsets of pixels.
+    """Poisson maximum likelihood by EM over balanced subsets of pixels.
 
         x <- x / (A_k^T 1)  A_k^T ( n_k / (A_k x + b_k) )        for each subset k of pixels
 
@@ -52,7 +52,7 @@ class Osem(nn.Module):
             raise UserError(f"osem.subsets is {subsets}; it needs to be from 1 to the {model.pixels} pixels")
         self._set(iterations, postfilter_fwhm_mm)
         self.model = model
-        self.subsets = list(split_pixels(model.pixels, subsets))
+        self.subsets = balanced_subsets(model.camera, model.pixels, subsets)
         self.parts = nn.ModuleList([model] if subsets == 1 else [model.subset(s) for s in self.subsets])
 
     def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
@@ -96,7 +96,7 @@ class Osem(nn.Module):
         width = self.postfilter_fwhm_mm if fwhm_mm is None else fwhm_mm
         return smoothed_in_body(activity, context.body, self.model.grid, width)
 
-    def _parts(self) -> Iterator[tuple[HyperspectralForwardModel, slice]]:
+    def _parts(self) -> Iterator[tuple[HyperspectralForwardModel, Tensor]]:
         """The model of each subset, and its pixels."""
         for model, pixels in zip(self.parts, self.subsets, strict=True):
             assert isinstance(model, HyperspectralForwardModel)

@@ -59,13 +59,16 @@ class EventRows(NamedTuple):
 
 
 def event_rows(
-    model: HyperspectralForwardModel, subset: slice, events: EventList, dtype: torch.dtype
+    model: HyperspectralForwardModel, pixels: Tensor, events: EventList, dtype: torch.dtype
 ) -> EventRows:
-    """The events in the pixels of ``subset``, which ``model`` is restricted to, and in its energy bins."""
+    """The events in ``pixels`` [k], which ``model`` is restricted to, and in its energy bins."""
     energy_bin = bin_index(model.energy_bins, events.energy_kev)
-    mine = (energy_bin >= 0) & (events.pixel % subset.step == subset.start)
+    place = torch.full((max(int(pixels.max()), int(events.pixel.max()) if len(events) else 0) + 1,), -1)
+    place[pixels] = torch.arange(len(pixels))
+    local = place[events.pixel]
+    mine = (energy_bin >= 0) & (local >= 0)
     weight = torch.ones(len(events), dtype=dtype) if events.weight is None else events.weight.to(dtype)
-    return EventRows(model, events.pixel[mine] // subset.step, energy_bin[mine], weight[mine])
+    return EventRows(model, local[mine], energy_bin[mine], weight[mine])
 
 
 def measured_over_expected(counts: Tensor, expected: Tensor) -> Tensor:

@@ -59,6 +59,8 @@ def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> Hyperspect
     column = torch.arange(PIXELS) % 8
     neighbour = torch.where(column < 7, torch.arange(PIXELS) + 1, -1)
     camera = SimpleNamespace(
+        pixel_count=PIXELS,
+        pairs=torch.stack((torch.arange(PIXELS), torch.arange(PIXELS) // 4), dim=1),
         collimator_material="tungsten",
         detector_material="CdTe",
         detector_thickness_mm=2.0,
