@@ -18,7 +18,9 @@ def poisson_deviance(expected: Tensor, counts: Tensor) -> Tensor:
     """
     floor = 1e-3 * expected.detach().mean(dim=(1, 2), keepdim=True) + torch.finfo(expected.dtype).tiny
     held = torch.maximum(expected, floor)
-    deviance = 2 * (expected - counts + torch.xlogy(counts, counts / held)).sum(dim=(1, 2))
+    # Not n ln(n / e): its gradient is 0 / 0 in the bins without counts.
+    log_ratio = torch.xlogy(counts, counts) - counts * held.log()
+    deviance = 2 * (expected - counts + log_ratio).sum(dim=(1, 2))
     return (deviance / counts.sum(dim=(1, 2)).clamp_min(1.0)).mean()
 
 
