@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -20,27 +21,38 @@ from hspi_learn.configs.check import check_config, check_hydra
 Job: TypeAlias = Callable[[DictConfig], Any]
 
 
+@dataclass(frozen=True)
+class Command:
+    """What makes a command.
+
+    Args:
+        name: the primary config, ``conf/<name>.yaml``, and the program ``hspi-<name>``.
+        job: what a job does with its checked config.
+        settings: a dataclass whose fields are the keys of the config.
+        resume: continues the run whose config it gets; None if the command cannot resume.
+        folder_key: the key that holds the job's folder.
+    """
+
+    name: str
+    job: Job
+    settings: Callable[..., Any]
+    resume: Job | None = None
+    folder_key: str = "run_dir"
+
+
 def run_command(
     name: str,
     job: Job,
     settings: Callable[..., Any],
     resume: Job | None = None,
-    arguments: Sequence[str] | None = None,
+    folder_key: str = "run_dir",
 ) -> None:
-    """Run a command line to its end; wrong input exits with status 2 and one sentence.
-
-    Args:
-        name: the primary config, ``conf/<name>.yaml``, and the command ``hspi-<name>``.
-        job: what a job does; it gets the checked config, whose ``run_dir`` is the job's own folder.
-        settings: a dataclass whose fields are the keys of the config.
-        resume: continues the run whose config it gets; None if the command cannot resume.
-        arguments: the command line, ``sys.argv[1:]`` unless told otherwise.
-    """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    """Run the command line to its end; wrong input exits with status 2. See :class:`Command`."""
+    command, arguments = Command(name, job, settings, resume, folder_key), sys.argv[1:]
     try:
-        folder = _folder_to_resume(given)
+        folder = _folder_to_resume(arguments)
         if folder is None:
-            _launch(name, job, settings, given)
+            _launch(command, arguments)
         elif resume is None:
             raise UserError(f"resume={folder} is given; hspi-{name} cannot resume, run it again instead")
         else:
@@ -70,35 +82,36 @@ def _saved_config(folder: str, settings: Callable[..., Any]) -> DictConfig:
     return OmegaConf.create(check_config(config, settings))
 
 
-def _launch(name: str, job: Job, settings: Callable[..., Any], arguments: list[str]) -> None:
+def _launch(command: Command, arguments: list[str]) -> None:
     """Check every job, then hand the same command line to Hydra."""
     options = command_line(arguments)
-    if options.run:
-        for config in composed_jobs(name, options):
-            check_hydra(config.hydra)
-            with open_dict(config):
-                del config["hydra"]
-            config.run_dir = config.run_dir or new_run_dir(name)
-            check_config(config, settings)
-        if not any(o.startswith("run_dir=") for o in options.overrides):
-            arguments = [*arguments, f"run_dir={new_run_dir(name)}"]
-    _hydra(name, _task(name, job, settings, options.multirun), arguments)
+    folder, unnamed = new_run_dir(command.name), False
+    for config in composed_jobs(command.name, options) if options.run else ():
+        check_hydra(config.hydra)
+        with open_dict(config):
+            del config["hydra"]
+        if OmegaConf.select(config, command.folder_key, default="") is None:
+            config[command.folder_key], unnamed = folder, True
+        check_config(config, command.settings)
+    named = [f"{command.folder_key}={folder}"] if unnamed else []
+    _hydra(command.name, _task(command, options.multirun), [*arguments, *named])
 
 
-def _task(name: str, job: Job, settings: Callable[..., Any], sweep: bool) -> Job:
+def _task(command: Command, sweep: bool) -> Job:
     """The function that Hydra calls for each job."""
 
     def task(config: DictConfig) -> Any:
         from hydra.core.hydra_config import HydraConfig
 
-        config["run_dir"] = HydraConfig.get().runtime.output_dir
-        checked = OmegaConf.create(check_config(config, settings))
+        if sweep:
+            config[command.folder_key] = HydraConfig.get().runtime.output_dir
+        checked = OmegaConf.create(check_config(config, command.settings))
         try:
-            return job(checked)
+            return command.job(checked)
         except UserError as error:
             if sweep:  # the other jobs go on, and Hydra tells which one failed
                 raise
-            print(f"hspi-{name}: {error}", file=sys.stderr)
+            print(f"hspi-{command.name}: {error}", file=sys.stderr)
             sys.exit(2)
 
     return task

@@ -137,3 +137,7 @@ def _publish(folder: RunFolder, trainer: Trainer, task: LightningModule) -> dict
 def main() -> None:
     """The command line."""
     run_command("train", train, TrainSettings, resume=partial(train, resume=True))
+
+
+if __name__ == "__main__":
+    main()

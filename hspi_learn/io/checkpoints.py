@@ -15,31 +15,35 @@ from hspi_learn.io.run_folder import RunFolder
 
 
 class RunCheckpoints(Callback):
-    """Writes ``last.ckpt`` every few steps and at each epoch's end, and ``best.ckpt`` at the best validation.
+    """Writes ``last.ckpt`` every few steps and at the end, and ``best.ckpt`` at the best validation.
 
     Lightning's own ModelCheckpoint warns at each step of a task that steps its optimisers by hand, and
-    leaves out the states of the random generators.
+    leaves out the states of the random generators. Checkpoints are written between two batches of an
+    epoch, never after its last: Lightning miscounts batches when it resumes from there.
 
     Args:
         folder: where the checkpoints go.
-        every_steps: steps between checkpoints within an epoch.
+        every_steps: steps between checkpoints, at least.
         monitor: logged validation metric; the lowest is best.
     """
 
     def __init__(self, folder: RunFolder, every_steps: int, monitor: str = "val/nrmse") -> None:
         self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
         self.best = math.inf
+        self.saved_step = 0
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Save between two batches. An epoch's last batch waits for the validation that follows it."""
-        if (
-            trainer.global_step % self.every_steps == 0
-            and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        ):
-            trainer.save_checkpoint(self.folder.last_checkpoint)
+        """Save if it is time."""
+        due = trainer.global_step - self.saved_step >= self.every_steps
+        if due and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._save_last(trainer)
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save after the epoch and its validation."""
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save where training ended."""
+        self._save_last(trainer)
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self.saved_step = trainer.global_step
         trainer.save_checkpoint(self.folder.last_checkpoint)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,6 +60,7 @@ class RunCheckpoints(Callback):
         name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
         return {
             "best": self.best,
+            "saved_step": self.saved_step,
             "torch": torch.get_rng_state(),
             "numpy": [
                 str(name),
@@ -69,7 +74,7 @@ class RunCheckpoints(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where :meth:`state_dict` stood."""
-        self.best = state_dict["best"]
+        self.best, self.saved_step = state_dict["best"], state_dict["saved_step"]
         torch.set_rng_state(state_dict["torch"])
         name, keys, *rest = state_dict["numpy"]
         np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
