@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -52,8 +51,3 @@ def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dic
     except OSError as error:
         _log.warning("the system matrix could not be kept in %s (%s); it will be built again", folder, error)
     return tensors
-
-
-def as_number(value: float) -> Tensor:
-    """A number to be kept beside tensors."""
-    return torch.tensor(value, dtype=torch.float64)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.projector.cache import as_number, cache_folder, cached, content_key
+from data_gen.projector.cache import cache_folder, cached, content_key
 from data_gen.projector.rays import RayCaster
 from data_gen.projector.sampling import RaySampling
 from data_gen.projector.sparse import SparseMatrix, transposed
@@ -19,7 +19,7 @@ from data_gen.projector.tissue import checked_activity, density_by_tissue, tissu
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.projector.weights import build_rows
 
-CODE_VERSION = 1
+CODE_VERSION = 3
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 _PARTS = ("start", "column", "value", "start_t", "column_t", "value_t")
@@ -56,22 +56,21 @@ class MatrixProjector(nn.Module):
         self.grid, self.pixels = grid, camera.pixel_count
         self.register_buffer("energies_kev", energies_kev.to(torch.float64), persistent=False)
         self.apertures = camera.aperture_count
-        caster = RayCaster(camera, self.energies_kev, sampling or RaySampling())
-        key = _key(caster, grid, drop_share, dtype)
-
-        def make() -> dict[str, Tensor]:
-            return _build(caster, grid, drop_share, dtype)
-
-        kept = cached(Path(cache_dir) if cache_dir else cache_folder(), key, make)
-        self.matrices = nn.ModuleList(
-            _matrix(kept, g, self.apertures * grid.voxels) for g in range(len(self.energies_kev))
-        )
-        self.dropped = [float(kept[f"{g}.dropped"]) for g in range(len(self.energies_kev))]
+        self.register_buffer("seen", None, persistent=False)
+        folder = Path(cache_dir) if cache_dir else cache_folder()
+        kept = [
+            _kept(RayCaster(camera, energy, sampling or RaySampling()), grid, drop_share, dtype, folder)
+            for energy in self.energies_kev.tolist()
+        ]
+        self.matrices = nn.ModuleList(_matrix(tensors, self.apertures * grid.voxels) for tensors in kept)
+        self.dropped = [float(tensors["dropped"]) for tensors in kept]
         self.transmission = ApertureTransmission(
             camera.aperture_centre_mm, tissue_attenuation(self.energies_kev), grid
         )
 
     energies_kev: Tensor
+    seen: Tensor | None
+    """The camera's apertures that this subset of pixels sees, [aperture]; None for all."""
 
     def attenuation(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """Transmission [batch, aperture, g, voxel] of an object; see ``Projector.attenuation``."""
@@ -84,7 +83,7 @@ class MatrixProjector(nn.Module):
         source = activity.flatten(2)
         seen = []
         for g, matrix in enumerate(self._each()):
-            sent = torch.einsum("bav,bmv->avbm", attenuation[:, :, g], source)
+            sent = torch.einsum("bav,bmv->avbm", self._sent(attenuation, g), source)
             seen.append(matrix.times(sent.reshape(-1, batch * maps)).unflatten(1, (batch, maps)))
         return torch.stack(seen, dim=1).permute(2, 0, 1, 3)
 
@@ -95,51 +94,60 @@ class MatrixProjector(nn.Module):
         for g, matrix in enumerate(self._each()):
             column = values[:, :, g].permute(1, 0, 2).reshape(-1, batch * maps)
             sent = matrix.transpose_times(column).reshape(self.apertures, -1, batch, maps)
-            activity = activity + torch.einsum("avbm,bav->bmv", sent, attenuation[:, :, g])
-        return activity.unflatten(2, self.grid.shape)
+            activity = activity + torch.einsum("avbm,bav->bmv", sent, self._sent(attenuation, g))
+        image: Tensor = activity.unflatten(2, self.grid.shape)
+        return image
+
+    def _sent(self, attenuation: Tensor, g: int) -> Tensor:
+        """Transmission to the apertures of this projector at one energy, [batch, aperture, voxel]."""
+        return attenuation[:, :, g] if self.seen is None else attenuation[:, self.seen, g]
 
     def _each(self) -> list[SparseMatrix]:
         return [cast(SparseMatrix, matrix) for matrix in self.matrices]
 
     def subset(self, pixels: Tensor) -> MatrixProjector:
-        """The same projector restricted to these pixels [k], in this order."""
+        """The same projector restricted to these pixels [k], in this order, and to the apertures they see."""
+        voxels = self.grid.voxels
+        touched = torch.cat([matrix.touched(pixels, voxels) for matrix in self._each()])
+        # Pixels that see nothing keep one aperture: a product needs columns.
+        seen = touched.unique() if len(touched) else touched.new_zeros(1)
         other = MatrixProjector.__new__(MatrixProjector)
         nn.Module.__init__(other)
-        other.grid, other.apertures, other.dropped = self.grid, self.apertures, self.dropped
+        other.grid, other.apertures, other.dropped = self.grid, len(seen), self.dropped
+        other.register_buffer("seen", seen if self.seen is None else self.seen[seen], persistent=False)
         other.pixels = len(pixels)
         other.register_buffer("energies_kev", self.energies_kev, persistent=False)
-        other.matrices = nn.ModuleList(matrix.select(pixels) for matrix in self._each())
+        other.matrices = nn.ModuleList(matrix.select(pixels, seen, voxels) for matrix in self._each())
         other.transmission = self.transmission
         return other
 
 
-def _key(caster: RayCaster, grid: VoxelGrid, drop_share: float, dtype: torch.dtype) -> str:
-    """Hash of everything that the matrix depends on."""
+def _kept(
+    caster: RayCaster, grid: VoxelGrid, drop_share: float, dtype: torch.dtype, folder: Path
+) -> dict[str, Tensor]:
+    """The tensors of the matrix at one energy, from the folder if they are there."""
     camera = caster.camera
-    tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
+    columns = camera.aperture_count * grid.voxels
+
+    def build() -> dict[str, Tensor]:
+        rows = build_rows(caster, grid, drop_share, dtype)
+        there = (rows.start, rows.column, rows.value)
+        parts = (*there, *transposed(*there, columns))
+        return dict(zip(_PARTS, parts, strict=True)) | {"dropped": torch.tensor(rows.dropped)}
+
     numbers = {
         "version": CODE_VERSION,
         "grid": grid.to_dict(),
         "sampling": asdict(caster.sampling),
         "drop_share": drop_share,
         "dtype": str(dtype),
+        "attenuation": [caster.plate_mu, caster.detector_mu],
         "camera": [camera.pitch_mm, camera.plate_mm, camera.detector_thickness_mm, camera.shape],
     }
-    return content_key(numbers, {**tensors, "plate": caster.plate_mu, "detector": caster.detector_mu})
+    tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
+    return cached(folder, content_key(numbers, tensors), build)
 
 
-def _build(caster: RayCaster, grid: VoxelGrid, drop_share: float, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The tensors that are kept: rows and their transpose at each energy."""
-    columns = caster.camera.aperture_count * grid.voxels
-    tensors: dict[str, Tensor] = {}
-    for g, rows in enumerate(build_rows(caster, grid, drop_share, dtype)):
-        there = (rows.start, rows.column, rows.value)
-        parts = (*there, *transposed(*there, columns))
-        tensors |= {f"{g}.{name}": part for name, part in zip(_PARTS, parts, strict=True)}
-        tensors[f"{g}.dropped"] = as_number(rows.dropped)
-    return tensors
-
-
-def _matrix(kept: dict[str, Tensor], g: int, columns: int) -> SparseMatrix:
-    there = [kept[f"{g}.{name}"] for name in _PARTS]
+def _matrix(kept: dict[str, Tensor], columns: int) -> SparseMatrix:
+    there = [kept[name] for name in _PARTS]
     return SparseMatrix(there[0], there[1], there[2], columns, (there[3], there[4], there[5]))

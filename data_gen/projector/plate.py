@@ -26,7 +26,8 @@ def path_in_plate(waist: Tensor, slope: Tensor, camera: Camera, aperture: Tensor
         [k, ray] mm along the plate's normal; divide by the cosine of incidence for the length.
     """
     half = camera.plate_mm / 2
-    height = torch.linspace(-half, half, 2 * steps + 1, dtype=waist.dtype)
+    share = torch.linspace(-1, 1, 2 * steps + 1, dtype=waist.dtype)
+    height = half * share * share.abs()  # finest at the waist, where rays graze the walls
     radius = camera.aperture_diameter_mm[aperture] / 2
     opening = camera.aperture_opening[aperture]
     place = waist[:, :, None] + slope[:, :, None] * height[:, None]
@@ -34,7 +35,7 @@ def path_in_plate(waist: Tensor, slope: Tensor, camera: Camera, aperture: Tensor
     ends = distance.relu()
     size = distance.abs()
     inside = (ends[..., 1:] + ends[..., :-1]) / (size[..., 1:] + size[..., :-1] + 1e-12)
-    return inside.sum(dim=-1) * (half / steps)
+    return (inside * height.diff()).sum(dim=-1)
 
 
 def _outside(

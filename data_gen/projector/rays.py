@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -12,14 +13,14 @@ from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm, linear_attenuation_per_mm
 from data_gen.projector.plate import path_in_plate
-from data_gen.projector.sampling import RaySampling, depth_nodes, polar_nodes, spread_points
+from data_gen.projector.sampling import RaySampling, spread_points, waist_nodes
 
 
 @dataclass(frozen=True)
 class Rays:
     """Rays of pairs of pixel and aperture, float64.
 
-    ``weight`` [pair, ray, g] mm2: first interactions in the pixel for each photon/mm2 that the object,
+    ``weight`` [pair, ray] mm2: first interactions in the pixel for each photon/mm2 that the object,
     uncollimated, sends along the ray from one emission/mm of its length.
     """
 
@@ -28,38 +29,46 @@ class Rays:
     direction: Tensor
     """Unit vectors from the detector into the object, [pair, ray, 3]."""
     weight: Tensor
-    """[pair, ray, g] mm2."""
+    """[pair, ray] mm2."""
 
 
 class RayCaster:
-    """Casts the rays of a camera at a few energies.
+    """Casts the rays of a camera at one energy.
 
     phi_q = sum over rays of  dA_q cos(t) D dA_a cos(t) / (4 pi r^2) exp(-mu L)  x  line integral of activity
-    per volume: dA_q the pixel's area, D the interaction probability at the sampled depth, dA_a the area of
+    per volume: dA_q the pixel's area, D the probability to interact in the detector, dA_a the area of
     waist, r the distance from interaction to waist, t the incidence, L the path in the plate. Solid angles
-    are thus exact. What penetrates the plate farther from the waist than the window is left out.
+    are thus exact. Depths of interaction are drawn as they are distributed, so that oblique rays blur.
+    What penetrates the plate farther from an aperture than :attr:`edge_mm` is left out.
 
     Args:
         camera: its tensors may require gradients.
-        energies_kev: [g].
+        energy_kev: of the photons.
         sampling: numbers of rays.
     """
 
-    def __init__(self, camera: Camera, energies_kev: Tensor, sampling: RaySampling) -> None:
+    def __init__(self, camera: Camera, energy_kev: float, sampling: RaySampling) -> None:
         self.camera, self.sampling = camera, sampling
-        energies = energies_kev.to(torch.float64)
-        self.detector_mu = interaction_attenuation_per_mm(camera.detector_material, energies)
-        self.plate_mu = linear_attenuation_per_mm(camera.collimator_material, energies)
-        spread = spread_points(sampling.rays, 3)
-        self.pixel_offset_mm = (spread[:, :2] - 0.5) * camera.pitch_mm
-        self.depth_mm, self.depth_density = depth_nodes(
-            self.detector_mu, camera.detector_thickness_mm, spread[:, 2]
-        )
-        # Depth (along the plate) at which a ray parallel to the axis is attenuated by 1/e, at each energy.
+        self.detector_mu = float(interaction_attenuation_per_mm(camera.detector_material, energy_kev))
+        self.plate_mu = float(linear_attenuation_per_mm(camera.collimator_material, energy_kev))
+        # A ray parallel to the axis crosses 2 t / tangent of plate at a distance t from the opening.
         tangent = float(camera.aperture_opening.detach().max())
-        fold = tangent / (2 * self.plate_mu)
-        self.edge_mm = min(7 * float(fold.max()), tangent * camera.plate_mm / 2)
-        self.finest_mm = min(float(fold.min()), self.edge_mm)
+        self.fold_mm = tangent / (2 * self.plate_mu)
+        self.edge_mm = min(5 * self.fold_mm, tangent * camera.plate_mm / 2)
+        radius = float(camera.aperture_diameter_mm.detach().median()) / 2
+        self.counts = sampling.split(radius, min(self.fold_mm, self.edge_mm))
+        self.rays = sum(self.counts)
+        spread = spread_points(self.rays, 4)
+        turn = 2 * math.pi * spread[:, 0]
+        self.heading = torch.stack((turn.cos(), turn.sin()), dim=-1)
+        self.pixel_offset_mm = (spread[:, 1:3] - 0.5) * camera.pitch_mm
+        self.depth_share = spread[:, 3]
+
+    def seeing(self, camera: Camera) -> RayCaster:
+        """The same rays for some pixels of the camera."""
+        other = copy(self)
+        other.camera = camera
+        return other
 
     def cast(self, pairs: Tensor) -> Rays:
         """The rays of pairs (pixel, aperture) [k, 2]."""
@@ -67,12 +76,14 @@ class RayCaster:
         pixel, aperture = pairs.unbind(dim=1)
         panel = camera.aperture_panel[aperture]
         u, v, normal = camera.panel_u[panel], camera.panel_v[panel], camera.panel_normal[panel]
-        waist, area = self._waist(aperture)
         centre = camera.aperture_centre_mm[aperture]
-        offset = self.pixel_offset_mm
-        point = camera.pixel_centre_mm[pixel][:, None] + _in_plane(offset[None], u, v)
-        point = point + self.depth_mm[:, None] * normal[:, None]
+        radius, area = waist_nodes(
+            camera.aperture_diameter_mm[aperture] / 2, self.fold_mm, self.edge_mm, self.counts
+        )
+        waist = radius[..., None] * self.heading
         crossing = centre[:, None] + _in_plane(waist, u, v)
+        face = camera.pixel_centre_mm[pixel][:, None] + _in_plane(self.pixel_offset_mm[None], u, v)
+        point = face + self._depth_mm(face, centre, normal)[..., None] * normal[:, None]
         to_detector = point - crossing
         distance = to_detector.norm(dim=-1)
         rise = (to_detector * normal[:, None]).sum(-1)
@@ -80,34 +91,21 @@ class RayCaster:
         slope = _components(to_detector, u, v) / rise[..., None]
         axis = camera.aperture_axis[aperture]
         axis_slope = _components(axis[:, None], u, v) / (axis * normal).sum(-1)[:, None, None]
-        path = path_in_plate(waist, slope - axis_slope, camera, aperture, self.sampling.plate_steps) / cosine
-        solid = area * cosine / (4 * math.pi * distance**2)
-        geometric = camera.pitch_mm**2 * cosine * solid
-        through = torch.exp(-path[..., None] * self.plate_mu)
-        return Rays(
-            crossing,
-            -to_detector / distance[..., None],
-            geometric[..., None] * through * self._stopped(cosine),
-        )
+        path = path_in_plate(waist, slope - axis_slope, camera, aperture, self.sampling.plate_steps)
+        optical = self.plate_mu * path / cosine
+        solid = area * cosine / (4 * math.pi * distance.square())
+        stopped = -torch.expm1(-self.detector_mu * camera.detector_thickness_mm / cosine)
+        weight = camera.pitch_mm**2 * cosine * stopped * solid * torch.exp(-optical)
+        return Rays(crossing, -to_detector / distance[..., None], weight)
 
-    def _waist(self, aperture: Tensor) -> tuple[Tensor, Tensor]:
-        """(u, v) mm and area mm2 of the waist points of each pair."""
-        radius = self.camera.aperture_diameter_mm[aperture] / 2
-        return polar_nodes(radius, self.edge_mm, self.finest_mm, self.sampling)
-
-    def _stopped(self, cosine: Tensor) -> Tensor:
-        """Probability [pair, ray, g] of a first interaction, shared among the rays of a ring by depth.
-
-        The rays of a ring sample depth by importance; scaling their weights to a mean of 1 keeps the total
-        exact for any number of rays.
-        """
-        slant = self.detector_mu / cosine.mean(dim=1)[:, None, None]
-        ratio = slant * torch.exp(-slant * self.depth_mm[:, None]) / self.depth_density[:, None]
-        rings = ratio.unflatten(1, (-1, self.sampling.angles))
-        rings = rings / rings.mean(dim=2, keepdim=True)
-        through = self.detector_mu * self.camera.detector_thickness_mm / cosine[..., None]
-        stopped: Tensor = rings.flatten(1, 2) * -torch.expm1(-through)
-        return stopped
+    def _depth_mm(self, face: Tensor, centre: Tensor, normal: Tensor) -> Tensor:
+        """Depths of interaction [pair, ray], at fixed shares of their distribution along the middle ray."""
+        middle = face.mean(dim=1) - centre
+        cosine = (middle * normal).sum(-1) / middle.norm(dim=-1)
+        slant = (self.detector_mu / cosine)[:, None]
+        reached = -torch.expm1(-slant * self.camera.detector_thickness_mm)
+        depth: Tensor = -torch.log1p(-self.depth_share * reached) / slant
+        return depth
 
 
 def _in_plane(local: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -138,8 +136,8 @@ class Crossings:
     """(x, y, z), [pair, ray, plane, 3]; planes in rising order."""
     step_mm: Tensor
     """[pair, ray, plane]; 0 behind the aperture."""
-    towards_detector: Tensor
-    """Whether the rays' detector lies beyond the last plane, [pair] bool."""
+    towards_last: Tensor
+    """Whether the detector lies beyond the last plane rather than before the first, [pair] bool."""
 
 
 def cross_grid(rays: Rays, grid: VoxelGrid, axis: int, steps_per_voxel: int) -> Crossings:

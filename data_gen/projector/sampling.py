@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,32 +16,25 @@ class RaySampling:
     """Numbers of quadrature nodes; more is slower and finer.
 
     Args:
-        core_rings: radii inside the open waist of an aperture.
-        edge_rings: radii in the zone around it that photons penetrate.
-        angles: directions about the aperture's centre, at each radius.
+        rays: for each pair of pixel and aperture, where the plate stops what misses the opening; up to four
+            times as many where photons penetrate a zone around it that is wider than the opening itself.
         plate_steps: steps through each half of the plate.
     """
 
-    core_rings: int = 3
-    edge_rings: int = 4
-    angles: int = 8
-    plate_steps: int = 6
+    rays: int = 64
+    plate_steps: int = 8
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"sampling.{name} is {value!r}; it needs a whole number of 1 or more")
 
-    @property
-    def rays(self) -> int:
-        """Rays for each pair of pixel and aperture."""
-        return (self.core_rings + self.edge_rings) * self.angles
-
-
-def gauss_legendre(count: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of Gauss-Legendre quadrature on 0..1, float64 [count] each."""
-    node, weight = np.polynomial.legendre.leggauss(count)
-    return torch.from_numpy((node + 1) / 2), torch.from_numpy(weight / 2)
+    def split(self, radius_mm: float, fold_mm: float) -> tuple[int, int]:
+        """Rays inside the open waist, and in the zone around it where transmission falls by e per fold."""
+        edge = 2 * fold_mm * (radius_mm + fold_mm) / radius_mm**2
+        total = round(self.rays * min(4.0, 1 + edge))
+        outside = max(1, round(total * min(0.9, max(0.25, edge / (1 + edge)))))
+        return max(1, total - outside), outside
 
 
 def spread_points(count: int, dimensions: int) -> Tensor:
@@ -55,49 +47,30 @@ def spread_points(count: int, dimensions: int) -> Tensor:
     return (0.5 + torch.arange(count, dtype=torch.float64)[:, None] * step) % 1.0
 
 
-def polar_nodes(
-    radius: Tensor, edge_mm: float, finest_mm: float, sampling: RaySampling
+def waist_nodes(
+    radius: Tensor, fold_mm: float, edge_mm: float, counts: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
-    """Points of the waist plane about the aperture's centre, and the area each stands for.
+    """Radii about an aperture's centre, and the area that one point at each stands for.
 
-    The open waist is cut by area, the penetrated zone of width ``edge_mm`` around it by radii that start
-    as fine as ``finest_mm``. The nodes move with the radius, so that it has an exact gradient.
+    The open waist is cut into equal areas, the zone of width ``edge_mm`` around it by radii that start as
+    fine as ``fold_mm``. The nodes move with the radius, so that it has an exact gradient.
 
     Args:
         radius: of the waists [k], mm.
+        fold_mm: distance in which transmission falls by e.
+        edge_mm: width of the zone.
+        counts: nodes in the opening and in the zone.
 
     Returns:
-        (u, v) mm [k, ray, 2] and area mm2 [k, ray], rings outermost last.
+        Radius mm and area mm2, [k, ray] each, outermost last.
     """
-    inner, inner_weight = gauss_legendre(sampling.core_rings)
-    outer, outer_weight = gauss_legendre(sampling.edge_rings)
-    growth = math.log1p(edge_mm / finest_mm)
-    beyond = edge_mm * torch.expm1(growth * outer) / math.expm1(growth)
-    width = edge_mm * growth * torch.exp(growth * outer) / math.expm1(growth) * outer_weight
-    core = radius[:, None] * inner.sqrt()
-    edge = radius[:, None] + beyond
-    rho = torch.cat((core, edge), dim=1)
-    area = torch.cat((math.pi * radius[:, None] ** 2 * inner_weight, 2 * math.pi * edge * width), dim=1)
-    rings, angles = rho.shape[1], sampling.angles
-    turn = spread_points(rings, 1)
-    angle = 2 * math.pi * (torch.arange(angles, dtype=torch.float64) + turn) / angles
-    point = rho[..., None, None] * torch.stack((angle.cos(), angle.sin()), dim=-1)
-    return point.flatten(1, 2), (area[..., None] / angles).expand(-1, -1, angles).flatten(1, 2)
-
-
-def depth_nodes(mu_per_mm: Tensor, thickness_mm: float, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Depths in the detector at shares 0..1 of the interactions at all energies together.
-
-    Args:
-        mu_per_mm: of the detector at each energy, [g].
-        share: [ray].
-
-    Returns:
-        Depth mm [ray] and the density of depths there, 1/mm [ray].
-    """
-    depth = torch.linspace(0, thickness_mm, 2001, dtype=torch.float64)
-    mu = mu_per_mm.detach()
-    reached = (torch.expm1(-mu * depth[:, None]) / torch.expm1(-mu * thickness_mm)).mean(dim=1)
-    at = torch.from_numpy(np.interp(share.numpy(), reached.numpy(), depth.numpy()))
-    density = (mu * torch.exp(-mu * at[:, None]) / -torch.expm1(-mu * thickness_mm)).mean(dim=1)
-    return at, density
+    inner, outer = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in counts)
+    growth = math.log1p(edge_mm / fold_mm)
+    scale = edge_mm / math.expm1(growth)
+    edge = radius[:, None] + scale * torch.expm1(growth * outer)
+    width = scale * growth * torch.exp(growth * outer) / counts[1]
+    core_area = (math.pi * radius.square() / counts[0])[:, None].expand(-1, counts[0])
+    return (
+        torch.cat((radius[:, None] * inner.sqrt(), edge), dim=1),
+        torch.cat((core_area, 2 * math.pi * edge * width), dim=1),
+    )

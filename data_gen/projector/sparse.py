@@ -61,15 +61,29 @@ class SparseMatrix(nn.Module):
         """The product of the transpose with [row, k]: [column, k]."""
         return _product(dense, self, True)
 
-    def select(self, rows: Tensor) -> SparseMatrix:
-        """The matrix of these rows [k], in this order."""
+    def select(self, rows: Tensor, blocks: Tensor, size: int) -> SparseMatrix:
+        """The matrix of these rows [k] and of these blocks [j] of ``size`` columns, in this order.
+
+        The rows must have no entries in other blocks; see :meth:`touched`.
+        """
+        start, entry = self._entries(rows)
+        place = torch.zeros(self.columns // size, dtype=torch.int32, device=start.device)
+        place[blocks] = torch.arange(len(blocks), dtype=torch.int32, device=start.device)
+        column = self.column[entry]
+        column = place[(column // size).to(torch.int64)] * size + column % size
+        return SparseMatrix(start, column, self.value[entry], len(blocks) * size)
+
+    def touched(self, rows: Tensor, size: int) -> Tensor:
+        """The blocks of ``size`` columns in which these rows [k] have entries, rising, [j] int64."""
+        return torch.unique(self.column[self._entries(rows)[1]] // size).to(torch.int64)
+
+    def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Start of each of these rows in a matrix of them alone, and where their entries are in this one."""
         first = self.start[rows].to(torch.int64)
         count = self.start[rows + 1].to(torch.int64) - first
         start = torch.cat((count.new_zeros(1), count.cumsum(0)))
-        entry = torch.arange(int(start[-1]), device=start.device) + (first - start[:-1]).repeat_interleave(
-            count
-        )
-        return SparseMatrix(start.to(torch.int32), self.column[entry], self.value[entry], self.columns)
+        shift = (first - start[:-1]).repeat_interleave(count)
+        return start.to(torch.int32), torch.arange(len(shift), device=start.device) + shift
 
     def _multiply(self, dense: Tensor, flip: bool) -> Tensor:
         parts = (self.start_t, self.column_t, self.value_t) if flip else (self.start, self.column, self.value)

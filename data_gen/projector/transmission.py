@@ -74,7 +74,7 @@ class ApertureTransmission(nn.Module):
         return torch.exp(-attenuation).flatten(2)
 
     def _samples(self, aperture: int) -> tuple[Tensor, Tensor]:
-        """Midpoints of steps out of the grid, for grid_sample [voxel, step, 3], and their length mm [voxel]."""
+        """Midpoints of steps out of the grid, for grid_sample [voxel, step, 3], and mm of a step [voxel]."""
         way = self.aperture_mm[aperture] - self.start_mm
         z, y, x = self.grid.extent_mm
         half = torch.tensor((x, y, z), dtype=way.dtype, device=way.device) / 2

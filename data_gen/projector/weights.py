@@ -12,8 +12,8 @@ from data_gen.errors import UserError
 from data_gen.grid import VoxelGrid
 from data_gen.projector.rays import RayCaster, cross_grid, main_axis
 
-NODES_AT_ONCE = 1_500_000
-"""Ray crossings times window width held at a time, which bounds the memory of the build."""
+CROSSINGS_AT_ONCE = 1_000_000
+"""Crossings of rays with planes held at a time, which bounds the memory of the build."""
 
 
 @dataclass(frozen=True)
@@ -27,124 +27,104 @@ class Rows:
     """Share of the whole weight that was left out as negligible."""
 
 
-def build_rows(caster: RayCaster, grid: VoxelGrid, drop_share: float, dtype: torch.dtype) -> list[Rows]:
-    """The rows of all pixels at each energy of the caster, [g] matrices.
+def build_rows(caster: RayCaster, grid: VoxelGrid, drop_share: float, dtype: torch.dtype) -> Rows:
+    """The rows of all pixels.
 
     Args:
-        caster: casts the rays.
+        caster: casts the rays, at one energy.
         grid: voxels.
         drop_share: share of each row's weight that may be dropped, smallest entries first.
         dtype: of the values.
     """
     pairs = caster.camera.pairs
-    energies = len(caster.plate_mu)
-    kept: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in range(energies)]
-    lost = torch.zeros(energies, dtype=torch.float64)
-    total = torch.zeros(energies, dtype=torch.float64)
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    total = lost = 0.0
     with torch.no_grad():
-        for chosen, window in _windows(caster, grid, dtype):
-            aperture = pairs[chosen, 1]
-            for g in range(energies):
-                value = window.value[:, g]
-                keep = value > _threshold(value, drop_share)
-                total[g] += value.sum()
-                lost[g] += torch.where(keep, 0, value).sum()
-                pair, place = keep.nonzero(as_tuple=True)
-                column = aperture[pair] * grid.voxels + window.voxel(pair, place)
-                kept[g].append((chosen[pair], column.to(torch.int32), value[pair, place]))
-    share = (lost / total.clamp_min(torch.finfo(torch.float64).tiny)).tolist()
-    return [
-        _assembled(parts, pairs[:, 0], caster.camera.pixel_count, s)
-        for parts, s in zip(kept, share, strict=True)
-    ]
+        for chosen, axis in _chunks(caster, grid):
+            pair, voxel, value = _entries(caster, pairs[chosen], grid, axis, dtype)
+            keep = value > _threshold(pair, value, len(chosen), drop_share)[pair]
+            total += float(value.sum())
+            lost += float(value[~keep].sum())
+            column = pairs[chosen, 1][pair] * grid.voxels + voxel
+            kept.append((chosen[pair[keep]], column[keep].to(torch.int32), value[keep]))
+    return _assembled(kept, pairs[:, 0], caster.camera.pixel_count, lost / total if total else 0.0)
 
 
-@dataclass(frozen=True)
-class _Window:
-    """Weights on a window of each plane of the grid, for some pairs."""
-
-    value: Tensor
-    """[pair, g, plane * first * second]."""
-    first: Tensor
-    """Corner of the window along the first axis across, [pair, plane]."""
-    second: Tensor
-    size: tuple[int, int]
-    strides: tuple[int, int, int]
-    """Of the flat voxel index along (plane, first, second)."""
-
-    def voxel(self, pair: Tensor, place: Tensor) -> Tensor:
-        """Flat voxel index of entries (pair, place)."""
-        plane, rest = place // (self.size[0] * self.size[1]), place % (self.size[0] * self.size[1])
-        first = self.first[pair, plane] + rest // self.size[1]
-        second = self.second[pair, plane] + rest % self.size[1]
-        return plane * self.strides[0] + first * self.strides[1] + second * self.strides[2]
-
-
-def _windows(caster: RayCaster, grid: VoxelGrid, dtype: torch.dtype) -> Iterator[tuple[Tensor, _Window]]:
-    """Indices of pairs with the weights of their rays, a chunk at a time."""
-    pairs = caster.camera.pairs
-    axes = main_axis(caster.camera, pairs)
+def _chunks(caster: RayCaster, grid: VoxelGrid) -> Iterator[tuple[Tensor, int]]:
+    """Indices of pairs whose rays run along the same axis of the grid, a few at a time, and that axis."""
+    axes = main_axis(caster.camera, caster.camera.pairs)
     for axis in range(3):
         chosen = (axes == axis).nonzero()[:, 0]
-        planes = grid.shape[2 - axis]
-        chunk = max(1, NODES_AT_ONCE // (caster.sampling.rays * planes * 12))
-        for part in chosen.split(chunk) if len(chosen) else ():
-            yield part, _window(caster, pairs[part], grid, axis, dtype)
+        at_once = max(1, CROSSINGS_AT_ONCE // (caster.rays * grid.shape[2 - axis]))
+        for part in chosen.split(at_once) if len(chosen) else ():
+            yield part, axis
 
 
-def _window(caster: RayCaster, pairs: Tensor, grid: VoxelGrid, axis: int, dtype: torch.dtype) -> _Window:
-    """Joseph's projector for a bundle of rays: on each plane across the main axis, the weight of a voxel is
-    the sum over rays of bilinear tents; as a product of two thin matrices it needs no scattered adds."""
+def _entries(
+    caster: RayCaster, pairs: Tensor, grid: VoxelGrid, axis: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Joseph's projector for the rays of some pairs: on each plane of voxels across the main axis, a ray's
+    step is shared by its four nearest voxels.
+
+    Returns:
+        Entries that are not 0, by rising pair: pair, flat voxel index, value, [entry] each.
+    """
     rays = caster.cast(pairs)
     crossings = cross_grid(rays, grid, axis, 1)
-    across = [a for a in (2, 1, 0) if a != axis]  # points' order x, y, z; rising stride last
-    corners, tents = zip(*(_tents(crossings.point_mm[..., a], grid, a, dtype) for a in across), strict=True)
-    per_volume = 1.0 / (1000.0 * grid.voxel_volume_ml)
-    step = (crossings.step_mm * per_volume).to(dtype).movedim(2, 1)
-    weight = rays.weight.to(dtype)
-    value = torch.stack(
-        [
-            (tents[0] * (step * weight[:, None, :, g])[..., None]).mT @ tents[1]
-            for g in range(weight.shape[2])
-        ],
-        dim=1,
-    )
-    size = (tents[0].shape[-1], tents[1].shape[-1])
+    first, second = (a for a in (2, 1, 0) if a != axis)  # of points (x, y, z)
+    low_1, size_1, index_1, share_1 = _window(crossings.point_mm[..., first], grid, first)
+    low_2, size_2, index_2, share_2 = _window(crossings.point_mm[..., second], grid, second)
+    step = crossings.step_mm * rays.weight[..., None] / (1000.0 * grid.voxel_volume_ml)
+    planes = step.shape[2]
+    plane = torch.arange(len(pairs) * planes).reshape(-1, 1, planes)
+    place = (plane * size_1 + index_1) * size_2 + index_2
+    window = torch.zeros(len(pairs) * planes * size_1 * size_2, dtype=dtype)
+    for corner_1, part_1 in ((0, 1 - share_1), (size_2, share_1)):
+        near = step * part_1
+        for corner_2, part_2 in ((0, 1 - share_2), (1, share_2)):
+            window.index_add_(
+                0, (place + (corner_1 + corner_2)).flatten(), (near * part_2).to(dtype).flatten()
+            )
+    entry = window.nonzero()[:, 0]
+    value = window[entry]
+    plane_of, rest = entry // (size_1 * size_2), entry % (size_1 * size_2)
+    at_1 = low_1.flatten()[plane_of] + rest // size_2
+    at_2 = low_2.flatten()[plane_of] + rest % size_2
+    inside = (at_1 >= 0) & (at_1 < grid.shape[2 - first]) & (at_2 >= 0) & (at_2 < grid.shape[2 - second])
     stride = (1, grid.shape[2], grid.shape[2] * grid.shape[1])  # of x, y, z
-    strides = (stride[axis], stride[across[0]], stride[across[1]])
-    return _Window(value.flatten(2), corners[0], corners[1], size, strides)
+    voxel = plane_of % planes * stride[axis] + at_1 * stride[first] + at_2 * stride[second]
+    return (plane_of // planes)[inside], voxel[inside], value[inside]
 
 
-def _tents(place_mm: Tensor, grid: VoxelGrid, axis: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Linear interpolation weights of rays along one axis of the grid, on a window around the rays.
+def _window(place_mm: Tensor, grid: VoxelGrid, axis: int) -> tuple[Tensor, int, Tensor, Tensor]:
+    """Where rays fall between voxels along one axis of the grid, within a window around all rays of a pair.
 
     Args:
         place_mm: coordinate where rays cross planes, [pair, ray, plane].
 
     Returns:
-        First voxel of the window [pair, plane] and the weights [pair, plane, ray, width].
+        First voxel of the window [pair, plane], its width, and for each crossing the voxel below it in the
+        window and the share of the voxel above. Voxels -1 and beyond the last stand for outside.
     """
     count, spacing = grid.shape[2 - axis], grid.spacing_mm[2 - axis]
-    index = place_mm.movedim(2, 1) / spacing + (count - 1) / 2
-    low = index.amin(dim=2).floor().clamp(0, count - 1).to(torch.int64)
-    high = (index.amax(dim=2).floor() + 1).clamp(0, count - 1).to(torch.int64)
-    width = int((high - low).max()) + 1
-    low = low.clamp_max(count - width)
-    voxel = low[..., None] + torch.arange(width)
-    return low, (1 - (index[..., None] - voxel[:, :, None]).abs()).relu_().to(dtype)
+    index = (place_mm / spacing + (count - 1) / 2).clamp(-1, count)
+    below = index.floor()
+    low = below.amin(dim=1)
+    inside = (below - low[:, None]).to(torch.int64)
+    return low.to(torch.int64), int(inside.max()) + 2, inside, index - below
 
 
-def _threshold(value: Tensor, drop_share: float) -> Tensor:
-    """For each row [pair, place], a value below which entries hold at most ``drop_share`` of it."""
-    total = value.sum(dim=1, keepdim=True)
-    threshold = torch.zeros_like(total)
-    if drop_share <= 0:
-        return threshold
-    for halvings in range(20, 4, -1):
-        trial = total * 2.0**-halvings
-        lost = torch.where(value <= trial, value, 0).sum(dim=1, keepdim=True)
-        threshold = torch.where(lost <= drop_share * total, trial, threshold)
-    return threshold
+def _threshold(pair: Tensor, value: Tensor, pairs: int, drop_share: float) -> Tensor:
+    """For each pair, a value below which its entries hold at most ``drop_share`` of its weight, [pairs]."""
+    total = value.new_zeros(pairs).index_add_(0, pair, value)
+    # Weight of entries between powers of 2 of their row's total.
+    octaves = 32
+    octave = (value / total[pair]).log2().floor().to(torch.int64).clamp(-octaves, -1) + octaves
+    held = (
+        value.new_zeros(pairs * octaves).index_add_(0, pair * octaves + octave, value).reshape(pairs, octaves)
+    )
+    small = held.cumsum(dim=1) <= drop_share * total[:, None]
+    return total * 2.0 ** (small.sum(dim=1) - octaves)
 
 
 def _assembled(
