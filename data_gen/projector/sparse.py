@@ -75,7 +75,8 @@ class SparseMatrix(nn.Module):
 
     def touched(self, rows: Tensor, size: int) -> Tensor:
         """The blocks of ``size`` columns in which these rows [k] have entries, rising, [j] int64."""
-        return torch.unique(self.column[self._entries(rows)[1]] // size).to(torch.int64)
+        blocks: Tensor = (self.column[self._entries(rows)[1]] // size).unique()
+        return blocks.to(torch.int64)
 
     def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Start of each of these rows in a matrix of them alone, and where their entries are in this one."""
