@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 
-def relative_error(estimate: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """||estimate - truth|| / ||truth|| inside the mask, mean over batch and maps: the NRMSE, with a gradient.
+def relative_error(estimate: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """||estimate - truth|| / ||truth|| over weighted voxels, mean over batch and maps: NRMSE with a gradient.
 
     Not squared, so that one hopeless scan does not rule a batch. A map without activity is measured against
     the scan's other maps.
@@ -15,12 +15,12 @@ def relative_error(estimate: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     Args:
         estimate: [batch, map, z, y, x], any unit.
         truth: the same shape and unit.
-        mask: [batch, 1 or map, z, y, x], bool.
+        weight: of each voxel, [batch, 1 or map, z, y, x]; a mask is a weight too.
     """
     space = (2, 3, 4)
-    inside = mask.to(truth.dtype)
-    size = (truth.square() * inside).sum(space)
-    error = ((estimate - truth).square() * inside).sum(space)
+    weight = weight.to(truth.dtype)
+    size = (truth.square() * weight).sum(space)
+    error = ((estimate - truth).square() * weight).sum(space)
     size = torch.where(size > 0, size, size.mean(dim=1, keepdim=True)).clamp_min(
         torch.finfo(truth.dtype).tiny
     )

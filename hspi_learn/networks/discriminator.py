@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class PatchDiscriminator(nn.Module):
@@ -23,6 +24,8 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         from monai.networks.nets import patchgan_discriminator  # seconds to import
 
+        # The smallest edge that leaves a patch after the strided layers; smaller grids are padded.
+        self.smallest = 2 ** (layers + 2)
         self.body = patchgan_discriminator.PatchDiscriminator(
             spatial_dims=3,
             channels=channels,
@@ -34,5 +37,6 @@ class PatchDiscriminator(nn.Module):
     def forward(self, estimate: Tensor, initial: Tensor, density: Tensor) -> Tensor:
         """Scores [batch, 1, ...] of maps [batch, map, z, y, x] beside the physics image of the same shape."""
         seen = torch.cat((torch.log1p(estimate), torch.log1p(initial), density), dim=1)
-        scores: Tensor = self.body(seen)[-1]
+        missing = [max(0, self.smallest - n) for n in reversed(seen.shape[2:])]
+        scores: Tensor = self.body(functional.pad(seen, [pad for n in missing for pad in (0, n)]))[-1]
         return scores

@@ -10,6 +10,9 @@ from torch import Tensor
 from hspi_learn.reconstructor import BODY_DENSITY_G_CM3, ScanBatch
 from hspi_learn.tasks.physics_input import PhysicsInput
 
+HARDLY_SEEN_WEIGHT = 0.1
+"""Weight of body voxels that the camera hardly sees: no error is measured there, but a person looks."""
+
 
 class Images(NamedTuple):
     """A batch as the networks see it, mirrored along ``axes``, activities over ``scale``."""
@@ -22,8 +25,8 @@ class Images(NamedTuple):
     """Voxels that may hold activity [batch, 1, z, y, x], bool."""
     truth: Tensor
     """Like ``initial``."""
-    mask: Tensor
-    """Voxels where the error is measured [batch, map, z, y, x], bool."""
+    weight: Tensor
+    """Weight of each voxel in the error [batch, map, z, y, x]: 1 where it is measured, less in the rest."""
     scale: Tensor
     """Mean of the physics image over the body [batch, map, 1, 1, 1] in Bq per voxel."""
     axes: tuple[int, ...]
@@ -43,7 +46,7 @@ def images_of(batch: ScanBatch, inputs: PhysicsInput, axes: tuple[int, ...]) -> 
         density=batch.density[:, None].flip(axes),
         body=body.flip(axes),
         truth=(batch.activity / nonzero(scale)).flip(axes),
-        mask=inputs.mask.flip(axes),
+        weight=(body * torch.where(inputs.mask, 1.0, HARDLY_SEEN_WEIGHT)).flip(axes),
         scale=scale,
         axes=axes,
     )

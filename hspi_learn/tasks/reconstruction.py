@@ -57,7 +57,8 @@ class GanReconstruction(LightningModule):
         adversarial_weight: weight of the discriminator's verdict; 0 trains the control.
         adversarial_kind: least squares or hinge.
         adversarial_from: share of the training after which the adversary is let in, over an equal share.
-        data_scans: scans of each batch, in turn, whose counts are compared: projecting is the dearest part.
+        data_interval: steps between comparisons with the counts, each of one scan of the batch in turn:
+            projecting is the dearest part of a step. The weights are per step, whatever the interval.
         mirror_axes: axes (x, y, z) along which a batch is mirrored half of the time.
         learning_rate: of the generator, at its highest.
         discriminator_learning_rate: of the discriminator, at its highest.
@@ -83,7 +84,7 @@ class GanReconstruction(LightningModule):
         adversarial_weight: float = 0.01,
         adversarial_kind: AdversarialKind = "least_squares",
         adversarial_from: float = 0.2,
-        data_scans: int = 1,
+        data_interval: int = 2,
         mirror_axes: Sequence[str] = ("x",),
         learning_rate: float = 2e-3,
         discriminator_learning_rate: float = 4e-4,
@@ -99,8 +100,8 @@ class GanReconstruction(LightningModule):
             "count": count_weight,
             "adversarial": adversarial_weight,
         }
-        _check(self.weights, mirror_axes, steps, data_scans)
-        self.steps, self.data_scans, self.seed = steps, data_scans, seed
+        _check(self.weights, mirror_axes, steps, data_interval)
+        self.steps, self.data_interval, self.seed = steps, data_interval, seed
         self.adversarial_kind: AdversarialKind = adversarial_kind
         self.adversarial_from = adversarial_from
         self.mirror_axes = tuple(AXES[axis] for axis in mirror_axes)
@@ -150,34 +151,33 @@ class GanReconstruction(LightningModule):
         estimate = images.body * self.generator(images.initial, images.density)
         adversary = self.weights["adversarial"] * ramp(done / self.steps, self.adversarial_from)
         losses = self._generator_losses(batch, images, estimate, done)
-        total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+        total = torch.stack([self._weight(name) * loss for name, loss in losses.items()]).sum()
         if adversary > 0:
             losses["discriminator"] = self._update_discriminator(images, estimate.detach(), done)
             losses["adversarial"] = self._verdict(images, estimate)
             total = total + adversary * losses["adversarial"]
         self._update_generator(total, done)
         self.updates += 1
-        self.log_dict(
-            {f"train/{name}": float(loss) for name, loss in losses.items()}, batch_size=len(estimate)
-        )
+        logged = {f"train/{name}": loss.detach() for name, loss in losses.items()}
+        self.log_dict(logged, batch_size=len(estimate))
+
+    def _weight(self, name: str) -> float:
+        """Weight of a loss when it is computed, which those against counts are in some steps only."""
+        return self.weights[name] * (self.data_interval if name in ("data", "count") else 1)
 
     def _generator_losses(
         self, batch: ScanBatch, images: Images, estimate: Tensor, done: int
     ) -> dict[str, Tensor]:
-        """Losses of the estimate against truth and counts; those of weight 0 are not computed."""
-        losses = {"voxel": relative_error(estimate, images.truth, images.mask)}
-        if self.weights["data"] or self.weights["count"]:
-            chosen = [
-                (done * self.data_scans + i) % len(estimate)
-                for i in range(min(self.data_scans, len(estimate)))
-            ]
-            activity = images.activity(estimate)[chosen]
-            expected = self.model.expected_counts(
-                activity, self.model.attenuation(batch.density[chosen]), batch.duration_s[chosen]
-            )
-            counts = batch.projections[chosen]
-            losses["data"] = poisson_deviance(expected, counts)
-            losses["count"] = count_mismatch(expected, counts)
+        """Losses of the estimate against truth and, every ``data_interval`` steps, against counts."""
+        losses = {"voxel": relative_error(estimate, images.truth, images.weight)}
+        if done % self.data_interval == 0 and (self.weights["data"] or self.weights["count"]):
+            scan = done // self.data_interval % len(estimate)
+            one = slice(scan, scan + 1)
+            attenuation = self.model.attenuation(batch.density[one])
+            activity = images.activity(estimate)[one]
+            expected = self.model.expected_counts(activity, attenuation, batch.duration_s[one])
+            losses["data"] = poisson_deviance(expected, batch.projections[one])
+            losses["count"] = count_mismatch(expected, batch.projections[one])
         return losses
 
     def _verdict(self, images: Images, estimate: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ def _set_rate(optimiser: Any, rate: float) -> None:
         group["lr"] = rate
 
 
-def _check(weights: dict[str, float], mirror_axes: Sequence[str], steps: int, data_scans: int) -> None:
+def _check(weights: dict[str, float], mirror_axes: Sequence[str], steps: int, data_interval: int) -> None:
     """Refuse settings that mean nothing."""
     for name, weight in weights.items():
         if not 0 <= weight < float("inf"):
@@ -248,5 +248,6 @@ def _check(weights: dict[str, float], mirror_axes: Sequence[str], steps: int, da
     unknown = [axis for axis in mirror_axes if axis not in AXES]
     if unknown:
         raise UserError(f"task.mirror_axes holds {unknown[0]!r}; it needs to be some of {sorted(AXES)}")
-    if steps < 1 or data_scans < 1:
-        raise UserError(f"task.steps is {steps} and task.data_scans {data_scans}; both need to be 1 or more")
+    for name, number in (("steps", steps), ("data_interval", data_interval)):
+        if number < 1:
+            raise UserError(f"task.{name} is {number}; it needs to be 1 or more")
