@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from data_gen.draws import Range, log_uniform, uniform
+from data_gen.errors import UserError
 from data_gen.scan import Frame
 
 
@@ -44,11 +45,16 @@ class ExposureLimits:
 
         Args:
             rate: accepted events a second in a frame: per Bq injected, and of the background.
+
+        Raises:
+            UserError: no activity gives any counts.
         """
         aim = log_uniform(self.counts, generator)
         start = uniform(self.start_s, generator)
         frame = Frame(start, log_uniform(self.duration_s, generator))
         per_bq, background = rate(frame)
+        if per_bq <= 0:
+            raise UserError("the camera sees no count of this phantom; it needs uptake within the grid")
         wanted = (aim / frame.duration_s - background) / per_bq
         injected = _clamped(wanted, self.injected_bq)
         if injected != wanted:

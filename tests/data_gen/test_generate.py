@@ -167,6 +167,8 @@ def test_exposures_stay_within_limits_and_reach_the_aim() -> None:
         assert 1e3 * (1 - 1e-9) <= counts <= 1e4 * (1 + 1e-9)
     weak = limits.draw(lambda frame: (1e-9, 0.0), seeded_generator(0))
     assert (weak.injected_bq, weak.frame.duration_s) == (1e6, 1000.0)
+    with pytest.raises(UserError, match="sees no count"):
+        limits.draw(lambda frame: (0.0, 1.0), seeded_generator(0))
 
 
 def test_photopeak_windows_hold_the_strong_lines(tiny_system: ImagingSystem) -> None:
