@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     # A room may import its own floor's rooms below it in this order, never one above.
     "data_gen": [
-        {"errors", "grid", "scan"},
+        {"errors", "grid", "scan", "draws"},
         {"nuclides", "materials"},
         {"detector"},
         {"camera"},
@@ -19,6 +19,8 @@ FLOORS = {
         {"system"},
         {"phantoms"},
         {"storage"},
+        {"photopeak", "exposure"},
+        {"simulation", "plan"},
         {"generate"},
     ],
     "hspi_learn": [
