@@ -68,7 +68,8 @@ class ImagingSystem:
         return {
             "camera": self.camera.to_dict(),
             "nuclide": self.chain.members[0],
-            "groups": self.groups.to_dict(),
+            # A list: maps are numbered in this order, and JSON written with sorted keys would lose it.
+            "groups": [[name, list(tied)] for name, tied in self.groups.members.items()],
             "grid": self.grid.to_dict(),
             "energy_bins": {"min_kev": bins.min_kev, "max_kev": bins.max_kev, "count": bins.count},
             "most_energy_groups": self.most_energy_groups,
@@ -89,7 +90,7 @@ class ImagingSystem:
             decay_chain(data["nuclide"]),
             VoxelGrid(**data["grid"]),
             EnergyBins(**data["energy_bins"]),
-            data["groups"],
+            dict(data["groups"]),
             data["most_energy_groups"],
         )
 
