@@ -35,13 +35,18 @@ def new_run_dir(name: str) -> str:
     return f"runs/{name}/{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(2)}"
 
 
-def command_line(arguments: list[str]) -> argparse.Namespace:
-    """Hydra's own reading of the command line; ``run`` tells whether jobs are to be run.
+def command_line(name: str, arguments: list[str]) -> argparse.Namespace:
+    """Hydra's own reading of the command line, options and overrides in any order.
+
+    ``run`` tells whether jobs are to be run, ``flags`` are the arguments that are not overrides.
 
     Raises:
         UserError: an option that would load a pickle, or configs that are not ours.
     """
-    options = get_args_parser().parse_args(arguments)
+    parser = get_args_parser()
+    parser.prog = f"hspi-{name}"
+    options = parser.parse_intermixed_args(arguments)
+    options.flags = [a for a in arguments if a not in options.overrides]
     for option in ("experimental_rerun", "config_path", "config_name"):
         if getattr(options, option) is not None:
             flag = "--" + option.replace("_", "-")

@@ -84,7 +84,7 @@ def _saved_config(folder: str, settings: Callable[..., Any]) -> DictConfig:
 
 def _launch(command: Command, arguments: list[str]) -> None:
     """Check every job, then hand the same command line to Hydra."""
-    options = command_line(arguments)
+    options = command_line(command.name, arguments)
     folder, unnamed = new_run_dir(command.name), False
     for config in composed_jobs(command.name, options) if options.run else ():
         check_hydra(config.hydra)
@@ -93,8 +93,13 @@ def _launch(command: Command, arguments: list[str]) -> None:
         if OmegaConf.select(config, command.folder_key, default="") is None:
             config[command.folder_key], unnamed = folder, True
         check_config(config, command.settings)
-    named = [f"{command.folder_key}={folder}"] if unnamed else []
-    _hydra(command.name, _task(command, options.multirun), [*arguments, *named])
+    # Run folders describe themselves; Hydra's own copy of the config would only be in the way.
+    added = ["hydra.output_subdir=null", *([f"{command.folder_key}={folder}"] if unnamed else [])]
+    _hydra(
+        command.name,
+        _task(command, options.multirun),
+        [*options.flags, *options.overrides, *(added if options.run else [])],
+    )
 
 
 def _task(command: Command, sweep: bool) -> Job:

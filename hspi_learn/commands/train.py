@@ -13,10 +13,14 @@ from hspi_learn.commands.entry import run_command
 from hspi_learn.configs.schema import Node
 
 if TYPE_CHECKING:
-    from pytorch_lightning import LightningModule, Trainer
+    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
     from pytorch_lightning.loggers import Logger
+    from torch import Tensor
 
     from hspi_learn.io.run_folder import RunFolder
+
+MONITOR = "val/nrmse"
+"""The validation metric whose lowest value is best."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +53,39 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     from hspi_learn.io.run_folder import RunFolder
 
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
+    if resume and folder.metrics_file.is_file():
+        print(f"{folder.path} is finished; there is nothing to resume")
+        return folder.metrics()
     _settle(config)
-    data = build(config.data)
-    task = build(config.task, system=data.system)
+    data = build(config.data, key="data")
+    task = build(config.task, key="task", system=data.system)
     if not resume:
         _describe(folder, config, data)
     loggers: list[Logger] = [csv(folder)]
     with finished(loggers):
         if config.logger._target_ != "hspi_learn.io.loggers.csv":
-            loggers.append(build(config.logger, folder=folder))
+            loggers.append(build(config.logger, key="logger", folder=folder))
         trainer = _trainer(config, folder, loggers)
         last = folder.last_checkpoint
         trainer.fit(task, datamodule=data, ckpt_path=last if last.is_file() else None)
-        return _publish(folder, trainer, task)
+        return _publish(folder, trainer, task, data)
 
 
 def _settle(config: DictConfig) -> None:
-    """Fix threads and global random generators: results depend on both."""
+    """Fix threads and global random generators, since results depend on both; keep Lightning quiet."""
+    import logging
+    import warnings
+
     import torch
+    from lightning_fabric.utilities.warnings import PossibleUserWarning
     from pytorch_lightning import seed_everything
 
     torch.set_num_threads(config.threads)
     seed_everything(config.seed, verbose=False)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # It advises more workers; scans are kept in memory, where a process of their own would be slower.
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)
 
 
 def _describe(folder: RunFolder, config: DictConfig, data: Any) -> None:
@@ -98,17 +113,19 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Tr
 
     from hspi_learn.configs.build import build
     from hspi_learn.io.checkpoints import RunCheckpoints
+    from hspi_learn.io.progress import PrintedProgress
     from hspi_learn.io.validation_images import ValidationImages
     from hspi_learn.io.weights import AtomicCheckpoints
 
     watched = sys.stdout.isatty()
     trainer: Trainer = build(
         config.trainer,
+        key="trainer",
         logger=loggers,
         callbacks=[
-            RunCheckpoints(folder, config.checkpoint_every_steps),
-            ValidationImages(folder),
-            *([RichProgressBar()] if watched else []),
+            RunCheckpoints(folder, config.checkpoint_every_steps, MONITOR),
+            ValidationImages(),
+            RichProgressBar() if watched else PrintedProgress(MONITOR),
         ],
         plugins=[AtomicCheckpoints()],
         enable_checkpointing=False,
@@ -118,20 +135,40 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Tr
     return trainer
 
 
-def _publish(folder: RunFolder, trainer: Trainer, task: LightningModule) -> dict[str, float]:
-    """Write the weights of the best validation and the metrics."""
+def _publish(
+    folder: RunFolder, trainer: Trainer, task: LightningModule, data: LightningDataModule
+) -> dict[str, float]:
+    """Write the weights that validate best, the last ones included, and what validation says of them."""
+    from hspi_learn.io.validation_images import first_scan, keep_figures
     from hspi_learn.io.weights import load_checkpoint, save_weights
 
-    weights = task.state_dict()
-    metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+    steps = best_step = trainer.global_step
+    scores = _validated(trainer, task, data)
     if folder.best_checkpoint.is_file():
         best = load_checkpoint(folder.best_checkpoint)
-        weights = best["state_dict"]
-        metrics["best/step"] = float(best["global_step"])
-    metrics["steps"] = float(trainer.global_step)
-    save_weights(weights, folder.weights_file)
+        last_weights, last_scores = _copied(task), scores
+        task.load_state_dict(best["state_dict"])
+        scores, best_step = _validated(trainer, task, data), best["global_step"]
+        if last_scores[MONITOR] < scores[MONITOR]:
+            task.load_state_dict(last_weights)
+            scores, best_step = last_scores, steps
+            trainer.save_checkpoint(folder.best_checkpoint)
+    save_weights(task.state_dict(), folder.weights_file)
+    keep_figures(folder, task, first_scan(next(iter(data.val_dataloader()))), trainer.loggers)
+    metrics = {**scores, "steps": float(steps), "best/step": float(best_step)}
     folder.write_metrics(metrics)
+    print(f"{folder.path}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
     return metrics
+
+
+def _validated(trainer: Trainer, task: LightningModule, data: LightningDataModule) -> dict[str, float]:
+    """Validation metrics of the task as it stands."""
+    scores = trainer.validate(task, datamodule=data, verbose=False)
+    return {name: float(value) for part in scores for name, value in part.items()}
+
+
+def _copied(task: LightningModule) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in task.state_dict().items()}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.trainer.states import TrainerFn
 
 from hspi_learn.io.run_folder import RunFolder
 
@@ -27,7 +28,7 @@ class RunCheckpoints(Callback):
         monitor: logged validation metric; the lowest is best.
     """
 
-    def __init__(self, folder: RunFolder, every_steps: int, monitor: str = "val/nrmse") -> None:
+    def __init__(self, folder: RunFolder, every_steps: int, monitor: str) -> None:
         self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
         self.best = math.inf
         self.saved_step = 0
@@ -48,7 +49,11 @@ class RunCheckpoints(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save if this validation was the best so far."""
-        if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
+        if (
+            trainer.state.fn != TrainerFn.FITTING
+            or trainer.sanity_checking
+            or self.monitor not in trainer.callback_metrics
+        ):
             return
         error = float(trainer.callback_metrics[self.monitor])
         if error < self.best:

@@ -103,9 +103,18 @@ class RunFolder:
         write_json(self.environment_file, environment)
         write_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False))
 
+    @property
+    def metrics_file(self) -> Path:
+        """What came out; its presence means that the run is finished."""
+        return self.path / "metrics.json"
+
+    def metrics(self) -> dict[str, float]:
+        """What came out."""
+        return {name: float(value) for name, value in read_json(self.metrics_file).items()}
+
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``."""
-        write_json(self.path / "metrics.json", dict(metrics))
+        write_json(self.metrics_file, dict(metrics))
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

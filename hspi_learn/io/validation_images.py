@@ -3,10 +3,14 @@
 # ruff: noqa: ARG002 (the signatures are Lightning's)
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from data_gen.forward import HyperspectralForwardModel
@@ -17,16 +21,9 @@ from hspi_learn.visual.volumes import reconstruction_figure
 
 
 class ValidationImages(Callback):
-    """Sends the first validation scan, beside its truth, to every dashboard that shows pictures.
+    """Sends the first map of the first validation scan, beside its truth, to the dashboards."""
 
-    The last ones are kept in the run's ``figures`` too.
-
-    Args:
-        folder: of the run.
-    """
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
         self.scan: ScanBatch | None = None
 
     def on_validation_batch_end(
@@ -40,38 +37,46 @@ class ValidationImages(Callback):
     ) -> None:
         """Keep the first scan."""
         if self.scan is None:
-            self.scan = ScanBatch(*(column[:1] for column in batch))
+            self.scan = first_scan(batch)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the first map, where there is a dashboard to show it in."""
-        shown = [logger for logger in trainer.loggers if shows_figures(logger)]
-        if not shown or self.scan is None or trainer.sanity_checking:
+        """Show it, where there is a dashboard to show it in."""
+        fits = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not fits or self.scan is None or not any(map(shows_figures, trainer.loggers)):
             return
-        model, estimate = _reconstructed(pl_module, self.scan)
-        figure = _figure(model, self.scan, estimate, 0)
-        for logger in shown:
-            log_figure(logger, f"validation/{model.groups.names[0]}", figure, trainer.global_step)
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep a picture of every map."""
-        if self.scan is None:
-            return
-        model, estimate = _reconstructed(pl_module, self.scan)
-        self.folder.figures.mkdir(parents=True, exist_ok=True)
-        for index, name in enumerate(model.groups.names):
-            figure = _figure(model, self.scan, estimate, index)
-            figure.savefig(self.folder.figures / f"validation_{name}.png", dpi=120)
+        name, figure = next(validation_figures(pl_module, self.scan))
+        for logger in trainer.loggers:
+            log_figure(logger, f"validation/{name}", figure, trainer.global_step)
 
 
-def _reconstructed(task: Any, scan: ScanBatch) -> tuple[HyperspectralForwardModel, Tensor]:
-    """The task's forward model and its estimate of a scan; the random generators stay as they were."""
+def first_scan(batch: ScanBatch) -> ScanBatch:
+    """The first scan of a batch, as a batch of one."""
+    return ScanBatch(*(column[:1] for column in batch))
+
+
+def keep_figures(
+    folder: RunFolder, task: LightningModule, scan: ScanBatch, loggers: Sequence[Logger]
+) -> None:
+    """Save a picture of every map of a scan in the run's ``figures``, and show it in its dashboards."""
+    folder.figures.mkdir(parents=True, exist_ok=True)
+    for name, figure in validation_figures(task, scan):
+        figure.savefig(folder.figures / f"validation_{name}.png", dpi=120)
+        for logger in loggers:
+            log_figure(logger, f"published/{name}", figure, 0)
+
+
+def validation_figures(task: Any, scan: ScanBatch) -> Iterator[tuple[str, Figure]]:
+    """Name and picture of every map of a scan; the random generators stay as they were."""
     method: Reconstructor = task
     model: HyperspectralForwardModel = task.model
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return model, method.reconstruct(scan.projections, scan_context(model, scan.density, scan.duration_s))
+        context = scan_context(model, scan.density, scan.duration_s)
+        estimate = method.reconstruct(scan.projections, context)
+    for index, name in enumerate(model.groups.names):
+        yield name, _figure(model, scan, estimate, index)
 
 
-def _figure(model: HyperspectralForwardModel, scan: ScanBatch, estimate: Tensor, index: int) -> Any:
+def _figure(model: HyperspectralForwardModel, scan: ScanBatch, estimate: Tensor, index: int) -> Figure:
     per_ml = 1.0 / model.grid.voxel_volume_ml
     volumes = {
         name: (maps[0, index] * per_ml).cpu().numpy()
