@@ -97,7 +97,7 @@ class Album:
         rank = "the median" if which == "typical" else "the largest"
         caption = (
             f"Map of {self.groups[group]} in the test mouse with {rank} NRMSE of {self.outcome.methods[0]}. "
-            "Maximum projections and the hottest transaxial slice; one colour scale, set by the truth."
+            "Maximum projections and the slice through the hottest voxel; one colour scale, the truth's."
         )
         return Captioned(figure, caption)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,13 +194,14 @@ def model_name(model: HyperspectralForwardModel) -> str:
 
 def print_result(table: Table, statements: Sequence[str], report: Path) -> None:
     """Show the headline table, what may be said of it, and where the page is."""
-    console = Console()
-    printed = RichTable(title=None)
+    # A log has no width of its own, and a wrapped table is hard to read in it.
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    printed = RichTable()
     for column in table.columns:
         printed.add_column(column, justify="left" if column == table.columns[0] else "right")
     for row in table.rows:
         printed.add_row(*(shown(cell) for cell in row))
     console.print(printed)
     for statement in statements:
-        console.print(statement)
+        console.print(statement, soft_wrap=True)
     console.print(f"Report: {report.resolve()}", soft_wrap=True)

@@ -20,7 +20,7 @@ def verdict(numbers: Mapping[str, float], first: str, second: str) -> str:
         return ""
     value, low, high = numbers[key], numbers[f"{key}/low"], numbers[f"{key}/high"]
     pair = f"{method_label(first)} and {method_label(second)}"
-    interval = f"mean difference in NRMSE {value:+.3f}, 95 % interval over mice {low:+.3f} to {high:+.3f}"
+    interval = f"mean difference in NRMSE {value:+.2g}, 95 % interval over mice {low:+.2g} to {high:+.2g}"
     if low <= 0 <= high:
         return f"No difference between {pair} is shown: {interval}."
     better, worse = (first, second) if high < 0 else (second, first)

@@ -47,6 +47,10 @@ def line_labels(model: HyperspectralForwardModel) -> list[LineLabel]:
     labels = []
     for member, weight in zip(model.chain.members, weights.tolist(), strict=True):
         for line in photon_lines(member) if weight > 0 else ():
-            text = f"{line.nuclide} {line.energy_kev:.0f}" + (" K X-ray" if line.kind == "xray" else "")
+            text = (
+                f"{line.energy_kev:.0f} K X-ray"
+                if line.kind == "xray"
+                else f"{line.nuclide} {line.energy_kev:.0f}"
+            )
             labels.append(LineLabel(line.energy_kev, text, line.photons_per_decay * weight))
     return labels

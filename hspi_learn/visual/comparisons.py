@@ -28,7 +28,7 @@ class ErrorCurve(NamedTuple):
 def error_figure(curves: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
     """NRMSE against accepted events: median over mice, band from the quarter to three quarters.
 
-    Dashed lines are the same methods under attack.
+    Crosses are the same methods under attack.
     """
     with paper_figure(5.2, 3.4) as figure:
         axis = figure.subplots()
@@ -51,7 +51,7 @@ def error_figure(curves: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
         axis.set_xlabel("Accepted events, 20-600 keV (median over mice)")
         axis.set_ylabel("NRMSE (median, quartiles)")
         if any(curve.attacked for versions in curves.values() for curve in versions):
-            axis.plot([], [], "--", color="black", label="under attack")
+            axis.plot([], [], "X", color="black", label="under attack", linestyle="none")
         figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
     return figure
 
@@ -105,7 +105,7 @@ class Tradeoff(NamedTuple):
 
 def bias_variance_figure(tradeoffs: Mapping[str, Tradeoff]) -> Figure:
     """Regional bias against SD over noise realisations; a classical method is a curve over its iterations."""
-    with paper_figure(4.6, 3.4) as figure:
+    with paper_figure(5.2, 3.4) as figure:
         axis = figure.subplots()
         for method, tradeoff in tradeoffs.items():
             colour, sd, bias = method_colour(method), 100 * tradeoff.sd, 100 * tradeoff.bias
@@ -114,11 +114,12 @@ def bias_variance_figure(tradeoffs: Mapping[str, Tradeoff]) -> Figure:
             axis.scatter(sd[large], bias[large], s=64, color=colour, label=method_label(method), zorder=3)
             for name, x, y in zip(tradeoff.names, sd, bias, strict=False):
                 axis.annotate(name, (x, y), (5, 5), textcoords="offset points", fontsize=7)
-        axis.set_xlim(left=0)
-        axis.set_ylim(bottom=0)
         axis.set_xlabel("SD over noise, RMS over organs and tumours (%)")
         axis.set_ylabel("Bias, RMS over organs and tumours (%)")
-        axis.legend()
+        axis.margins(0.12)
+        axis.set_xlim(left=0)
+        axis.set_ylim(bottom=0)
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
     return figure
 
 

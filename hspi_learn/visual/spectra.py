@@ -51,7 +51,7 @@ def spectrum_figure(
         highest = (
             float(np.max(counts / width if expected is None else np.maximum(counts, expected) / width)) or 1.0
         )
-        axis.set_ylim(0, 1.38 * highest)
+        axis.set_ylim(0, 1.5 * highest)
         axis.set_xlim(edges_kev[0], edges_kev[-1])
         for boundary in windows_kev:
             axis.axvline(boundary, ymax=0.03, color="#404040", linewidth=1.2)
@@ -72,7 +72,7 @@ def spectrum_figure(
 
 
 def _label(
-    axis: Axes, lines: Sequence[LineLabel], edges_kev: Any, height: Any, apart_kev: float = 14.0
+    axis: Axes, lines: Sequence[LineLabel], edges_kev: Any, height: Any, apart_kev: float = 18.0
 ) -> None:
     """Write the strongest lines that do not crowd one another above the spectrum."""
     chosen: list[LineLabel] = []

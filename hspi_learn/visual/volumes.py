@@ -27,7 +27,7 @@ def reconstruction_figure(
 
     Args:
         volumes: name to [z, y, x], all of one shape; the first (the truth, where there is one) sets the
-            colour scale of all, and the slice, which runs through its hottest plane.
+            colour scale of all, and the slice, which runs through its hottest voxel.
         spacing_mm: voxel edges (z, y, x) in mm.
         unit: of the values, written at the colour bar.
         body: outline drawn over every panel [z, y, x].
@@ -36,7 +36,7 @@ def reconstruction_figure(
     arrays = {name: np.asarray(volume, dtype=np.float64) for name, volume in volumes.items()}
     first = next(iter(arrays.values()))
     top = float(first.max()) or 1.0
-    z = int(first.sum(axis=(1, 2)).argmax())
+    z = int(first.max(axis=(1, 2)).argmax())
     sz, sy, sx = spacing_mm
     views: tuple[tuple[str, Callable[[Any], Any], tuple[float, float], str, str], ...] = (
         ("Coronal MIP", lambda v: v.max(axis=1), (sz, sx), "z", "x"),

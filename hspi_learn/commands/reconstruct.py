@@ -1,0 +1,214 @@
+"""Activity maps of one scan as NIfTI: ``hspi-reconstruct run=RUN input=FILE output=OUT.nii.gz``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from data_gen.errors import UserError
+from hspi_learn.commands.entry import run_command
+from hspi_learn.configs.schema import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from data_gen.forward import HyperspectralForwardModel
+    from data_gen.grid import VoxelGrid
+    from data_gen.system import ImagingSystem
+    from hspi_learn.io.scan_files import ScanFile
+    from hspi_learn.reconstructor import Reconstructor, ScanContext
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """Keys of ``conf/reconstruct.yaml``."""
+
+    input: str
+    output: str
+    scan: int
+    method: Node
+    grid: Node
+    energy_bins: Node
+    body_diameter_mm: float
+    threads: int
+    run: str | None = None
+    camera: Node | None = None
+    nuclide: Node | None = None
+    groups: Mapping[str, Sequence[str]] | None = None
+    duration_s: float | None = None
+    density: str | None = None
+
+
+def reconstruct(config: DictConfig) -> dict[str, float]:
+    """Reconstruct as the config says; returns the activity of each map in Bq.
+
+    Args:
+        config: see ``conf/reconstruct.yaml``.
+
+    Raises:
+        UserError: the config, the scan or the run is not what it needs to be.
+    """
+    import torch
+
+    from hspi_learn.io.nifti import write_activity
+    from hspi_learn.io.scan_files import read_scan
+    from hspi_learn.reconstructor import scan_context
+
+    torch.set_num_threads(config.threads)
+    output = _output(config.output)
+    scan = read_scan(Path(config.input), config.scan)
+    method, model = _trained(config.run, scan) if config.run is not None else _classical(config, scan)
+    scan.checked(model.pixels)
+    density, told = _density(config, scan, model.grid)
+    duration_s = torch.tensor([_duration_s(config, scan)])
+    with torch.no_grad():
+        activity = _activity(method, model, scan, scan_context(model, density[None], duration_s))
+    written = write_activity(output, activity, model.grid, list(model.groups.members.values()))
+    totals = dict(zip(model.groups.names, activity.sum(dim=(1, 2, 3)).tolist(), strict=True))
+    _print(written, totals, told)
+    return totals
+
+
+def _output(name: str) -> Path:
+    """The file to write; a name without a suffix is a folder."""
+    from hspi_learn.io.nifti import checked_suffix
+
+    path = Path(name)
+    path = path if path.suffix else path / "activity.nii.gz"
+    checked_suffix(path)
+    return path
+
+
+def _trained(run: str, scan: ScanFile) -> tuple[Reconstructor, HyperspectralForwardModel]:
+    """The network of a run, if it was trained for the camera and nuclide of the scan."""
+    from hspi_learn.configs.runs import load_task
+
+    task = load_task(run)
+    _check_same(scan, task.system.to_dict(), f"run {run} was trained for")
+    return task, task.model
+
+
+def _classical(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, HyperspectralForwardModel]:
+    """The classical method for the scan's own system, or the one that the config describes.
+
+    Events are fitted on fine bins; counts on the bins that they came in.
+    """
+    from data_gen.system import ImagingSystem
+    from hspi_learn.configs.build import build
+    from hspi_learn.io.scan_files import Histogram
+
+    if scan.system is None:
+        system = _described(config, scan)
+    else:
+        system = ImagingSystem.from_dict(scan.system)
+        _check_config(config, system, scan.source)
+    model = system.forward_model(scan.data.axis if isinstance(scan.data, Histogram) else None)
+    return build(config.method, key="method", model=model), model
+
+
+def _described(config: DictConfig, scan: ScanFile) -> ImagingSystem:
+    """The imaging system of the config."""
+    from data_gen.system import ImagingSystem
+    from hspi_learn.configs.build import build
+
+    for key, option in (("camera", "camera=demo"), ("nuclide", "nuclide=ac225")):
+        if config.get(key) is None:
+            raise UserError(f"{key} is not given and {scan.source} does not say it; set it, as in {option}")
+    camera, chain, grid, bins = (
+        build(config[key], key=key) for key in ("camera", "nuclide", "grid", "energy_bins")
+    )
+    groups = None if config.groups is None else {str(k): list(v) for k, v in config.groups.items()}
+    return ImagingSystem(camera, chain, grid, bins, groups)
+
+
+def _check_same(scan: ScanFile, wanted: Mapping[str, Any], who: str) -> None:
+    """Refuse a scan of another camera, nuclide or grid."""
+    import json
+
+    parts = ("camera", "nuclide", "groups", "grid") if scan.system is not None else ()
+    for key in parts:
+        mine, theirs = (json.dumps(part.get(key), sort_keys=True) for part in (scan.system or {}, wanted))
+        if mine != theirs:
+            found, needed = (_short(part.get(key)) for part in (scan.system or {}, wanted))
+            raise UserError(
+                f"{scan.source} has {key} {found}, but {who} {key} {needed}; they need to be the same"
+            )
+
+
+def _check_config(config: DictConfig, system: ImagingSystem, source: str) -> None:
+    """Refuse a camera or nuclide beside a file that knows another one."""
+    from hspi_learn.configs.build import build
+
+    if config.get("camera") is not None:
+        camera = build(config.camera, key="camera")
+        if camera.fingerprint != system.camera.fingerprint:
+            raise UserError(f"camera is {camera.name}, but {source} was taken with another; leave camera out")
+    if config.get("nuclide") is not None:
+        chain = build(config.nuclide, key="nuclide")
+        if chain.members[0] != system.chain.members[0]:
+            found, own = chain.members[0], system.chain.members[0]
+            raise UserError(f"nuclide is {found}, but {source} is of {own}; leave nuclide out")
+
+
+def _short(part: Any) -> str:
+    """A part of a system in a few words."""
+    if isinstance(part, Mapping):
+        return str(part.get("name") or ", ".join(f"{key} {value}" for key, value in part.items()))[:80]
+    return str(part)[:80]
+
+
+def _density(config: DictConfig, scan: ScanFile, grid: VoxelGrid) -> tuple[Tensor, str]:
+    """Density [z, y, x] in g/cm3, and in words where it is from."""
+    from hspi_learn.io.nifti import read_density
+
+    if config.density is not None:
+        return read_density(Path(config.density), grid), f"density of {config.density}"
+    if scan.density is not None:
+        return scan.density, "density of the scan's file"
+    if config.body_diameter_mm <= 0:
+        raise UserError(f"body_diameter_mm is {config.body_diameter_mm}; it needs to be above 0")
+    radius_mm = grid.centres_mm()[..., :2].norm(dim=-1)
+    told = f"no density given: water in a cylinder of {config.body_diameter_mm:g} mm about the axis"
+    return (radius_mm <= config.body_diameter_mm / 2).float(), told
+
+
+def _duration_s(config: DictConfig, scan: ScanFile) -> float:
+    """Measured time."""
+    duration_s = scan.duration_s if config.duration_s is None else float(config.duration_s)
+    if duration_s is None:
+        raise UserError(f"duration_s is not given and {scan.source} does not say it; set duration_s=SECONDS")
+    if not 0 < duration_s < float("inf"):
+        raise UserError(f"duration_s is {duration_s}; it needs a positive time in s")
+    return duration_s
+
+
+def _activity(
+    method: Reconstructor, model: HyperspectralForwardModel, scan: ScanFile, context: ScanContext
+) -> Tensor:
+    """Activity [map, z, y, x] in Bq per voxel; list-mode where the method can."""
+    from data_gen.scan import EventList
+    from hspi_learn.classical import Osem
+    from hspi_learn.io.scan_files import check_not_empty
+
+    if isinstance(method, Osem) and isinstance(scan.data, EventList):
+        edges = model.energy_bins.edges_kev
+        events = scan.data.within(float(edges[0]), float(edges[-1]))
+        check_not_empty(len(events), scan.source, model.energy_bins)
+        return method.reconstruct_events(events, context)[0]
+    return method.reconstruct(scan.histogram(model.pixels, model.energy_bins)[None], context)[0]
+
+
+def _print(written: Path, totals: Mapping[str, float], told: str) -> None:
+    """What was found and where it lies."""
+    for name, activity_bq in totals.items():
+        print(f"{name}: {activity_bq / 1e3:.4g} kBq in the field of view")
+    print(f"{told}\n{written.resolve()}")
+
+
+def main() -> None:
+    """The command line."""
+    run_command("reconstruct", reconstruct, ReconstructSettings, folder_key="output")
