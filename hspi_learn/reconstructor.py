@@ -25,7 +25,7 @@ class ScanBatch(NamedTuple):
     """[batch, map, z, y, x] in Bq per voxel."""
     labels: Tensor
     """Organ of each voxel [batch, z, y, x], int64; see ``data_gen.phantoms.ORGANS``."""
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     """Number of the scan in its split [batch], int64."""
 
 
