@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Evaluation:
         }
 
     def numbers(self) -> dict[str, float]:
-        """What ``metrics.json`` holds."""
+        """What ``metrics.json`` holds; a figure that does not exist (no tumour, say) is left out."""
         found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour)
         found |= noise_summary(self.noise, self.groups)
         found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
@@ -85,7 +86,7 @@ class Evaluation:
             at = "" if fraction == 1 else f"_at_{fraction:g}"
             found[f"osem/iterations{at}"] = float(tuning.osem.iterations)
             found[f"osem/postfilter_fwhm_mm{at}"] = tuning.osem.postfilter_fwhm_mm
-        return found
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def statements(self, numbers: Mapping[str, float]) -> list[str]:
         """What may be said of each pair of methods."""

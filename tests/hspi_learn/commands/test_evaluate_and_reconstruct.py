@@ -1,0 +1,238 @@
+"""From a tiny data set and a run of two steps to a report and NIfTI files, by the commands' own configs."""
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from data_gen.errors import UserError
+from data_gen.storage import ShardReader
+from hspi_learn.commands.composing import command_line, composed_jobs
+from hspi_learn.commands.evaluate import EvaluateSettings, evaluate
+from hspi_learn.commands.generate import GenerateSettings, generate
+from hspi_learn.commands.reconstruct import ReconstructSettings, reconstruct
+from hspi_learn.commands.train import TrainSettings, train
+from hspi_learn.configs import check_config
+
+CAMERA = Path(__file__).parent / "tiny_camera.yaml"
+KEYS = ("nrmse", "nrmse_mean", "nrmse_worst")
+
+
+def _run(name: str, job: Callable[[DictConfig], Any], settings: Callable[..., Any], *overrides: str) -> Any:
+    """What the command does with these overrides."""
+    (config,) = composed_jobs(name, command_line(name, list(overrides)))
+    with open_dict(config):
+        del config["hydra"]
+    return job(OmegaConf.create(check_config(config, settings)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A data set of 4 + 2 + 3 scans and a run of two steps on it."""
+    path = tmp_path_factory.mktemp("job")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("HSPI_CACHE_DIR", str(path / "cache"))
+    data = (
+        f"output={path}/data",
+        f"camera.name_or_path={CAMERA}",
+        "nuclide=ra223",
+        "dataset.grid.shape=[8,8,8]",
+        "dataset.grid.spacing_mm=3.6",
+        "dataset.sizes={train: 4, validation: 2, test: 3}",
+        "dataset.counts=[2e3,4e3]",
+        "dataset.injected_bq=[1e4,1e8]",
+        "workers=0",
+    )
+    _run("generate", generate, GenerateSettings, *data)
+    steps = ("trainer.max_steps=2", "task.generator.channels=[4,8]", "task.generator.strides=[1]")
+    task = (*steps, "task.discriminator.channels=4", "task.initial.subsets=2", "data.batch_size=2")
+    _run("train", train, TrainSettings, f"data.folder={path}/data", f"run_dir={path}/run", *task)
+    yield path
+    patch.undo()
+
+
+@pytest.fixture
+def shard(folder: Path) -> Path:
+    return next((folder / "data").glob("test-*.h5"))
+
+
+def _reconstructed(*overrides: str) -> dict[str, float]:
+    found: dict[str, float] = _run("reconstruct", reconstruct, ReconstructSettings, "threads=1", *overrides)
+    return found
+
+
+def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Issue, point 2: the keys of metrics.json; tables in three formats, figures, estimates and the page."""
+    numbers = _run(
+        "evaluate",
+        evaluate,
+        EvaluateSettings,
+        f"data.folder={folder}/data",
+        f"runs.gan={folder}/run",
+        f"runs.control={folder}/run",
+        f"run_dir={folder}/report",
+        "threads=1",
+        "classical.subsets=2",
+        "count_fractions=[1.0,0.5]",
+        "tuning_iterations=[1,3]",
+        "tuning_postfilters_fwhm_mm=[0.0,4.0]",
+        "attacks.attacked.steps=2",
+        "attacks.random.draws=2",
+        "attacked_scans=2",
+        "noise_realisations=3",
+        "noise_iterations=[1]",
+    )
+    report = folder / "report"
+    assert json.loads((report / "metrics.json").read_text()) == numbers
+    assert all(math.isfinite(value) for value in numbers.values())
+    wanted = {
+        f"test/{key}/{m}{a}" for key in KEYS for m in ("gan", "control", "osem") for a in ("", "_attacked")
+    }
+    wanted |= {f"test/bias/{m}/{g}" for m in ("gan", "control", "osem") for g in ("Ra-223", "Pb-211")}
+    wanted |= {"test/nrmse/mean_image", "test/counts_median", "test/counts_photopeak_median"}
+    assert not wanted - set(numbers)
+    assert numbers["test/nrmse/gan"] == numbers["test/nrmse/control"]
+    assert numbers["test/nrmse_difference/gan_minus_control/high"] == 0
+    assert {p.suffix for p in (report / "tables").iterdir()} == {".csv", ".md", ".tex"}
+    assert (report / "report.html").stat().st_size > 1e5
+    assert len(list((report / "figures").glob("*.png"))) >= 8
+    with np.load(report / "predictions.npz", allow_pickle=False) as saved:
+        assert saved["osem"].shape == saved["truth"].shape == (3, 2, 8, 8, 8)
+    assert not [p for p in report.rglob("*") if p.name.endswith(".part")]
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_a_run_and_osem_reconstruct_a_shard(folder: Path, shard: Path) -> None:
+    """Two maps in Bq/mL whose totals are those returned; 1e-4; the centre voxel's affine is the isocentre."""
+    for name, how in (("net", f"run={folder}/run"), ("osem", "method=osem")):
+        more = () if name == "net" else ("method.subsets=2",)
+        totals = _reconstructed(how, *more, f"input={shard}", "scan=1", f"output={folder}/{name}.nii.gz")
+        image = nibabel.load(folder / f"{name}.nii.gz")
+        assert image.shape == (8, 8, 8, 2)
+        assert np.allclose(image.affine @ [3.5, 3.5, 3.5, 1], [0, 0, 0, 1], atol=1e-5)
+        found = image.get_fdata().sum((0, 1, 2)) * 3.6**3 / 1000
+        assert np.allclose(found, list(totals.values()), rtol=1e-4)
+        assert image.get_fdata().min() >= 0
+        assert list(totals) == ["Ra-223", "Pb-211"]
+
+
+def test_events_and_counts_give_the_same_image(folder: Path, shard: Path) -> None:
+    """A shard's events as a plain event file (list-mode) and as counts on the same bins; 1e-3 of maximum."""
+    record = ShardReader(shard).record(0)
+    edges = np.linspace(20, 600, 581)
+    counts = np.histogram2d(record.events.pixel, record.events.energy_kev, [np.arange(129) - 0.5, edges])[0]
+    np.savez(folder / "events.npz", pixel=record.events.pixel, energy_kev=record.events.energy_kev)
+    np.savez(folder / "counts.npz", counts=counts, edges_kev=edges, duration_s=record.duration_s)
+    grid = ("grid.shape=[8,8,8]", "grid.spacing_mm=3.6", "body_diameter_mm=24", "method.subsets=2")
+    system = (
+        f"+camera={{_target_: data_gen.camera.load_camera, name_or_path: {CAMERA}}}",
+        "nuclide=ra223",
+        *grid,
+    )
+    images = []
+    for name, more in (("events", (f"duration_s={record.duration_s}",)), ("counts", ())):
+        _reconstructed(f"input={folder}/{name}.npz", f"output={folder}/{name}", *system, *more)
+        images.append(nibabel.load(folder / name / "activity.nii.gz").get_fdata())
+    assert np.allclose(images[0], images[1], atol=1e-3 * images[0].max())
+    # Without a density the body is a cylinder of water: nothing is outside of it.
+    x = (np.arange(8) - 3.5) * 3.6
+    outside = np.hypot(*np.meshgrid(x, x, indexing="ij")) > 12
+    assert images[0][outside].max() == 0
+    assert images[0][~outside].max() > 0
+
+
+def test_density_is_taken_from_a_file(folder: Path, shard: Path) -> None:
+    """Activity lies where the file has tissue, here in one half."""
+    values = np.zeros((8, 8, 8), np.float32)
+    values[:4] = 1.0
+    affine = np.diag([3.6, 3.6, 3.6, 1.0])
+    affine[:3, 3] = -3.5 * 3.6
+    nibabel.save(nibabel.Nifti1Image(values, affine), folder / "half.nii.gz")
+    output = folder / "half_out.nii.gz"
+    _reconstructed(f"input={shard}", f"density={folder}/half.nii.gz", f"output={output}", "method.subsets=2")
+    image = nibabel.load(output).get_fdata()
+    assert image[4:].max() == 0 < image[:4].max()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (("camera=demo",), "camera is demo, but"),
+        (("nuclide=ac225",), "nuclide is Ac-225, but"),
+        (("scan=99",), "scan is 99;"),
+        (("output=a.txt",), "output is a.txt; it needs a name that ends with .nii.gz or .nii"),
+        (("input=nothing.h5",), "input is nothing.h5, which is missing"),
+        (("duration_s=-1",), "duration_s is -1.0; it needs a positive time"),
+        (("density=nothing.nii",), "density is nothing.nii, which cannot be read"),
+        (("run=nowhere",), "nowhere holds no config.yaml"),
+    ],
+)
+def test_wrong_input_is_told(
+    folder: Path, shard: Path, overrides: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    """Issue, point 10: one sentence, and no file is left."""
+    given = {"input": f"input={shard}", "output": f"output={tmp_path}/out.nii.gz"}
+    given |= {o.partition("=")[0]: o for o in overrides}
+    with pytest.raises(UserError) as error:
+        _reconstructed(*given.values())
+    assert told in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_say_too_little(folder: Path, tmp_path: Path) -> None:
+    """Plain events need a camera, a nuclide and a time; an empty scan is no scan."""
+    np.savez(tmp_path / "e.npz", pixel=np.array([1]), energy_kev=np.array([700.0]))
+    given = (f"input={tmp_path}/e.npz", f"output={tmp_path}/out.nii.gz")
+    camera = f"+camera={{_target_: data_gen.camera.load_camera, name_or_path: {CAMERA}}}"
+    grid = ("grid.shape=[8,8,8]", "grid.spacing_mm=3.6", "method.subsets=2")
+    with pytest.raises(UserError, match="camera is not given"):
+        _reconstructed(*given)
+    with pytest.raises(UserError, match="nuclide is not given"):
+        _reconstructed(*given, camera)
+    with pytest.raises(UserError, match="duration_s is not given"):
+        _reconstructed(*given, camera, "nuclide=ra223", *grid)
+    with pytest.raises(UserError, match="holds no counts at 20-600 keV"):
+        _reconstructed(*given, camera, "nuclide=ra223", *grid, "duration_s=60")
+
+
+def test_a_run_refuses_another_camera(folder: Path, tmp_path: Path) -> None:
+    """A data set of the same mice, seen by a camera with smaller apertures."""
+    text = CAMERA.read_text().replace("diameter_mm: 1.5", "diameter_mm: 1.2")
+    (tmp_path / "other.yaml").write_text(text)
+    _run(
+        "generate",
+        generate,
+        GenerateSettings,
+        f"output={tmp_path}/data",
+        f"camera.name_or_path={tmp_path}/other.yaml",
+        "nuclide=ra223",
+        "dataset.grid.shape=[8,8,8]",
+        "dataset.grid.spacing_mm=3.6",
+        "dataset.sizes={test: 1, validation: 1, train: 1}",
+        "dataset.counts=[2e3,4e3]",
+        "dataset.injected_bq=[1e4,1e8]",
+        "workers=0",
+    )
+    shard = next((tmp_path / "data").glob("test-*.h5"))
+    with pytest.raises(UserError, match=r"has camera .* was trained for camera"):
+        _reconstructed(f"run={folder}/run", f"input={shard}", f"output={tmp_path}/out.nii.gz")
+    with pytest.raises(
+        UserError, match=r"runs\.gan was trained for another imaging system .*differ in camera"
+    ):
+        _run(
+            "evaluate",
+            evaluate,
+            EvaluateSettings,
+            f"data.folder={tmp_path}/data",
+            f"runs.gan={folder}/run",
+            f"run_dir={tmp_path}/report",
+        )
+    shutil.rmtree(tmp_path / "data")
+    assert not (tmp_path / "report").exists()
