@@ -14,6 +14,7 @@ from data_gen.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm, linear_attenuation_per_mm
 from data_gen.projector.plate import path_in_plate
 from data_gen.projector.sampling import RaySampling, spread_points, waist_nodes
+from data_gen.projector.symmetry import octant
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ class RayCaster:
         radius, area = waist_nodes(
             camera.aperture_diameter_mm[aperture] / 2, self.fold_mm, self.edge_mm, self.counts
         )
-        waist = radius[..., None] * self.heading
+        hand = _hand(centre, u, v)[:, None]
+        waist = radius[..., None] * self.heading * hand
         crossing = centre[:, None] + _in_plane(waist, u, v)
-        face = camera.pixel_centre_mm[pixel][:, None] + _in_plane(self.pixel_offset_mm[None], u, v)
+        face = camera.pixel_centre_mm[pixel][:, None] + _in_plane(self.pixel_offset_mm * hand, u, v)
         point = face + self._depth_mm(face, centre, normal)[..., None] * normal[:, None]
         to_detector = point - crossing
         distance = to_detector.norm(dim=-1)
@@ -106,6 +108,14 @@ class RayCaster:
         reached = -torch.expm1(-slant * self.camera.detector_thickness_mm)
         depth: Tensor = -torch.log1p(-self.depth_share * reached) / slant
         return depth
+
+
+def _hand(centre: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Signs of (u, v) [pair, 2] that make apertures which mirror each other have mirrored rays."""
+    fold = octant(centre)
+    somewhere = torch.tensor([0.27, 0.51, 0.82], dtype=torch.float64)
+    along = torch.stack([((axis.detach() * fold) * somewhere).sum(-1) for axis in (u, v)], dim=-1)
+    return torch.where(along < 0, -1.0, 1.0).to(torch.float64)
 
 
 def _in_plane(local: Tensor, u: Tensor, v: Tensor) -> Tensor:

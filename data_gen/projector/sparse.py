@@ -61,22 +61,16 @@ class SparseMatrix(nn.Module):
         """The product of the transpose with [row, k]: [column, k]."""
         return _product(dense, self, True)
 
-    def select(self, rows: Tensor, blocks: Tensor, size: int) -> SparseMatrix:
-        """The matrix of these rows [k] and of these blocks [j] of ``size`` columns, in this order.
+    def select(self, rows: Tensor, block: Tensor, blocks: int, size: int) -> SparseMatrix:
+        """The matrix of these rows [k], in this order.
 
-        The rows must have no entries in other blocks; see :meth:`touched`.
+        Entries of a row all lie in one block of ``size`` columns, which becomes block ``block`` [k] of
+        ``blocks``.
         """
         start, entry = self._entries(rows)
-        place = torch.zeros(self.columns // size, dtype=torch.int32, device=start.device)
-        place[blocks] = torch.arange(len(blocks), dtype=torch.int32, device=start.device)
-        column = self.column[entry]
-        column = place[(column // size).to(torch.int64)] * size + column % size
-        return SparseMatrix(start, column, self.value[entry], len(blocks) * size)
-
-    def touched(self, rows: Tensor, size: int) -> Tensor:
-        """The blocks of ``size`` columns in which these rows [k] have entries, rising, [j] int64."""
-        blocks: Tensor = (self.column[self._entries(rows)[1]] // size).unique()
-        return blocks.to(torch.int64)
+        moved = block.repeat_interleave((start[1:] - start[:-1]).to(torch.int64)) * size
+        column = (self.column[entry] % size + moved).to(torch.int32)
+        return SparseMatrix(start, column, self.value[entry], blocks * size)
 
     def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Start of each of these rows in a matrix of them alone, and where their entries are in this one."""

@@ -46,32 +46,44 @@ class ApertureTransmission(nn.Module):
     aperture_mm: Tensor
     mass_attenuation: Tensor
 
-    def forward(self, tissue_density: Tensor) -> Tensor:
-        """Transmission [batch, aperture, g, voxel] of densities by tissue [batch, tissue, z, y, x], g/cm3."""
-        return torch.stack([self._traced(tissue_density, a) for a in range(len(self.aperture_mm))], dim=1)
+    def forward(self, tissue_density: Tensor, mirrors: tuple[tuple[int, ...], ...] = ((),)) -> Tensor:
+        """Transmission to each aperture, and through the mirrored object to each aperture.
 
-    def _traced(self, tissue_density: Tensor, aperture: int) -> Tensor:
+        Args:
+            tissue_density: density by tissue [batch, tissue, z, y, x] in g/cm3.
+            mirrors: axes to flip, for each mirror image of the object.
+
+        Returns:
+            [batch, g, aperture, voxel, mirror].
+        """
+        mirrored = torch.stack([tissue_density.flip(axes) for axes in mirrors])
+        return torch.stack([self._traced(mirrored, a) for a in range(len(self.aperture_mm))], dim=2)
+
+    def _traced(self, mirrored: Tensor, aperture: int) -> Tensor:
         """:meth:`_one`, traced again in the backward pass rather than kept."""
-        if not tissue_density.requires_grad:
-            return self._one(tissue_density, aperture)
-        traced: Tensor = checkpoint(self._one, tissue_density, aperture, use_reentrant=False)
+        if not mirrored.requires_grad:
+            return self._one(mirrored, aperture)
+        traced: Tensor = checkpoint(self._one, mirrored, aperture, use_reentrant=False)
         return traced
 
-    def _one(self, tissue_density: Tensor, aperture: int) -> Tensor:
-        """Transmission to one aperture, [batch, g, voxel]."""
+    def _one(self, mirrored: Tensor, aperture: int) -> Tensor:
+        """Transmission to one aperture, [batch, g, voxel, mirror]."""
         point, step = self._samples(aperture)
-        batch, tissues = tissue_density.shape[:2]
-        where = point.to(tissue_density.dtype).expand(batch, *point.shape)[:, None]
-        sampled = functional.grid_sample(tissue_density, where, padding_mode="zeros", align_corners=False)
-        path = torch.einsum("btvs,v->btv", sampled[:, :, 0], step.to(tissue_density.dtype))
+        images, tissues = mirrored.shape[0] * mirrored.shape[1], mirrored.shape[2]
+        where = point.to(mirrored.dtype).expand(images, *point.shape)[:, None]
+        sampled = functional.grid_sample(
+            mirrored.flatten(0, 1), where, padding_mode="zeros", align_corners=False
+        )
+        path = torch.einsum("itvs,v->itv", sampled[:, :, 0], step.to(mirrored.dtype))
         fine = functional.interpolate(
-            path.reshape(batch, tissues, *self.coarse),
+            path.reshape(images, tissues, *self.coarse),
             size=self.grid.shape,
             mode="trilinear",
             align_corners=True,
         )
-        attenuation = torch.einsum("btzyx,tg->bgzyx", fine, self.mass_attenuation.to(fine.dtype))
-        return torch.exp(-attenuation).flatten(2)
+        attenuation = torch.einsum("itv,tg->igv", fine.flatten(2), self.mass_attenuation.to(fine.dtype))
+        transmission: Tensor = torch.exp(-attenuation).unflatten(0, mirrored.shape[:2]).movedim(0, -1)
+        return transmission.contiguous()
 
     def _samples(self, aperture: int) -> tuple[Tensor, Tensor]:
         """Midpoints of steps out of the grid, for grid_sample [voxel, step, 3], and mm of a step [voxel]."""

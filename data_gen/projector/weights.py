@@ -1,4 +1,4 @@
-"""The rows of the system matrix: what each voxel gives to each pixel through each aperture, in air."""
+"""The rows of the system matrix: what each voxel gives to a pixel through an aperture, in air."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CROSSINGS_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True)
 class Rows:
-    """A matrix by rows: ``start`` [pixel + 1], ``column`` (aperture * voxels + voxel) and ``value``."""
+    """A matrix by rows: ``start`` [row + 1], ``column`` (block * voxels + voxel) and ``value``."""
 
     start: Tensor
     column: Tensor
@@ -27,32 +27,35 @@ class Rows:
     """Share of the whole weight that was left out as negligible."""
 
 
-def build_rows(caster: RayCaster, grid: VoxelGrid, drop_share: float, dtype: torch.dtype) -> Rows:
-    """The rows of all pixels.
+def build_rows(
+    caster: RayCaster, pairs: Tensor, block: Tensor, grid: VoxelGrid, drop_share: float, dtype: torch.dtype
+) -> Rows:
+    """The rows of some pairs.
 
     Args:
         caster: casts the rays, at one energy.
+        pairs: (pixel, aperture) of each row, [row, 2].
+        block: block of columns of each row, [row].
         grid: voxels.
         drop_share: share of each row's weight that may be dropped, smallest entries first.
         dtype: of the values.
     """
-    pairs = caster.camera.pairs
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     total = lost = 0.0
     with torch.no_grad():
-        for chosen, axis in _chunks(caster, grid):
-            pair, voxel, value = _entries(caster, pairs[chosen], grid, axis, dtype)
-            keep = value > _threshold(pair, value, len(chosen), drop_share)[pair]
+        for chosen, axis in _chunks(caster, pairs, grid):
+            row, voxel, value = _entries(caster, pairs[chosen], grid, axis, dtype)
+            keep = value > _threshold(row, value, len(chosen), drop_share)[row]
             total += float(value.sum())
             lost += float(value[~keep].sum())
-            column = pairs[chosen, 1][pair] * grid.voxels + voxel
-            kept.append((chosen[pair[keep]], column[keep].to(torch.int32), value[keep]))
-    return _assembled(kept, pairs[:, 0], caster.camera.pixel_count, lost / total if total else 0.0)
+            column = block[chosen][row] * grid.voxels + voxel
+            kept.append((chosen[row[keep]], column[keep].to(torch.int32), value[keep]))
+    return _assembled(kept, len(pairs), lost / total if total else 0.0)
 
 
-def _chunks(caster: RayCaster, grid: VoxelGrid) -> Iterator[tuple[Tensor, int]]:
+def _chunks(caster: RayCaster, pairs: Tensor, grid: VoxelGrid) -> Iterator[tuple[Tensor, int]]:
     """Indices of pairs whose rays run along the same axis of the grid, a few at a time, and that axis."""
-    axes = main_axis(caster.camera, caster.camera.pairs)
+    axes = main_axis(caster.camera, pairs)
     for axis in range(3):
         chosen = (axes == axis).nonzero()[:, 0]
         at_once = max(1, CROSSINGS_AT_ONCE // (caster.rays * grid.shape[2 - axis]))
@@ -127,26 +130,20 @@ def _threshold(pair: Tensor, value: Tensor, pairs: int, drop_share: float) -> Te
     return total * 2.0 ** (small.sum(dim=1) - octaves)
 
 
-def _assembled(
-    parts: list[tuple[Tensor, Tensor, Tensor]], pixel: Tensor, pixels: int, dropped: float
-) -> Rows:
-    """Rows of pixels from entries (pair, column, value) that are sorted by pair within each part."""
-    count = sum(
-        (torch.bincount(pair, minlength=len(pixel)) for pair, _, _ in parts), torch.zeros(len(pixel)).long()
-    )
-    first = count.cumsum(0) - count
-    entries = int(count.sum())
+def _assembled(parts: list[tuple[Tensor, Tensor, Tensor]], rows: int, dropped: float) -> Rows:
+    """Rows from entries (row, column, value), sorted by row within each part; a row is in one part."""
+    count = torch.zeros(rows, dtype=torch.int64)
+    for row, _, _ in parts:
+        count += torch.bincount(row, minlength=rows)
+    start = torch.cat((count.new_zeros(1), count.cumsum(0)))
+    entries = int(start[-1])
     if entries >= 2**31:
-        raise UserError(
-            f"the system matrix would hold {entries} entries; a coarser grid or fewer pixels is needed"
-        )
+        raise UserError(f"the system matrix would hold {entries} entries; it needs a coarser grid")
     column = torch.empty(entries, dtype=torch.int32)
     value = torch.empty(entries, dtype=parts[0][2].dtype)
     while parts:
-        pair, part_column, part_value = parts.pop()
-        begins = torch.searchsorted(pair, pair)  # of the pair within the part
-        place = first[pair] + torch.arange(len(pair)) - begins
+        row, part_column, part_value = parts.pop()
+        begins = torch.searchsorted(row, row)  # of the row within the part
+        place = start[row] + torch.arange(len(row)) - begins
         column[place], value[place] = part_column, part_value
-    per_pixel = torch.zeros(pixels, dtype=torch.int64).index_add_(0, pixel, count)
-    start = torch.cat((per_pixel.new_zeros(1), per_pixel.cumsum(0))).to(torch.int32)
-    return Rows(start, column, value, dropped)
+    return Rows(start.to(torch.int32), column, value, dropped)

@@ -11,18 +11,19 @@ from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import EnergyBins, VoxelGrid
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
+from data_gen.projector.symmetry import mirror_orbits
 
 ENERGIES = torch.tensor([82.0, 218.0], dtype=torch.float64)
 GRID = VoxelGrid((5, 4, 6), (4.0, 5.0, 4.5))
 FEW = RaySampling(rays=12, plate_steps=4)
 
 
-def small_camera(septa: bool = True) -> Camera:
-    """Three panels, at no symmetric angles, of 2x2 apertures and 4x4 pixels."""
+def small_camera(septa: bool = True, angles_deg: tuple[float, ...] = (0.0, 70.0, 200.0)) -> Camera:
+    """Panels, at angles that mirror only in z, of 2x2 apertures and 4x4 pixels."""
     return Camera.from_dict(
         {
             "name": "small",
-            "panels": {"angles_deg": [0.0, 70.0, 200.0], "detector_mm": 38.0},
+            "panels": {"angles_deg": angles_deg, "detector_mm": 38.0},
             "collimator": {
                 "material": "tungsten",
                 "plane_mm": 28.0,
@@ -67,6 +68,16 @@ class TestMatrixProjectorWithoutSepta(TestMatrixProjector):
         return Case(projector, (2, 2, *GRID.shape), projector.pixels, dtype)
 
 
+class TestMatrixProjectorOfSymmetricRing(TestMatrixProjector):
+    """Eight mirror images of one aperture; subsets at random break the symmetry."""
+
+    def case(self, dtype: torch.dtype) -> Case:
+        camera = small_camera(angles_deg=(40.0, 140.0, 220.0, 320.0))
+        assert mirror_orbits(camera).aperture.shape == (2, 8)
+        projector = MatrixProjector(camera, GRID, ENERGIES, self.folder, sampling=FEW, dtype=dtype)
+        return Case(projector, (2, 2, *GRID.shape), projector.pixels, dtype)
+
+
 class _AsOperator:
     """The whole forward model, seen as a projector."""
 
@@ -98,10 +109,11 @@ class TestForwardModel(ProjectorContract):
         return Case(_AsOperator(model), (1, len(model.groups.names), *GRID.shape), model.pixels, dtype)
 
 
-def test_matrix_agrees_with_rays(tmp_path):
+@pytest.mark.parametrize("angles_deg", [(0.0, 70.0, 200.0), (40.0, 140.0, 220.0, 320.0)])
+def test_matrix_agrees_with_rays(tmp_path, angles_deg):
     """Two ways to the same integrals in a body: within 2 % of the peak, 1 % of the sum."""
     grid = VoxelGrid((10, 12, 11), (2.4, 2.0, 2.2))
-    camera = small_camera()
+    camera = small_camera(angles_deg=angles_deg)
     matrix, ray = MatrixProjector(camera, grid, ENERGIES, tmp_path), RayProjector(camera, grid, ENERGIES)
     activity = torch.zeros(1, 2, *grid.shape)
     activity[0, 0, 3:7, 4:8, 4:7] = 1.0
@@ -114,6 +126,23 @@ def test_matrix_agrees_with_rays(tmp_path):
     peak = other.amax(dim=1, keepdim=True)
     assert float(((one - other).abs() / peak).max()) < 0.02
     torch.testing.assert_close(one.sum(1), other.sum(1), rtol=0.01, atol=0)
+
+
+def test_mirrors_of_a_subset_are_kept(tmp_path):
+    """Whole orbits of apertures stay folded, half orbits by half; values are the same (1e-12)."""
+    camera = small_camera(angles_deg=(40.0, 140.0, 220.0, 320.0))
+    projector = MatrixProjector(camera, GRID, ENERGIES, tmp_path, sampling=FEW, dtype=torch.float64)
+    orbits = mirror_orbits(camera)
+    activity = torch.rand(1, 1, *GRID.shape, dtype=torch.float64)
+    kept = projector.attenuation(torch.rand(1, *GRID.shape, dtype=torch.float64) + 0.7)
+    whole = projector.forward(activity, kept)
+    for wanted, columns in ((orbits.aperture[0], 8), (orbits.aperture[:, :4].flatten(), 4)):
+        pixels = camera.pairs[torch.isin(camera.pairs[:, 1], wanted), 0]
+        part = projector.subset(pixels)
+        assert part.views.columns == columns
+        torch.testing.assert_close(part.forward(activity, kept), whole[:, pixels], rtol=1e-12, atol=0)
+        again = part.subset(torch.arange(0, len(pixels), 3))
+        torch.testing.assert_close(again.forward(activity, kept), whole[:, pixels[::3]], rtol=1e-12, atol=0)
 
 
 def test_dropped_weights_are_few(tmp_path):
