@@ -55,15 +55,13 @@ def plain(config: DictConfig | Mapping[str, Any], key: str = "") -> dict[str, An
         UserError: a required value is missing or an interpolation fails.
     """
     if isinstance(config, DictConfig):
-        missing = sorted(OmegaConf.missing_keys(config))
-        if missing:
-            raise UserError(
-                f"{join(key, missing[0])} is not given; set it with {join(key, missing[0])}=VALUE"
-            )
         try:
+            missing = sorted(OmegaConf.missing_keys(config))
             resolved = OmegaConf.to_container(config, resolve=True)
         except OmegaConfBaseException as error:
             raise UserError(" ".join(str(error).split())) from error
+        if missing:
+            raise _not_given(join(key, missing[0]))
     else:
         resolved = dict(config)
     assert isinstance(resolved, dict)

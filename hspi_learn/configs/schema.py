@@ -98,7 +98,7 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Annotations as types; what cannot be resolved at run time is Any."""
     function = target.__init__ if inspect.isclass(target) else target
     try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(function, include_extras=True)
     except (NameError, TypeError):
         space = getattr(inspect.unwrap(function), "__globals__", {})
         raw = inspect.get_annotations(inspect.unwrap(function))
@@ -107,7 +107,9 @@ def _hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 def _evaluated(hint: Any, space: dict[str, Any]) -> Any:
     try:
-        return typing.get_type_hints(types.SimpleNamespace(__annotations__={"x": hint}), space)["x"]
+        return typing.get_type_hints(
+            types.SimpleNamespace(__annotations__={"x": hint}), space, include_extras=True
+        )["x"]
     except (NameError, TypeError, SyntaxError):
         return Any
 
@@ -115,7 +117,7 @@ def _evaluated(hint: Any, space: dict[str, Any]) -> Any:
 def _as_written(annotation: Any) -> Any:
     """The annotation as a YAML file can fill it: objects become nodes that name their target."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation in _PLAIN or origin is Literal:
+    if annotation in _PLAIN or annotation == Node or origin is Literal:
         return annotation
     if annotation in (Any, object) or isinstance(annotation, (str, TypeVar)):
         return Any

@@ -32,6 +32,7 @@ class RunCheckpoints(Callback):
         self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
         self.best = math.inf
         self.saved_step = 0
+        self._generators: dict[str, Any] | None = None
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Save if it is time."""
@@ -60,28 +61,38 @@ class RunCheckpoints(Callback):
             self.best = error
             trainer.save_checkpoint(self.folder.best_checkpoint)
 
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Set the random generators of a resumed run: starting its data loaders has drawn from them since."""
+        if self._generators is not None:
+            _set_generators(self._generators)
+            self._generators = None
+
     def state_dict(self) -> dict[str, Any]:
         """The best error so far, and every global random generator."""
-        name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
-        return {
-            "best": self.best,
-            "saved_step": self.saved_step,
-            "torch": torch.get_rng_state(),
-            "numpy": [
-                str(name),
-                torch.from_numpy(np.asarray(keys).copy()),
-                int(position),
-                int(has_gauss),
-                float(gauss),
-            ],
-            "python": random.getstate(),
-        }
+        return {"best": self.best, "saved_step": self.saved_step, "generators": _generators()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where :meth:`state_dict` stood."""
         self.best, self.saved_step = state_dict["best"], state_dict["saved_step"]
-        torch.set_rng_state(state_dict["torch"])
-        name, keys, *rest = state_dict["numpy"]
-        np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
-        version, numbers, gauss = state_dict["python"]
-        random.setstate((version, tuple(numbers), gauss))
+        self._generators = state_dict["generators"]
+
+
+def _generators() -> dict[str, Any]:
+    """States of the global random generators as tensors and plain values."""
+    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(name), torch.from_numpy(np.asarray(keys).copy()), int(position), int(has_gauss), gauss],
+        "python": random.getstate(),
+    }
+
+
+def _set_generators(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
+    version, numbers, gauss = states["python"]
+    random.setstate((version, tuple(numbers), gauss))

@@ -1,0 +1,167 @@
+"""Configs are checked whole before anything is built: allowlist, schemas, Hydra's own node."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from data_gen.errors import UserError
+from hspi_learn.configs import build, check_config, check_hydra
+from hspi_learn.configs.schema import Node
+from hspi_learn.configs.targets import TARGETS, locate
+
+GRID = {"_target_": "data_gen.grid.EnergyBins", "min_kev": 20.0, "max_kev": 600.0, "count": 58}
+
+
+class Settings:
+    """Stands for the settings of a command."""
+
+    def __init__(
+        self,
+        bins: Node,
+        count: int,
+        share: float = 1.0,
+        kind: Literal["a", "b"] = "a",
+        edges: tuple[float, ...] = (),
+        folder: Path | None = None,
+        flag: bool = False,
+        parts: dict[str, Node | None] | None = None,
+    ) -> None:
+        self.edges, self.folder = edges, folder
+
+
+def _checked(**keys: Any) -> dict[str, Any]:
+    return check_config(OmegaConf.create({"bins": GRID, "count": 3, **keys}), Settings)
+
+
+def test_good_config_passes_and_is_resolved() -> None:
+    """Interpolations are resolved; whole numbers are numbers; nothing else changes."""
+    assert _checked(share=1, edges=[1, 2.5], parts={"x": GRID, "y": None})["bins"] == GRID
+    assert (
+        check_config(OmegaConf.create({"bins": GRID, "count": 3, "share": "${count}"}), Settings)["share"]
+        == 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"cuont": 1}, "cuont is not a known key; did you mean count?"),
+        ({"count": "3"}, "count is '3'; it needs a valid integer"),
+        ({"count": 2.5}, "count is 2.5; it needs a valid integer"),
+        ({"count": True}, "count is True; it needs a valid integer"),
+        ({"flag": 1}, "flag is 1; it needs a valid boolean"),
+        ({"kind": "c"}, "kind is 'c'; it needs 'a' or 'b'"),
+        ({"edges": [1.0, "x"]}, "edges.1 is 'x'; it needs a valid number"),
+        ({"count": "???"}, "count is not given; set it with count=VALUE"),
+        ({"share": "${nothing}"}, "nothing"),
+        ({"bins": {"min_kev": 1.0}}, "it needs a node with _target_"),
+        ({"bins": {**GRID, "cuont": 1}}, "bins.cuont is not a known key; did you mean count?"),
+        ({"bins": {**GRID, "count": None}}, "bins.count is None; it needs a valid integer"),
+        ({"bins": {**GRID, "_args_": [1]}}, "bins._args_ is"),
+        ({"bins": {**GRID, "_recursive_": False}}, "bins._recursive_ is"),
+        ({"bins": {**GRID, "_partial_": "yes"}}, "bins._partial_ is 'yes'; it needs true or false"),
+        ({"parts": {"x": {"_partial_": True}}}, "it needs a node with _target_"),
+    ],
+)
+def test_wrong_config_is_told_in_one_sentence(keys: dict[str, Any], told: str) -> None:
+    """The sentence names the key, the value, and what would be right."""
+    with pytest.raises(UserError) as error:
+        _checked(**keys)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["os.system", "builtins.open", "data_gen.grid.EnergyBinz", "data_gen.grid", "subprocess.run", None, 3],
+)
+@pytest.mark.parametrize("place", ["bins", "parts", "deep", "extra"])
+def test_foreign_targets_are_refused_anywhere(target: object, place: str) -> None:
+    """Nothing outside the allowlist passes, however deep it lies and whatever key it lies under."""
+    node = {"_target_": target, "command": "true"}
+    keys = {"bins": node} if place == "bins" else {"parts": {"x": node}}
+    if place == "deep":
+        keys = {"parts": {"x": {**GRID, "count": [{"y": node}]}}}
+    if place == "extra":
+        keys = {"extra": [[node]]}
+    with pytest.raises(UserError, match="may not call"):
+        _checked(**keys)
+
+
+@given(st.text(max_size=40))
+def test_no_other_name_is_allowed(name: str) -> None:
+    """Property: a name passes only if it is exactly one of the list."""
+    if name in TARGETS:
+        return
+    with pytest.raises(UserError):
+        locate(name, "key")
+
+
+def test_every_allowed_target_exists_and_hides_no_keys() -> None:
+    """Each name of the list can be called, and none takes ``**kwargs``, which would swallow misspelt keys."""
+    import inspect
+
+    for name in TARGETS:
+        parameters = inspect.signature(locate(name, name)).parameters.values()
+        assert all(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters), name
+
+
+def test_missing_arguments_are_told_when_built() -> None:
+    """What a YAML file can hold is missed at once; an object that the program hands over only when built."""
+    with pytest.raises(UserError, match=r"bins\.count is not given"):
+        _checked(bins={"_target_": GRID["_target_"], "min_kev": 1.0, "max_kev": 2.0})
+    data = {"_target_": "hspi_learn.tasks.GanReconstruction", "windows_kev": [1.0, 2.0], "steps": 1}
+    assert _checked(bins=data)["bins"] == data
+    with pytest.raises(UserError, match=r"bins\.system is not given"):
+        build(data, key="bins")
+
+
+def test_build_makes_what_was_checked() -> None:
+    """Nested nodes are built first; lists become the tuples that a target asks for; partials wait."""
+    bins = build(GRID, key="bins")
+    assert (bins.min_kev, bins.max_kev, bins.count) == (20.0, 600.0, 58)
+    waiting = build({"_target_": "data_gen.grid.EnergyBins", "min_kev": 1.0, "_partial_": True}, key="bins")
+    assert waiting(max_kev=2.0, count=4).count == 4
+    with pytest.raises(UserError, match=r"^bins: energy bins run from 5"):
+        build({**GRID, "min_kev": 5.0, "max_kev": 1.0}, key="bins")
+
+
+def _hydra(**changes: Any) -> Any:
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(Path(__file__).parents[3] / "conf"), version_base="1.3"):
+        node = compose("train", return_hydra_config=True).hydra
+    OmegaConf.set_struct(node, False)
+    for key, value in changes.items():
+        OmegaConf.update(node, key.replace("__", "."), value, force_add=True)
+    return node
+
+
+def test_hydra_node_as_shipped_passes() -> None:
+    """Our own settings use Hydra's own launchers only."""
+    check_hydra(_hydra())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"callbacks__a": {"_target_": "os.system"}},
+        {"callbacks__a": {"_target_": "hydra.experimental.callbacks.LogJobReturnCallback"}},
+        {"launcher___target_": "os.system"},
+        {"sweeper___target_": "builtins.open"},
+        {"sweeper__more": {"_target_": "builtins.eval"}},
+        {"job_logging": {"version": 1, "handlers": {"x": {"()": "os.system"}}}},
+        {"job_logging": {"version": 1, "handlers": {"x": {"class": "logging.handlers.SocketHandler"}}}},
+        {"hydra_logging": {"version": 1, "formatters": {"x": {"()": "os.system"}}}},
+        {"job_logging": {"version": 1, "handlers": {"x": {"stream": "ext://os.environ"}}}},
+        {"job__env_set": {"LD_PRELOAD": "x.so"}},
+    ],
+)
+def test_hydra_node_calls_nothing_foreign(change: dict[str, Any]) -> None:
+    """Callbacks, launchers, sweepers and log handlers are calls too."""
+    with pytest.raises(UserError):
+        check_hydra(_hydra(**change))
