@@ -4,5 +4,14 @@ from data_gen.projector.base import Projector, split_pixels
 from data_gen.projector.matrix import MatrixProjector
 from data_gen.projector.ray import RayProjector
 from data_gen.projector.sampling import RaySampling
+from data_gen.projector.symmetry import MirrorOrbits, mirror_orbits
 
-__all__ = ["MatrixProjector", "Projector", "RayProjector", "RaySampling", "split_pixels"]
+__all__ = [
+    "MatrixProjector",
+    "MirrorOrbits",
+    "Projector",
+    "RayProjector",
+    "RaySampling",
+    "mirror_orbits",
+    "split_pixels",
+]

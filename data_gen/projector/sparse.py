@@ -61,24 +61,14 @@ class SparseMatrix(nn.Module):
         """The product of the transpose with [row, k]: [column, k]."""
         return _product(dense, self, True)
 
-    def select(self, rows: Tensor, block: Tensor, blocks: int, size: int) -> SparseMatrix:
-        """The matrix of these rows [k], in this order.
-
-        Entries of a row all lie in one block of ``size`` columns, which becomes block ``block`` [k] of
-        ``blocks``.
-        """
-        start, entry = self._entries(rows)
-        moved = block.repeat_interleave((start[1:] - start[:-1]).to(torch.int64)) * size
-        column = (self.column[entry] % size + moved).to(torch.int32)
-        return SparseMatrix(start, column, self.value[entry], blocks * size)
-
-    def _entries(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Start of each of these rows in a matrix of them alone, and where their entries are in this one."""
+    def select(self, rows: Tensor) -> SparseMatrix:
+        """The matrix of these rows [k], in this order."""
         first = self.start[rows].to(torch.int64)
         count = self.start[rows + 1].to(torch.int64) - first
         start = torch.cat((count.new_zeros(1), count.cumsum(0)))
         shift = (first - start[:-1]).repeat_interleave(count)
-        return start.to(torch.int32), torch.arange(len(shift), device=start.device) + shift
+        entry = torch.arange(len(shift), device=start.device) + shift
+        return SparseMatrix(start.to(torch.int32), self.column[entry], self.value[entry], self.columns)
 
     def _multiply(self, dense: Tensor, flip: bool) -> Tensor:
         parts = (self.start_t, self.column_t, self.value_t) if flip else (self.start, self.column, self.value)

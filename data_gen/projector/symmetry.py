@@ -38,7 +38,7 @@ class MirrorOrbits:
     mirror: Tensor
     """Mirror of each pair, [pair]."""
     orbit: Tensor
-    """Orbit of each row's aperture, [row]."""
+    """Orbit of each row's aperture, [row], rising."""
 
 
 def mirror_orbits(camera: Camera) -> MirrorOrbits:
@@ -64,7 +64,7 @@ def _folded(camera: Camera, axes: tuple[int, ...]) -> MirrorOrbits | None:
         return None
     pixel, aperture = camera.pairs.unbind(dim=1)
     place = camera.pixel_centre_mm.detach()[pixel] * signs[aperture]
-    row = _classes(torch.cat((place, orbit[aperture, None].to(place.dtype)), dim=1))
+    row = _classes(torch.cat((orbit[aperture, None].to(place.dtype), place), dim=1))  # rising by orbit
     if not _is_product(row, which[aperture], mirrors):
         return None
     first = torch.empty(int(row.max()) + 1, dtype=torch.int64)

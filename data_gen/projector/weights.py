@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
 from data_gen.grid import VoxelGrid
 from data_gen.projector.rays import RayCaster, cross_grid, main_axis
 
@@ -18,7 +17,7 @@ CROSSINGS_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True)
 class Rows:
-    """A matrix by rows: ``start`` [row + 1], ``column`` (block * voxels + voxel) and ``value``."""
+    """A matrix by rows: ``start`` [row + 1] int64, ``column`` (voxel) int32, and ``value``."""
 
     start: Tensor
     column: Tensor
@@ -28,14 +27,13 @@ class Rows:
 
 
 def build_rows(
-    caster: RayCaster, pairs: Tensor, block: Tensor, grid: VoxelGrid, drop_share: float, dtype: torch.dtype
+    caster: RayCaster, pairs: Tensor, grid: VoxelGrid, drop_share: float, dtype: torch.dtype
 ) -> Rows:
     """The rows of some pairs.
 
     Args:
         caster: casts the rays, at one energy.
         pairs: (pixel, aperture) of each row, [row, 2].
-        block: block of columns of each row, [row].
         grid: voxels.
         drop_share: share of each row's weight that may be dropped, smallest entries first.
         dtype: of the values.
@@ -48,8 +46,7 @@ def build_rows(
             keep = value > _threshold(row, value, len(chosen), drop_share)[row]
             total += float(value.sum())
             lost += float(value[~keep].sum())
-            column = block[chosen][row] * grid.voxels + voxel
-            kept.append((chosen[row[keep]], column[keep].to(torch.int32), value[keep]))
+            kept.append((chosen[row[keep]], voxel[keep].to(torch.int32), value[keep]))
     return _assembled(kept, len(pairs), lost / total if total else 0.0)
 
 
@@ -137,8 +134,6 @@ def _assembled(parts: list[tuple[Tensor, Tensor, Tensor]], rows: int, dropped: f
         count += torch.bincount(row, minlength=rows)
     start = torch.cat((count.new_zeros(1), count.cumsum(0)))
     entries = int(start[-1])
-    if entries >= 2**31:
-        raise UserError(f"the system matrix would hold {entries} entries; it needs a coarser grid")
     column = torch.empty(entries, dtype=torch.int32)
     value = torch.empty(entries, dtype=parts[0][2].dtype)
     while parts:
@@ -146,4 +141,4 @@ def _assembled(parts: list[tuple[Tensor, Tensor, Tensor]], rows: int, dropped: f
         begins = torch.searchsorted(row, row)  # of the row within the part
         place = start[row] + torch.arange(len(row)) - begins
         column[place], value[place] = part_column, part_value
-    return Rows(start.to(torch.int32), column, value, dropped)
+    return Rows(start, column, value, dropped)

@@ -1,0 +1,68 @@
+"""The blocks of a system matrix: built from rays, kept on disk, and read back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from data_gen.grid import VoxelGrid
+from data_gen.projector.cache import cached, content_key
+from data_gen.projector.rays import RayCaster
+from data_gen.projector.sparse import SparseMatrix, transposed
+from data_gen.projector.symmetry import MirrorOrbits
+from data_gen.projector.weights import build_rows
+
+CODE_VERSION = 5
+"""Raised whenever the numbers in the matrix change, so that kept ones are built again."""
+
+_PARTS = ("start", "column", "value", "start_t", "column_t", "value_t")
+
+
+def kept_blocks(
+    caster: RayCaster,
+    orbits: MirrorOrbits,
+    grid: VoxelGrid,
+    drop_share: float,
+    dtype: torch.dtype,
+    folder: Path,
+) -> dict[str, Tensor]:
+    """The tensors of the matrix at one energy, from the folder if they are there."""
+    camera = caster.camera
+
+    def build() -> dict[str, Tensor]:
+        rows = build_rows(caster, camera.pairs[orbits.first_pair], grid, drop_share, dtype)
+        first = 0
+        tensors = {"dropped": torch.tensor(rows.dropped)}
+        for block, count in enumerate(torch.bincount(orbits.orbit).tolist()):
+            start = rows.start[first : first + count + 1]
+            entries = slice(int(start[0]), int(start[-1]))
+            there = (start - start[0]).to(torch.int32), rows.column[entries], rows.value[entries]
+            back = transposed(*there, grid.voxels)
+            parts = (*transposed(*back, count), *back)  # twice transposed: sorted within rows
+            tensors |= {f"{block}.{name}": part for name, part in zip(_PARTS, parts, strict=True)}
+            first += count
+        return tensors
+
+    numbers = {
+        "version": CODE_VERSION,
+        "grid": grid.to_dict(),
+        "sampling": asdict(caster.sampling),
+        "drop_share": drop_share,
+        "dtype": str(dtype),
+        "attenuation": [caster.plate_mu, caster.detector_mu],
+        "camera": [camera.pitch_mm, camera.plate_mm, camera.detector_thickness_mm, camera.shape],
+    }
+    tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
+    return cached(folder, content_key(numbers, tensors), build)
+
+
+def matrices_of(kept: dict[str, Tensor], blocks: int, voxels: int) -> nn.ModuleList:
+    """The matrices of all blocks at one energy."""
+    matrices = nn.ModuleList()
+    for block in range(blocks):
+        start, column, value, *back = (kept[f"{block}.{name}"] for name in _PARTS)
+        matrices.append(SparseMatrix(start, column, value, voxels, (back[0], back[1], back[2])))
+    return matrices
