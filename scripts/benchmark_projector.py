@@ -33,6 +33,13 @@ def best_of(repeats: int, work: Callable[[], object]) -> float:
     return min(times)
 
 
+def copy_time(size: int) -> float:
+    """Time in s to copy this many bytes, told from the first GB of them."""
+    there = torch.ones(min(size, 2**30) // 4, dtype=torch.float32)
+    into = torch.zeros_like(there)
+    return best_of(5, lambda: into.copy_(there)) * size / (4 * len(there))
+
+
 def mouse(grid: VoxelGrid) -> tuple[Tensor, Tensor]:
     """Activity [1, 1, z, y, x] of a warm cylinder of 22 mm with hot spheres of 2 to 6 mm, and its density."""
     place = grid.centres_mm()
@@ -65,11 +72,7 @@ def measure(args: argparse.Namespace, energy_kev: float) -> dict[str, str]:
         size = sum(block.bytes for block in blocks)
         images = matrix.views.columns
         # The matrix that the product applies: every mirror image has its own bytes in it.
-        whole, into = (torch.zeros(size * images // 4, dtype=torch.float32) for _ in range(2))
-        copy = best_of(5, lambda: into.copy_(whole))
-        stored, target = whole[: size // 4], into[: size // 4]
-        copy_stored = best_of(5, lambda: target.copy_(stored))
-        del whole, into, stored, target
+        copy, copy_stored = copy_time(size * images), copy_time(size)
         forward = best_of(5, lambda: matrix.forward(activity, kept))
         adjoint = best_of(5, lambda: matrix.adjoint(seen, kept))
         chosen = torch.arange(0, camera.pixel_count, args.every)
