@@ -69,7 +69,7 @@ class HyperspectralForwardModel(nn.Module):
         self.projector = projector(camera, grid, reference) if callable(projector) else projector
         self._set_recording(
             _spectral_weights(camera, self.lines, self.energy_groups, self.groups, energy_bins),
-            torch.stack([camera.neighbours(offset) for offset in camera.response.offsets], dim=1),
+            torch.stack([camera.neighbours((-r, -c)) for r, c in camera.response.offsets], dim=1),
             camera.time_fraction,
         )
 
