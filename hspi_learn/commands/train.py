@@ -109,11 +109,9 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Tr
     """Lightning's trainer with our checkpoints, pictures and progress."""
     import sys
 
-    from pytorch_lightning.callbacks import RichProgressBar
-
     from hspi_learn.configs.build import build
     from hspi_learn.io.checkpoints import RunCheckpoints
-    from hspi_learn.io.progress import PrintedProgress
+    from hspi_learn.io.progress import PrintedProgress, WatchedProgress
     from hspi_learn.io.validation_images import ValidationImages
     from hspi_learn.io.weights import AtomicCheckpoints
 
@@ -125,7 +123,7 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Tr
         callbacks=[
             RunCheckpoints(folder, config.checkpoint_every_steps, MONITOR),
             ValidationImages(),
-            RichProgressBar() if watched else PrintedProgress(MONITOR),
+            WatchedProgress() if watched else PrintedProgress(MONITOR),
         ],
         plugins=[AtomicCheckpoints()],
         enable_checkpointing=False,

@@ -1,9 +1,10 @@
-"""Progress of a training whose output goes to a file."""
+"""Progress of a training, on a terminal and in a file."""
 
 # ruff: noqa: ARG002 (the signatures are Lightning's)
 from __future__ import annotations
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.trainer.states import TrainerFn
 
 
@@ -24,3 +25,10 @@ class PrintedProgress(Callback):
             print(
                 f"step {trainer.global_step} of {trainer.max_steps}: {self.monitor} {value:.4f}", flush=True
             )
+
+
+class WatchedProgress(RichProgressBar):
+    """Lightning's bar, without the number of epochs: a training is as long as its steps."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"Epoch {current_epoch}"
