@@ -212,3 +212,7 @@ def _print(written: Path, totals: Mapping[str, float], told: str) -> None:
 def main() -> None:
     """The command line."""
     run_command("reconstruct", reconstruct, ReconstructSettings, folder_key="output")
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,7 @@ from hspi_learn.evaluation.case import Case
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
 from hspi_learn.evaluation.noise import NoisePoint, Setting, noise_study
 from hspi_learn.evaluation.output import Evaluation, print_result
-from hspi_learn.evaluation.study import Adversary, Condition, Outcome, Study
+from hspi_learn.evaluation.study import Adversary, Condition, Outcome, Study, Tuned
 from hspi_learn.evaluation.summary import noise_summary, summary
 from hspi_learn.evaluation.tables import Table
 
@@ -21,6 +21,7 @@ __all__ = [
     "Setting",
     "Study",
     "Table",
+    "Tuned",
     "noise_study",
     "noise_summary",
     "print_result",

@@ -17,14 +17,13 @@ from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import EnergyBins
 from data_gen.storage import ScanRecord
 from data_gen.storage.files import whole_file
-from hspi_learn.classical import Tuning
 from hspi_learn.data import Scans
 from hspi_learn.evaluation.figures import Album, Captioned
 from hspi_learn.evaluation.judge import Judge
 from hspi_learn.evaluation.noise import NoisePoint
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.spectrum import expected_spectrum, line_labels
-from hspi_learn.evaluation.study import Outcome
+from hspi_learn.evaluation.study import Outcome, Tuned
 from hspi_learn.evaluation.summary import noise_summary, summary
 from hspi_learn.evaluation.tables import (
     Table,
@@ -58,7 +57,7 @@ class Evaluation:
     judge: Judge
     outcome: Outcome
     noise: Mapping[str, Sequence[NoisePoint]]
-    tunings: Mapping[float, Tuning]
+    tunings: Mapping[float, Tuned]
     scans: Scans
     threat: str = ""
 
@@ -84,8 +83,8 @@ class Evaluation:
         found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
         for fraction, tuning in self.tunings.items():
             at = "" if fraction == 1 else f"_at_{fraction:g}"
-            found[f"osem/iterations{at}"] = float(tuning.osem.iterations)
-            found[f"osem/postfilter_fwhm_mm{at}"] = tuning.osem.postfilter_fwhm_mm
+            found[f"osem/iterations{at}"] = float(tuning.iterations)
+            found[f"osem/postfilter_fwhm_mm{at}"] = tuning.postfilter_fwhm_mm
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def statements(self, numbers: Mapping[str, float]) -> list[str]:
@@ -148,8 +147,8 @@ class Evaluation:
             "Injected": f"median {spans['injected_kbq']} kBq",
             "Scan time": f"median {spans['duration_min']} min",
             "OSEM": (
-                f"{tuning.osem.iterations} iterations of {len(tuning.osem.subsets)} subsets, Gaussian filter "
-                f"of {tuning.osem.postfilter_fwhm_mm:g} mm FWHM, both chosen on validation scans{edge}"
+                f"{tuning.iterations} iterations of {tuning.subsets} subsets, Gaussian filter "
+                f"of {tuning.postfilter_fwhm_mm:g} mm FWHM, both chosen on validation scans{edge}"
             ),
             "NRMSE": "||x - t|| / ||t|| of each map in the body where sensitivity is 10 % of its maximum or "
             "more, mean over maps; medians are over mice",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -29,6 +29,16 @@ class Condition(NamedTuple):
 
 
 FULL = Condition()
+
+
+class Tuned(NamedTuple):
+    """What the tuning of a classical method chose."""
+
+    iterations: int
+    subsets: int
+    postfilter_fwhm_mm: float
+    at_edge: bool
+    """Whether a choice lies at the end of what was tried, so that more might be better."""
 
 
 class Attack(Protocol):
@@ -84,6 +94,22 @@ class Outcome:
     estimates: dict[str, Tensor]
     density: Tensor
 
+    @classmethod
+    def joined(cls, parts: Sequence[Outcome]) -> Outcome:
+        """The outcomes of consecutive scans as one; not every part was shown under every condition."""
+        scores: dict[Condition, dict[str, list[Scores]]] = defaultdict(lambda: defaultdict(list))
+        for part in parts:
+            for condition, by_method in part.scores.items():
+                for name, found in by_method.items():
+                    scores[condition][name].append(found)
+        return cls(
+            {c: {name: Scores.joined(found) for name, found in by.items()} for c, by in scores.items()},
+            torch.cat([part.truth_regions for part in parts]),
+            torch.cat([part.truths for part in parts]),
+            {name: torch.cat([part.estimates[name] for part in parts]) for name in parts[0].estimates},
+            torch.cat([part.density for part in parts]),
+        )
+
     @property
     def methods(self) -> tuple[str, ...]:
         """Names of the methods, in the order in which they were given."""
@@ -125,22 +151,20 @@ class Study:
 
     def run(self, scans: Iterable[ScanBatch]) -> Outcome:
         """All methods under all conditions on these scans, a batch at a time."""
-        parts: dict[Condition, dict[str, list[Scores]]] = defaultdict(lambda: defaultdict(list))
-        kept: dict[str, list[Tensor]] = defaultdict(list)
-        for batch in scans:
-            case = Case.of(self.model, batch)
-            kept["_regions"].append(self.judge.regions(batch.activity, case))
-            kept["_truth"].append(batch.activity)
-            kept["_density"].append(batch.density)
-            for condition, name, seen, method in self._shown(case):
-                estimate = seen.reconstructed(method)
-                parts[condition][name].append(self.judge.scores(estimate, seen))
-                if condition == FULL:
-                    kept[name].append(estimate)
-        whole = {name: torch.cat(tensors) for name, tensors in kept.items()}
-        regions, truth, density = (whole.pop(name) for name in ("_regions", "_truth", "_density"))
-        scores = {c: {name: Scores.joined(found) for name, found in by.items()} for c, by in parts.items()}
-        return Outcome(scores, regions, truth, whole, density)
+        return Outcome.joined([self.run_batch(batch) for batch in scans])
+
+    def run_batch(self, batch: ScanBatch) -> Outcome:
+        """The same on one batch."""
+        case = Case.of(self.model, batch)
+        scores: dict[Condition, dict[str, Scores]] = defaultdict(dict)
+        estimates: dict[str, Tensor] = {}
+        for condition, name, seen, method in self._shown(case):
+            estimate = seen.reconstructed(method)
+            scores[condition][name] = self.judge.scores(estimate, seen)
+            if condition == FULL:
+                estimates[name] = estimate
+        regions = self.judge.regions(batch.activity, case)
+        return Outcome(dict(scores), regions, batch.activity, estimates, batch.density)
 
     def _shown(self, case: Case) -> Iterable[tuple[Condition, str, Case, Reconstructor]]:
         """Every method with the case as each condition shows it."""

@@ -38,8 +38,9 @@ def error_figure(curves: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
                 order = np.argsort(curve.counts)
                 low, middle, high = np.nanquantile(curve.scans[order], [0.25, 0.5, 0.75], axis=1)
                 label = None if curve.attacked else method_label(method)
+                marker = "X" if curve.attacked else "o"
                 axis.plot(
-                    curve.counts[order], middle, style, marker="o", markersize=3.5, color=colour, label=label
+                    curve.counts[order], middle, style, marker=marker, markersize=6, color=colour, label=label
                 )
                 if not curve.attacked:
                     axis.fill_between(curve.counts[order], low, high, color=colour, alpha=0.15, linewidth=0)

@@ -78,7 +78,7 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
         f"runs.gan={folder}/run",
         f"runs.control={folder}/run",
         f"run_dir={folder}/report",
-        "threads=1",
+        "workers=0",
         "classical.subsets=2",
         "count_fractions=[1.0,0.5]",
         "tuning_iterations=[1,3]",
