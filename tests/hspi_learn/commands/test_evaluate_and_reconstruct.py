@@ -84,6 +84,7 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
         "tuning_iterations=[1,3]",
         "tuning_postfilters_fwhm_mm=[0.0,4.0]",
         "attacks.attacked.steps=2",
+        "+attack@attacks.random=random",
         "attacks.random.draws=2",
         "attacked_scans=2",
         "noise_realisations=3",
