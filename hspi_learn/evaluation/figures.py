@@ -147,7 +147,11 @@ class Album:
                     curves[method].append(
                         ErrorCurve(counts[:1], attacked.scan_nrmse.double().numpy()[None], True)
                     )
-        return Captioned(error_figure(curves), "NRMSE against counts; lighter scans are binomially thinned.")
+        caption = "NRMSE against counts; lighter scans are binomially thinned."
+        for kind in self.outcome.attacks[:1]:
+            mice = len(next(iter(self.outcome.scores[Condition(1.0, kind)].values())).nrmse)
+            caption += f" Crosses: under attack, median over the first {mice} mice."
+        return Captioned(error_figure(curves), caption)
 
     def bias_variance(self, noise: Mapping[str, Sequence[NoisePoint]]) -> Captioned:
         """Bias against noise over repeated draws."""
