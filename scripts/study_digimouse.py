@@ -4,8 +4,8 @@
 
 One scan of 1e5 events per organ, which takes up forty times as much as the rest of the body. The centroid of
 the reconstructed parent activity above a fifth of its maximum (eight times the rest) is held against the
-centroid of the organ's label in the atlas file, within the field of view; above half the maximum stands beside
-it, where thin parts of an organ are lost to blur. Writes docs/results/digimouse.{md,json}.
+centroid of the organ's label in the atlas file, within the field of view; above half the maximum stands
+beside it, where thin parts of an organ are lost to blur. Writes docs/results/digimouse.{md,json}.
 """
 
 from __future__ import annotations
