@@ -139,7 +139,8 @@ class WindowedScans(Dataset[ScanBatch]):
         window = bin_index(self.windows, events.energy_kev)
         inside = window >= 0
         flat = events.pixel[inside] * self.windows.count + window[inside]
-        duration = torch.tensor(record.duration_s, dtype=torch.float32)
+        # A share of the events, background included, is what a scan of that share of the time would see.
+        duration = torch.tensor(record.duration_s * self.count_fraction, dtype=torch.float32)
         return _Kept(flat.int(), duration, record.density, record.activity, record.labels.to(torch.uint8))
 
 

@@ -94,7 +94,10 @@ def test_memory_limit_changes_nothing_but_time(folder: Path) -> None:
 
 
 def test_thinning_is_binomial_and_repeatable(folder: Path) -> None:
-    """Half the events within five standard deviations, never more than all, the same at each reading."""
+    """Half the events within five standard deviations, never more than all, the same at each reading.
+
+    That is the scan of half the time, so the model expects as many counts as there are.
+    """
     whole, half = module(folder).windowed("train"), module(folder, count_fraction=0.5).windowed("train")
     again = module(folder, count_fraction=0.5, memory_gib=0.0).windowed("train")
     total = sum(float(whole[i].projections.sum()) for i in range(10))
@@ -102,6 +105,7 @@ def test_thinning_is_binomial_and_repeatable(folder: Path) -> None:
     assert abs(left - total / 2) < 5 * (total / 4) ** 0.5
     assert all(bool((half[i].projections <= whole[i].projections).all()) for i in range(10))
     assert torch.equal(half[3].projections, again[3].projections)
+    assert float(half[3].duration_s) == pytest.approx(0.5 * float(whole[3].duration_s))
 
 
 class Recorder(pl.LightningModule):
