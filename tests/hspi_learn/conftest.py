@@ -98,6 +98,12 @@ def silent_model64() -> HyperspectralForwardModel:
 
 
 @pytest.fixture(scope="session")
+def silent_model32() -> HyperspectralForwardModel:
+    """In single precision, without background."""
+    return dense_model(0.0, torch.float32)
+
+
+@pytest.fixture(scope="session")
 def density() -> Tensor:
     """Water in the inner voxels, air outside, [2, z, y, x] float64."""
     body = torch.zeros(2, *SHAPE, dtype=torch.float64)

@@ -149,11 +149,12 @@ class TestTraining:
 
 class TestReconstruction:
     @pytest.mark.parametrize("initial", [BackProjection, partial(Osem, iterations=2, subsets=2)])
-    def test_k_times_the_counts_give_k_times_the_activity(self, scans: ScanBatch, initial: Any) -> None:
+    def test_k_times_the_counts_give_k_times_the_activity(
+        self, silent_model32: HyperspectralForwardModel, scans: ScanBatch, initial: Any
+    ) -> None:
         """Scale equivariance to 1e-4 without background (report card of robust reconstruction: 2 %)."""
-        model = quiet_model()
-        task = trained_a_little(task_of(model, initial=initial))
-        context = scan_context(model, scans.density, scans.duration_s)
+        task = trained_a_little(task_of(silent_model32, initial=initial))
+        context = scan_context(silent_model32, scans.density, scans.duration_s)
         one, seven = (task.reconstruct(k * scans.projections, context) for k in (1, 7))
         torch.testing.assert_close(7 * one, seven, rtol=1e-4, atol=1e-4)
 
@@ -185,9 +186,11 @@ class TestReconstruction:
         assert bool((image >= 0).all())
         assert bool((image[~context.body.expand_as(image)] == 0).all())
 
-    def test_back_projection_expects_the_measured_counts(self, scans: ScanBatch) -> None:
+    def test_back_projection_expects_the_measured_counts(
+        self, silent_model32: HyperspectralForwardModel, scans: ScanBatch
+    ) -> None:
         """Its image expects as many counts as were measured, to 1e-4."""
-        model = quiet_model()
+        model = silent_model32
         context = scan_context(model, scans.density, scans.duration_s)
         image = BackProjection(model).reconstruct(scans.projections, context)
         expected = model.expected_counts(image, context.attenuation, scans.duration_s).sum(dim=(1, 2))
@@ -230,13 +233,6 @@ def test_wrong_settings_are_told(
 ) -> None:
     with pytest.raises(UserError, match=says):
         task_of(model32, **changes)
-
-
-def quiet_model() -> HyperspectralForwardModel:
-    """Without background."""
-    from conftest import dense_model
-
-    return dense_model(0.0, torch.float32)
 
 
 def trained_a_little(task: GanReconstruction) -> GanReconstruction:
