@@ -60,6 +60,8 @@ def run_command(
     except UserError as error:
         print(f"hspi-{name}: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # whoever read our output, `head` for instance, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _folder_to_resume(arguments: Sequence[str]) -> str | None:
