@@ -1,0 +1,56 @@
+"""Every reconstruction method passes the same contract."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+
+import torch
+from contracts.reconstructor_contract import ReconstructorContract
+
+from hspi_learn.classical import MeanImage, Osem
+from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
+from hspi_learn.reconstructor import ScanBatch
+from hspi_learn.tasks import BackProjection, GanReconstruction
+
+
+class TestOsem(ReconstructorContract):
+    def method(self, model, density):
+        return Osem(model, iterations=2, subsets=2, postfilter_fwhm_mm=2.0)
+
+
+class TestMlem(ReconstructorContract):
+    def method(self, model, density):
+        return Osem(model, iterations=3, subsets=1)
+
+
+class TestBackProjection(ReconstructorContract):
+    def method(self, model, density):
+        return BackProjection(model)
+
+
+class TestMeanImage(ReconstructorContract):
+    def method(self, model, density):
+        generator = torch.Generator().manual_seed(6)
+        activity = torch.rand(2, len(model.groups.names), *model.grid.shape, generator=generator).double()
+        duration = torch.full((2,), 100.0, dtype=torch.float64)
+        counts = model.expected_counts(activity, model.attenuation(density), duration)
+        return MeanImage.of(
+            model, [ScanBatch(counts, duration, density, activity, density.long(), torch.arange(2))]
+        )
+
+
+class TestGanReconstruction(ReconstructorContract):
+    def method(self, model, density):
+        task = GanReconstruction(
+            SimpleNamespace(groups=model.groups, forward_model=lambda windows: model),
+            [60.0, 150.0, 300.0, 500.0],
+            generator=partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1),
+            discriminator=partial(PatchDiscriminator, channels=4, layers=1),
+            initial=partial(Osem, iterations=1, subsets=2),
+            steps=1,
+        )
+        # A head of zeros would hand the physics image through.
+        generator = torch.Generator().manual_seed(7)
+        torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
+        return task.double().eval()
