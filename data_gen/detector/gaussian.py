@@ -14,13 +14,18 @@ from data_gen.detector.volume import AddedVolume
 from data_gen.errors import UserError
 from data_gen.materials import material_named
 
+_SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
+
+_REACH = 3.0
+"""Standard deviations of position beyond which no event is recorded: 0.5 % of them."""
+
 _WHOLE_CRYSTAL_MM = 1000.0
 """Light is added over the whole crystal, so nothing is lost sideways."""
 
 
 @dataclass(frozen=True)
 class GaussianResponse:
-    """Spectrum of a continuous crystal: peaks of FWHM that grows as the square root of energy.
+    """Continuous crystal: a Gaussian in position, and in energy with FWHM as the square root of energy.
 
     Full energy, K escape through the faces and Compton continuum come from the cross sections.
 
@@ -29,6 +34,8 @@ class GaussianResponse:
         thickness_mm: depth of the crystal.
         fwhm_kev: FWHM at ``at_kev``; the default is 10 % at 140.5 keV, usual for NaI(Tl).
         at_kev: the energy at which the FWHM is given.
+        pixel_pitch_mm: edge of the pixels that positions are sorted into.
+        position_fwhm_mm: FWHM of the recorded position about the first interaction; 0 for none.
 
     Raises:
         UserError: a constant is not positive and finite.
@@ -38,26 +45,52 @@ class GaussianResponse:
     thickness_mm: float | Tensor
     fwhm_kev: float | Tensor = 14.05
     at_kev: float = 140.5
+    pixel_pitch_mm: float = 1.0
+    position_fwhm_mm: float = 0.0
 
     def __post_init__(self) -> None:
         material_named(self.material)
-        for name in ("thickness_mm", "fwhm_kev", "at_kev"):
+        for name in ("thickness_mm", "fwhm_kev", "at_kev", "pixel_pitch_mm"):
             value = float(torch.as_tensor(getattr(self, name)).detach())
             if not (math.isfinite(value) and value > 0):
                 raise UserError(f"detector response: {name} is {value}; it needs a positive number")
+        if not 0 <= self.position_fwhm_mm < math.inf:
+            raise UserError(
+                f"detector response: position_fwhm_mm is {self.position_fwhm_mm}; it needs 0 mm or more"
+            )
 
     @property
     def offsets(self) -> tuple[tuple[int, int], ...]:
-        """The pixel of first interaction alone."""
-        return ((0, 0),)
+        """Steps to every pixel within three standard deviations of position."""
+        reach = range(-self._reach, self._reach + 1)
+        return tuple((row, column) for row in reach for column in reach)
+
+    @property
+    def _reach(self) -> int:
+        return math.ceil(_REACH * self.position_fwhm_mm * _SD_OF_FWHM / self.pixel_pitch_mm)
 
     def kernel(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
-        """Probability to be recorded in each bin, [1, line, bin], float64; see :class:`DetectorResponse`."""
+        """Probability to be recorded there, [offset, line, bin], float64; see :class:`DetectorResponse`."""
         edges = edges_kev.to("cpu", torch.float64)
         thickness = torch.as_tensor(self.thickness_mm, dtype=torch.float64)
         width = torch.tensor(_WHOLE_CRYSTAL_MM, dtype=torch.float64)
         left = deposits(self.material, energy_kev, AddedVolume(thickness, width / 1000, width))
-        return record(left, edges, self._blur)[None].to(edges_kev.device)
+        spectrum: Tensor = record(left, edges, self._blur).to(edges_kev.device)
+        along = self._shares().to(edges_kev.device)
+        place = torch.outer(along, along).flatten()
+        return place[:, None, None] * spectrum
+
+    def _shares(self) -> Tensor:
+        """Share recorded at each step along one axis, for interactions spread evenly over their pixel."""
+        if self._reach == 0:
+            return torch.ones(1, dtype=torch.float64)
+        sd = self.position_fwhm_mm * _SD_OF_FWHM / self.pixel_pitch_mm
+        edge = torch.arange(-self._reach - 1, self._reach + 2, dtype=torch.float64) / sd
+        # The second difference of the Gaussian integrated twice: box * box * Gaussian at whole steps.
+        twice: Tensor = sd * (
+            edge * torch.special.ndtr(edge) + torch.exp(-edge.square() / 2) / math.sqrt(2 * math.pi)
+        )
+        return twice.diff(n=2)
 
     def _blur(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Statistical resolution, at least that of 1 keV."""
