@@ -61,7 +61,7 @@ def reconstruct(config: DictConfig) -> dict[str, float]:
     torch.set_num_threads(config.threads)
     output = _output(config.output)
     scan = read_scan(Path(config.input), config.scan)
-    method, model = _trained(config.run, scan) if config.run is not None else _classical(config, scan)
+    method, model = _trained(config, scan) if config.run is not None else _classical(config, scan)
     scan.checked(model.pixels)
     density, told = _density(config, scan, model.grid)
     duration_s = torch.tensor([_duration_s(config, scan)])
@@ -83,12 +83,13 @@ def _output(name: str) -> Path:
     return path
 
 
-def _trained(run: str, scan: ScanFile) -> tuple[Reconstructor, HyperspectralForwardModel]:
+def _trained(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, HyperspectralForwardModel]:
     """The network of a run, if it was trained for the camera and nuclide of the scan."""
     from hspi_learn.configs.runs import load_task
 
-    task = load_task(run)
-    _check_same(scan, task.system.to_dict(), f"run {run} was trained for")
+    task = load_task(config.run)
+    _check_config(config, task.system, f"run {config.run}")
+    _check_same(scan, task.system.to_dict(), f"run {config.run} was trained for")
     return task, task.model
 
 
@@ -140,13 +141,13 @@ def _check_same(scan: ScanFile, wanted: Mapping[str, Any], who: str) -> None:
 
 
 def _check_config(config: DictConfig, system: ImagingSystem, source: str) -> None:
-    """Refuse a camera or nuclide beside a file that knows another one."""
+    """Refuse a camera or nuclide beside a file or run that knows another one."""
     from hspi_learn.configs.build import build
 
     if config.get("camera") is not None:
         camera = build(config.camera, key="camera")
         if camera.fingerprint != system.camera.fingerprint:
-            raise UserError(f"camera is {camera.name}, but {source} was taken with another; leave camera out")
+            raise UserError(f"camera is {camera.name}, but {source} is of another; leave camera out")
     if config.get("nuclide") is not None:
         chain = build(config.nuclide, key="nuclide")
         if chain.members[0] != system.chain.members[0]:

@@ -203,6 +203,18 @@ def test_files_that_say_too_little(folder: Path, tmp_path: Path) -> None:
         _reconstructed(*given, camera, "nuclide=ra223", *grid, "duration_s=60")
 
 
+@pytest.mark.parametrize(
+    ("override", "told"), [("camera=demo", "camera is demo"), ("nuclide=ac225", "nuclide is")]
+)
+def test_a_run_refuses_a_config_that_says_otherwise(
+    folder: Path, shard: Path, override: str, told: str, tmp_path: Path
+) -> None:
+    """Issue, point 10: a camera or nuclide beside a run that was trained for another is not passed over."""
+    with pytest.raises(UserError, match=told):
+        _reconstructed(f"run={folder}/run", override, f"input={shard}", f"output={tmp_path}/out.nii.gz")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_refuses_another_camera(folder: Path, tmp_path: Path) -> None:
     """A data set of the same mice, seen by a camera with smaller apertures."""
     text = CAMERA.read_text().replace("diameter_mm: 1.5", "diameter_mm: 1.2")
