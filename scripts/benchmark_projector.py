@@ -95,7 +95,7 @@ def measure(args: argparse.Namespace, energy_kev: float) -> dict[str, str]:
 
 def _times_copy(seconds: float, copy: float, copy_stored: float) -> str:
     """A time, and its ratios to copying the whole matrix and to copying what is stored of it."""
-    return f"{1e3 * seconds:.1f} ms ({seconds / copy:.2f} x copy, {seconds / copy_stored:.1f} x of what is stored)"
+    return f"{1e3 * seconds:.1f} ms ({seconds / copy:.2f} x copy, {seconds / copy_stored:.1f} x stored)"
 
 
 def main() -> None:
