@@ -97,7 +97,7 @@ def test_injected_progeny_add_up():
         assert both[member] == pytest.approx(sum(part[member] for part in apart), rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("nuclide", ["Ra-999", "radium", "Rs-223", "", "os.system"])
+@pytest.mark.parametrize("nuclide", ["Ra-999", "radium", "Rs-223", "", "os.system", "225", "-"])
 def test_unknown_nuclide_is_told_with_a_suggestion(nuclide):
     with pytest.raises(UserError, match="is not known; write element and mass number, such as"):
         decay_chain(nuclide)
