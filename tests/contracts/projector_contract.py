@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -44,8 +45,7 @@ class Case:
 class ProjectorContract:
     """Subclasses give ``case(dtype)``."""
 
-    def case(self, dtype: torch.dtype) -> Case:
-        raise NotImplementedError
+    case: Callable[[torch.dtype], Case]
 
     @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
     def test_adjoint(self, dtype, tolerance):

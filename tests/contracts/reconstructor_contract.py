@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,8 +15,7 @@ from hspi_learn.reconstructor import Reconstructor, ScanContext, scan_context
 class ReconstructorContract:
     """Subclasses give ``method(model, density)``, a reconstructor in double precision."""
 
-    def method(self, model: HyperspectralForwardModel, density: Tensor) -> Reconstructor:
-        raise NotImplementedError
+    method: Callable[[HyperspectralForwardModel, Tensor], Reconstructor]
 
     @pytest.fixture
     def context(self, model64: HyperspectralForwardModel, density: Tensor) -> ScanContext:
