@@ -74,7 +74,9 @@ class CollimatorSpec(_Part):
     aim: Literal["isocentre", "normal"] = "isocentre"
     """Direction of the aperture axes."""
     septa: bool = False
-    """Opaque walls between the blocks, from plate to detector: each pixel sees its own aperture alone."""
+    """Walls between the blocks, from the plate's back face to the detector, of the plate's material: upright
+    on the block boundaries, ``septa_mm`` thick. Without them a pixel sees every aperture of its panel."""
+    septa_mm: Positive = 1.0
 
     @model_validator(mode="after")
     def _agree(self) -> CollimatorSpec:
