@@ -1,9 +1,8 @@
-"""How strongly materials attenuate photons (xraylib, up to 800 keV)."""
+"""How strongly materials attenuate photons: xraylib up to 800 keV, NIST XCOM above."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import xraylib
@@ -11,12 +10,13 @@ from torch import Tensor
 
 from data_gen.errors import UserError
 from data_gen.materials.compositions import material_named
+from data_gen.materials.xcom import Process, xcom_mass_attenuation
 
-ENERGY_RANGE_KEV = (1.0, 800.0)
-"""Where xraylib's tables hold."""
+ENERGY_RANGE_KEV = (1.0, 3000.0)
+"""Where cross sections are known."""
 
-Process = Literal["photoelectric", "compton", "rayleigh"]
-_CROSS_SECTIONS: dict[str, Callable[[int, float], float]] = {
+_XRAYLIB_ENDS_KEV = 800.0
+_BELOW: dict[Process, Callable[[int, float], float]] = {
     "photoelectric": xraylib.CS_Photo,
     "compton": xraylib.CS_Compt,
     "rayleigh": xraylib.CS_Rayl,
@@ -26,8 +26,10 @@ _CROSS_SECTIONS: dict[str, Callable[[int, float], float]] = {
 def process_mass_attenuation(material: str, energy_kev: Tensor | float, process: Process) -> Tensor:
     """Mass attenuation coefficient of one process in cm2/g, of the shape of ``energy_kev``, float64.
 
+    Pair production ("pair") begins at 1022 keV.
+
     Raises:
-        UserError: unknown material, or an energy outside 1-800 keV.
+        UserError: unknown material, or an energy outside 1-3000 keV.
     """
     energy = torch.as_tensor(energy_kev, dtype=torch.float64).detach()
     values = _tabulated(material, energy.reshape(-1).tolist(), process)
@@ -62,9 +64,9 @@ def interaction_probability(
 
 
 def _interaction_mass_attenuation(material: str, energy_kev: Tensor | float) -> Tensor:
-    """Photoelectric and Compton mass attenuation in cm2/g."""
-    photoelectric = process_mass_attenuation(material, energy_kev, "photoelectric")
-    return photoelectric + process_mass_attenuation(material, energy_kev, "compton")
+    """Photoelectric, Compton and pair mass attenuation in cm2/g."""
+    depositing: tuple[Process, ...] = ("photoelectric", "compton", "pair")
+    return torch.stack([process_mass_attenuation(material, energy_kev, p) for p in depositing]).sum(0)
 
 
 def _per_mm(mass_attenuation_cm2_g: Tensor, material: str, density_g_cm3: float | None) -> Tensor:
@@ -82,5 +84,11 @@ def _tabulated(material: str, energies_kev: list[float], process: Process) -> li
             raise UserError(
                 f"attenuation of {material} at {energy:g} keV is not tabulated; use {low:g}-{high:g} keV"
             )
-    cross_section = _CROSS_SECTIONS[process]
-    return [sum(share * cross_section(z, energy) for z, share in fractions) for energy in energies_kev]
+    return [sum(w * element_mass_attenuation(z, e, process) for z, w in fractions) for e in energies_kev]
+
+
+def element_mass_attenuation(z: int, energy_kev: float, process: Process) -> float:
+    """Mass attenuation of an element in cm2/g by one process, at 1-3000 keV."""
+    if energy_kev > _XRAYLIB_ENDS_KEV:
+        return xcom_mass_attenuation(z, energy_kev, process)
+    return float(_BELOW[process](z, energy_kev)) if process in _BELOW else 0.0

@@ -8,7 +8,7 @@ import torch
 import xraylib
 from torch import Tensor
 
-from data_gen.materials.attenuation import process_mass_attenuation
+from data_gen.materials.attenuation import element_mass_attenuation, process_mass_attenuation
 from data_gen.materials.compositions import material_named
 
 _LINES = tuple(getattr(xraylib, f"K{shells}_LINE") for shells in ("L2", "L3", "M2", "M3", "N2", "N3"))
@@ -51,7 +51,8 @@ def k_fluorescence(material: str, energy_kev: Tensor, min_kev: float = 5.0) -> K
     energies: list[float] = []
     columns: list[Tensor] = []
     for z, share in fractions:
-        own = torch.tensor([share * xraylib.CS_Photo(z, e) for e in energy_kev.tolist()], dtype=torch.float64)
+        absorbed = [share * element_mass_attenuation(z, e, "photoelectric") for e in energy_kev.tolist()]
+        own = torch.tensor(absorbed, dtype=torch.float64)
         in_k_shell = (1.0 - 1.0 / xraylib.JumpFactor(z, xraylib.K_SHELL)) * (
             energy_kev.cpu() > _k_edge_kev(z)
         )

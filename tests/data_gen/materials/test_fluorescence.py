@@ -42,7 +42,7 @@ def test_k_yield_of_tungsten():
     assert float(lines.photons_per_absorption.sum()) == pytest.approx(0.954 * (1 - 2.552 / 11.23), rel=0.05)
 
 
-@given(energy=st.floats(20, 600))
+@given(energy=st.floats(20, 2999))
 def test_no_more_k_energy_than_absorbed(energy):
     """Nothing below the K edges, at most one K photon per absorption, and never more energy than came in."""
     lines = k_fluorescence("CdTe", torch.tensor([energy], dtype=torch.float64))
