@@ -11,6 +11,8 @@ from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse
 from data_gen.errors import UserError
 
 KINDS = {"cdte": CdTeResponse, "gaussian": GaussianResponse}
+_WORDS = ("mode",)
+"""Constants that are words; all others are numbers."""
 
 
 def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:
@@ -37,8 +39,14 @@ def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:
             close = get_close_matches(name, free, n=1)
             hint = f"did you mean {close[0]}" if close else f"it needs to be one of {free}"
             raise UserError(f"{source}: detector.response.{name} is no constant of a {kind} response; {hint}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise UserError(f"{source}: detector.response.{name} is {value!r}; it needs a finite number")
+        if not (isinstance(value, str) if name in _WORDS else _is_number(value)):
+            need = "a word" if name in _WORDS else "a finite number"
+            raise UserError(f"{source}: detector.response.{name} is {value!r}; it needs {need}")
     given = {name: value for name, value in own.items() if name in known}
     response: DetectorResponse = KINDS[kind](**given, **constants)
     return response
+
+
+def _is_number(value: object) -> bool:
+    """A finite number; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

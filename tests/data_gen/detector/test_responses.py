@@ -67,7 +67,7 @@ def test_wide_bins_hold_what_fine_bins_hold():
 
 def test_escape_peaks_stand_where_they_should():
     """Peaks 23.2 and 27.5 keV below an 82 keV line, within 0.3 keV, in a detector of low noise."""
-    sharp = CdTeResponse(2.0, 0.25, electronic_noise_kev=0.4, spread_fraction=0.0)
+    sharp = CdTeResponse(2.0, 0.25, electronic_noise_kev=0.4, gain_spread_fraction=0.0, offset_spread_kev=0.0)
     edges = torch.arange(40, 70, 0.1, dtype=torch.float64)
     counts = spectrum(sharp, 82.0, edges)
     centre = (edges[1:] + edges[:-1]) / 2
@@ -100,7 +100,7 @@ def test_kernel_is_differentiable_in_its_constants():
     def kernel(*constants: torch.Tensor) -> torch.Tensor:
         return CdTeResponse(*constants).kernel(energies, edges)
 
-    values = (2.0, 0.25, 1.8, 0.013, 0.1, 0.00443, 12.0, 0.8)
+    values = (2.0, 0.25, 1500.0, 3.3e-3, 2e-4, 293.0, 10.0, 0.00443, 0.1, 1.8, 12.0, 0.8)
     constants = tuple(torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in values)
     assert torch.autograd.gradcheck(kernel, constants)
 
@@ -120,7 +120,8 @@ def test_kernel_has_the_shape_of_the_contract():
         ({"pixel_pitch_mm": -0.25}, "pixel_pitch_mm"),
         ({"fano": float("nan")}, "fano"),
         ({"threshold_kev": -1.0}, "threshold_kev"),
-        ({"addition_pixels": 0.5}, "addition_pixels"),
+        ({"binning": 0}, "binning"),
+        ({"mode": "sum"}, "mode"),
         ({"material": "CdTee"}, "did you mean 'CdTe'"),
     ],
 )
