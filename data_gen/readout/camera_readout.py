@@ -1,0 +1,69 @@
+"""The whole way from ideal events to what a camera records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from data_gen.errors import UserError
+from data_gen.readout.base import Readout
+from data_gen.readout.mask import PixelMask
+from data_gen.readout.modules import ModuleLayout
+from data_gen.scan import EventList, Frame
+
+
+@dataclass(frozen=True)
+class CameraReadout:
+    """Bad pixels, then the electronics of every module.
+
+    Args:
+        layout: the camera's pixels, cut into modules.
+        readout: the electronics.
+        mask: dead and hot pixels; noise of hot pixels makes dead time too.
+
+    Raises:
+        UserError: the mask names a pixel that the camera does not have.
+    """
+
+    layout: ModuleLayout
+    readout: Readout
+    mask: PixelMask = field(default_factory=PixelMask)
+
+    def __post_init__(self) -> None:
+        self.mask.checked(self.layout.pixels)
+
+    def live(self, rate_cps: Tensor) -> Tensor:
+        """Factor on the expected counts of each pixel, [..., pixel], for its expected rate [..., pixel].
+
+        Differentiable. The rate is that while the pixel looks: all bins together, background included,
+        noise of hot pixels not.
+
+        Raises:
+            UserError: a rate is negative or no number, or there is not one for every pixel.
+        """
+        if rate_cps.shape[-1] != self.layout.pixels:
+            raise UserError(f"rates are for {rate_cps.shape[-1]} pixels; the camera has {self.layout.pixels}")
+        plain = rate_cps.detach()
+        if not bool(torch.isfinite(plain).all()) or bool((plain < 0).any()):
+            raise UserError("rates hold negative, NaN or infinite values; a rate needs 0 counts/s or more")
+        alive = self.mask.alive(self.layout.pixels).to(rate_cps)
+        noise = self.mask.noise_cps(self.layout.pixels).to(rate_cps)
+        return alive * self.readout.live(alive * rate_cps + noise, self.layout)
+
+    def record(self, events: EventList, frames: tuple[Frame, ...], generator: torch.Generator) -> EventList:
+        """What the camera records of ideal events, in time order.
+
+        Args:
+            events: one event a photon; their times are those at which the pixel looked.
+            frames: when the camera looked, for the noise of hot pixels.
+            generator: of that noise; all else follows from the events.
+
+        Raises:
+            UserError: no frame, a pixel outside the camera, weights, or numbers that are none.
+        """
+        if not frames:
+            raise UserError("the scan has no frames; it needs at least one")
+        self.layout.checked(events)
+        return self.readout.record(self.mask.apply(events, frames, generator), self.layout)

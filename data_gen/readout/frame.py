@@ -1,0 +1,121 @@
+"""Readout in frames, as HEXITEC does: every pixel holds one signal a frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from data_gen.errors import UserError
+from data_gen.readout.modules import ModuleLayout
+from data_gen.scan import EventList
+
+
+@dataclass(frozen=True)
+class FrameReadout:
+    """Every pixel gives one number a frame, whatever it saw in it.
+
+    HEXITEC holds the peak of each pixel and reads row after row, at most 10 kHz for 80 x 80 pixels (STFC
+    Technology, "Developing a UK capability in high energy X-ray imaging technology"): ``largest`` and
+    ``rolling``. A detector that integrates charge is ``sum``.
+
+    Args:
+        frame_rate_hz: frames a second.
+        keep: the largest signal of a frame, or the sum of its signals.
+        shutter: ``rolling`` shifts the frame of each row by its share of the frame time, ``global`` does not.
+        blind_s: time at the end of its frame in which a pixel is read and reset and sees nothing.
+        threshold_kev: what a frame gives below it is no event.
+
+    Raises:
+        UserError: a constant is out of its range.
+    """
+
+    frame_rate_hz: float = 8000.0
+    keep: Literal["largest", "sum"] = "largest"
+    shutter: Literal["rolling", "global"] = "rolling"
+    blind_s: float = 0.0
+    threshold_kev: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.frame_rate_hz < math.inf:
+            raise UserError(f"readout.frame_rate_hz is {self.frame_rate_hz}; it needs a positive number")
+        if self.keep not in ("largest", "sum"):
+            raise UserError(f"readout.keep is {self.keep!r}; it needs 'largest' or 'sum'")
+        if self.shutter not in ("rolling", "global"):
+            raise UserError(f"readout.shutter is {self.shutter!r}; it needs 'rolling' or 'global'")
+        if not 0 <= self.blind_s < self.frame_s:
+            raise UserError(
+                f"readout.blind_s is {self.blind_s}; it needs 0 s or more, below the {self.frame_s} s of a frame"
+            )
+        if not 0 <= self.threshold_kev < math.inf:
+            raise UserError(f"readout.threshold_kev is {self.threshold_kev}; it needs 0 keV or more")
+
+    @property
+    def frame_s(self) -> float:
+        """Duration of a frame, and the resolution of the time stamps."""
+        return 1.0 / self.frame_rate_hz
+
+    @property
+    def open_s(self) -> float:
+        """Time of each frame in which a pixel sees."""
+        return self.frame_s - self.blind_s
+
+    def live(self, rate_cps: Tensor, layout: ModuleLayout) -> Tensor:  # noqa: ARG002 - pixels lose alone
+        """Frames that hold anything, over events: (1 - exp(-r open)) / (r frame); see :class:`Readout`."""
+        mean = rate_cps * self.open_s
+        small = mean < 1e-4
+        safe = torch.where(small, torch.ones_like(mean), mean)
+        # The quotient is 0/0 without events, where its series is exact to rounding.
+        filled = torch.where(small, 1 - mean / 2 + mean.square() / 6, -torch.expm1(-safe) / safe)
+        return filled * (self.open_s / self.frame_s)
+
+    def pile_up(self, rate_cps: Tensor, layout: ModuleLayout) -> Tensor:  # noqa: ARG002 - pixels lose alone
+        """Two or more, given one or more: 1 - x / (exp(x) - 1) at x = r open; see :class:`Readout`."""
+        mean = rate_cps * self.open_s
+        small = mean < 1e-4
+        safe = torch.where(small, torch.ones_like(mean), mean)
+        return torch.where(small, mean / 2 - mean.square() / 12, 1 - safe / torch.expm1(safe))
+
+    def recorded_spectrum(self, rate_cps: Tensor) -> Tensor:
+        """Rates recorded in each energy bin when frames keep their largest signal, [..., bin].
+
+        A frame records bin b if nothing fell above b and something fell in b, so that
+        m_b = (exp(-open R_above) - exp(-open (R_above + r_b))) / frame. Differentiable.
+
+        Args:
+            rate_cps: true rates of each bin, [..., bin], energies rising.
+
+        Raises:
+            UserError: this readout sums signals, which has no such form.
+        """
+        if self.keep != "largest":
+            raise UserError("readout.keep is 'sum'; the spectrum in closed form needs 'largest'")
+        above = rate_cps.flip(-1).cumsum(-1).flip(-1) - rate_cps
+        return torch.exp(-self.open_s * above) * -torch.expm1(-self.open_s * rate_cps) / self.frame_s
+
+    def record(self, events: EventList, layout: ModuleLayout) -> EventList:
+        """One event for every pixel and frame that saw anything, stamped with the frame's start.
+
+        Frames count from the reference time; see :class:`Readout`.
+        """
+        layout.checked(events)
+        turns = events.time_s.to(torch.float64) * self.frame_rate_hz
+        if self.shutter == "rolling":
+            turns = turns - layout.row[events.pixel] / layout.shape[0]
+        frame = torch.floor(turns)
+        seen = turns - frame < 1.0 - self.blind_s * self.frame_rate_hz
+        key = frame[seen].to(torch.int64) * layout.pixels + events.pixel[seen]
+        held, home = torch.unique(key, return_inverse=True)
+        energy = events.energy_kev.new_zeros(len(held))
+        if self.keep == "sum":
+            energy = energy.index_add(0, home, events.energy_kev[seen])
+        else:
+            energy = energy.scatter_reduce(0, home, events.energy_kev[seen], "amax")
+        number = torch.div(held, layout.pixels, rounding_mode="floor")
+        # The last rows begin their first frame a little after the reference time.
+        stamp = (number.to(torch.float64) * self.frame_s).clamp_min(0.0)
+        recorded = EventList(held - number * layout.pixels, energy, stamp)
+        return recorded.select(energy >= self.threshold_kev)
