@@ -54,7 +54,7 @@ def test_rule_of_radiation_protection(nuclide, end_mev):
 
 
 def test_soft_internal_photons():
-    """As k goes to 0, k N(k) = (alpha/pi)((1/b) ln((1 + b)/(1 - b)) - 2), b the beta's v/c, here averaged over
+    """As k goes to 0, k N(k) = (alpha/pi)((1/b) ln((1 + b)/(1 - b)) - 2), b the beta's v/c, averaged over
     betas even in 0-1000 keV; within 1 % at 1 keV."""
     energy = np.linspace(0.0, 1000.0, 1001)
     density = internal_density(energy, np.full_like(energy, 1e-3), np.array([1.0]))[0]
