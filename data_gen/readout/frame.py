@@ -48,7 +48,7 @@ class FrameReadout:
             raise UserError(f"readout.shutter is {self.shutter!r}; it needs 'rolling' or 'global'")
         if not 0 <= self.blind_s < self.frame_s:
             raise UserError(
-                f"readout.blind_s is {self.blind_s}; it needs 0 s or more, below the {self.frame_s} s of a frame"
+                f"readout.blind_s is {self.blind_s}; it needs 0 s or more and less than {self.frame_s}"
             )
         if not 0 <= self.threshold_kev < math.inf:
             raise UserError(f"readout.threshold_kev is {self.threshold_kev}; it needs 0 keV or more")

@@ -1,0 +1,15 @@
+"""Where the injected nuclide and its progeny go: compartments, released daughters, decays in time."""
+
+from data_gen.kinetics.compartments import EXCRETED, CompartmentModel, kinetics_names, load_kinetics
+from data_gen.kinetics.paint import even_shares, painted
+from data_gen.kinetics.regions import RegionKinetics
+
+__all__ = [
+    "EXCRETED",
+    "CompartmentModel",
+    "RegionKinetics",
+    "even_shares",
+    "kinetics_names",
+    "load_kinetics",
+    "painted",
+]
