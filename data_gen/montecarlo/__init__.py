@@ -1,0 +1,19 @@
+"""An independent photon transport, the referee of the forward model."""
+
+from data_gen.montecarlo.body import Body
+from data_gen.montecarlo.photons import CLASSES
+from data_gen.montecarlo.simulate import simulate
+from data_gen.montecarlo.source import PointSource, Source, VoxelSource
+from data_gen.montecarlo.tally import Batches, Estimate, Tally
+
+__all__ = [
+    "CLASSES",
+    "Batches",
+    "Body",
+    "Estimate",
+    "PointSource",
+    "Source",
+    "Tally",
+    "VoxelSource",
+    "simulate",
+]

@@ -1,0 +1,134 @@
+"""One panel of a camera in coordinates of its own, and the panels that stand at the same time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera
+from data_gen.montecarlo.photons import Photons
+
+
+@dataclass(frozen=True)
+class Holes:
+    """Apertures of a panel. At a share l of the way from waist to face the open section is the rectangle of
+    half sizes ``corner`` l, rounded by ``radius + growth`` l, about a centre that moves with ``slope``."""
+
+    centre: Tensor
+    """[hole, 2] mm along (u, v)."""
+    slope: Tensor
+    """Of the axes, per mm along the normal, [hole, 2]."""
+    radius: Tensor
+    """[hole] mm."""
+    corner: Tensor
+    """[hole, 2] mm."""
+    growth: Tensor
+    """[hole] mm."""
+    tangent: Tensor
+    """Largest tangent of the half opening angle, [hole]."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Coordinates (a, b, c) run along (u, v, normal) from the foot of the normal through the detector's
+    middle; c is the distance from the isocentre's plane. Lengths in mm."""
+
+    axes: Tensor
+    """Rows u, v, normal, [3, 3]."""
+    middle: Tensor
+    """Middle of the detector's entrance face in space, [3]."""
+    detector_mm: float
+    """c of the entrance face."""
+    half_size: tuple[float, float]
+    """Half sizes of the detector along (u, v)."""
+    pitch_mm: float
+    columns: int
+    first_pixel: int
+    plane_mm: float
+    """c of the waists."""
+    half_plate_mm: float
+    holes: Holes
+    walls: tuple[Tensor, Tensor]
+    """Places of the septa along u and along v."""
+    half_wall_mm: float
+
+    def local(self, photons: Photons) -> Photons:
+        """Photons in this panel's coordinates."""
+        place = (photons.place - self.middle) @ self.axes.T
+        place[:, 2] += self.detector_mm
+        return photons.having(place=place, way=photons.way @ self.axes.T)
+
+    def meets_detector(self, place: Tensor, way: Tensor) -> Tensor:
+        """Whether rays (local) run outwards through the detector's entrance face, [n]."""
+        a, b = self.on_face(place, way).unbind(dim=1)
+        outwards = (way[:, 2] > 0) & (place[:, 2] < self.detector_mm)
+        return outwards & (a.abs() < self.half_size[0]) & (b.abs() < self.half_size[1])
+
+    def on_face(self, place: Tensor, way: Tensor) -> Tensor:
+        """(a, b) where rays (local) cross the plane of the entrance face, [n, 2]."""
+        along = torch.where(way[:, 2].abs() < 1e-12, 1e-12, way[:, 2])
+        return place[:, :2] + way[:, :2] * ((self.detector_mm - place[:, 2]) / along)[:, None]
+
+    def pixel(self, place: Tensor) -> Tensor:
+        """Pixel under points (local) [n, >=2] inside the detector's area, [n] int64."""
+        size = place.new_tensor(self.half_size)
+        column, row = ((place[:, :2] + size) / self.pitch_mm).floor().to(torch.int64).unbind(dim=1)
+        rows = round(2 * self.half_size[1] / self.pitch_mm)
+        return self.first_pixel + row.clamp(0, rows - 1) * self.columns + column.clamp(0, self.columns - 1)
+
+
+def stops(camera: Camera, device: torch.device) -> list[list[Panel]]:
+    """The panels of each stop of a camera; a camera that does not turn has one stop."""
+    rotation = camera.spec.panels.rotation
+    count = rotation.steps if rotation else 1
+    each = camera.panels // count
+    return [[_panel(camera, stop * each + k, device) for k in range(each)] for stop in range(count)]
+
+
+def _panel(camera: Camera, index: int, device: torch.device) -> Panel:
+    """A panel's geometry from the camera's tensors."""
+    plate, detector = camera.spec.collimator, camera.spec.detector
+    axes = torch.stack((camera.panel_u[index], camera.panel_v[index], camera.panel_normal[index])).detach()
+    pixels = detector.rows * detector.columns
+    middle = camera.pixel_centre_mm[index * pixels : (index + 1) * pixels].detach().mean(dim=0)
+    own = camera.aperture_panel == index
+    centre = (camera.aperture_centre_mm[own].detach() - middle) @ axes.T
+    distance = float(middle @ axes[2])
+    holes = _holes(camera, own, centre[:, :2], axes)
+    blocks = plate.apertures if plate.septa and plate.apertures else (1, 1)
+    size = (detector.columns * camera.pitch_mm / 2, detector.rows * camera.pitch_mm / 2)
+    walls = (_walls(blocks[1], size[0]), _walls(blocks[0], size[1]))
+    return Panel(
+        axes=axes.to(device),
+        middle=middle.to(device),
+        detector_mm=distance,
+        half_size=size,
+        pitch_mm=camera.pitch_mm,
+        columns=detector.columns,
+        first_pixel=index * pixels,
+        plane_mm=distance + float(centre[:, 2].mean()),
+        half_plate_mm=plate.plate_mm / 2,
+        holes=Holes(*(part.to(device) for part in holes)),
+        walls=(walls[0].to(device), walls[1].to(device)),
+        half_wall_mm=plate.septa_mm / 2,
+    )
+
+
+def _holes(camera: Camera, own: Tensor, centre: Tensor, axes: Tensor) -> tuple[Tensor, ...]:
+    """Fields of :class:`Holes` for the apertures of a mask."""
+    axis = camera.aperture_axis[own].detach() @ axes.T
+    radius = camera.aperture_diameter_mm[own].detach() / 2
+    tangent = camera.aperture_opening[own].detach()
+    half = camera.plate_mm / 2
+    if camera.shape == "knife_edge":
+        corner, growth = torch.zeros_like(tangent), tangent[:, 0] * half
+    else:
+        corner, growth = radius[:, None] + tangent * half, -radius
+    return centre, axis[:, :2] / axis[:, 2:], radius, corner, growth, tangent.amax(dim=1)
+
+
+def _walls(blocks: int, half_size: float) -> Tensor:
+    """Boundaries between ``blocks`` equal blocks."""
+    return torch.linspace(-half_size, half_size, blocks + 1, dtype=torch.float64)[1:-1]

@@ -1,0 +1,101 @@
+"""Where decays happen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from data_gen.errors import UserError
+from data_gen.grid import VoxelGrid
+
+
+class Source(Protocol):
+    """A distribution of decays in space; results are per decay, so only ratios of activity matter."""
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Points of decay [count, 3] in mm."""
+
+
+@dataclass(frozen=True)
+class PointSource:
+    """Points with relative activities, alike unless told otherwise.
+
+    Args:
+        points_mm: (x, y, z) of each.
+        activity: of each, 0 or more.
+
+    Raises:
+        UserError: no points, or activities that are negative, all zero or not as many.
+    """
+
+    points_mm: Sequence[tuple[float, float, float]]
+    activity: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.points_mm):
+            raise UserError("source.points_mm is empty; it needs one (x, y, z) or more")
+        _checked(self._activity(), len(self.points_mm))
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """See :class:`Source`."""
+        points = torch.tensor(self.points_mm, dtype=torch.float64, device=generator.device)
+        return points[_picked(self._activity(), count, generator)]
+
+    def _activity(self) -> Tensor:
+        return torch.tensor(self.activity or [1.0] * len(self.points_mm), dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class VoxelSource:
+    """Activity on a grid, even within each voxel.
+
+    Args:
+        grid: voxels.
+        activity: [z, y, x], 0 or more.
+
+    Raises:
+        UserError: activities that are negative, all zero or not on the grid.
+    """
+
+    grid: VoxelGrid
+    activity: Tensor
+
+    def __post_init__(self) -> None:
+        if tuple(self.activity.shape) != self.grid.shape:
+            raise UserError(
+                f"source.activity is {list(self.activity.shape)}; the grid needs {list(self.grid.shape)}"
+            )
+        _checked(self.activity.reshape(-1), self.grid.voxels)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """See :class:`Source`."""
+        voxel = _picked(self.activity.reshape(-1), count, generator)
+        z, y, x = self.grid.spacing_mm
+        edge = torch.tensor((x, y, z), dtype=torch.float64, device=generator.device)
+        centre = self.grid.centres_mm().reshape(-1, 3).to(generator.device)[voxel]
+        random = torch.rand(count, 3, generator=generator, dtype=torch.float64, device=generator.device)
+        return centre + (random - 0.5) * edge
+
+
+def _checked(activity: Tensor, count: int) -> None:
+    """Activities, as many as places, that can be drawn from.
+
+    Raises:
+        UserError: they cannot.
+    """
+    sound = len(activity) == count and bool(torch.isfinite(activity).all()) and float(activity.min()) >= 0
+    if not sound or float(activity.sum()) <= 0:
+        raise UserError(
+            f"source.activity must be {count} numbers of 0 or more, not all 0; it has {len(activity)}"
+        )
+
+
+def _picked(activity: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Indices [count], as often as the activities say."""
+    rising = activity.to(generator.device, torch.float64).cumsum(0)
+    random = torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device)
+    return torch.searchsorted(rising, random * rising[-1], right=True).clamp_max(len(rising) - 1)
