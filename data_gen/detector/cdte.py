@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from data_gen.detector.deposits import deposits
-from data_gen.detector.recording import FWHM_PER_SIGMA, gaussian_blur, record, with_threshold
-from data_gen.detector.volume import AddedVolume
+from data_gen.detector.charge import BOLTZMANN_V_PER_K, ChargeTransport
+from data_gen.detector.crystal import crystal_events
+from data_gen.detector.events import Events
+from data_gen.detector.histogram import Axis, Resolution
+from data_gen.detector.hits import MODES, Mode, Readout, Threshold, read_out
+from data_gen.detector.peak import peak_fwhm_kev
+from data_gen.detector.recording import FWHM_PER_SIGMA
+from data_gen.detector.trapping import induced_charge
 from data_gen.errors import UserError
 from data_gen.materials import material_named
 
-Mode = Literal["addition", "discrimination", "raw"]
-MODES: tuple[Mode, ...] = get_args(Mode)
+_LINES_AT_ONCE = 16
 CONSTANTS = (
     "thickness_mm",
     "pixel_pitch_mm",
@@ -82,11 +86,11 @@ class CdTeResponse:
     cloud_um: float | Tensor = 10.0
     pair_creation_kev: float | Tensor = 0.00443
     fano: float | Tensor = 0.1
-    electronic_noise_kev: float | Tensor = 0.5
+    electronic_noise_kev: float | Tensor = 0.4
     threshold_kev: float | Tensor = 4.0
     threshold_width_kev: float | Tensor = 0.4
-    gain_spread_fraction: float | Tensor = 0.0055
-    offset_spread_kev: float | Tensor = 0.74
+    gain_spread_fraction: float | Tensor = 0.00493
+    offset_spread_kev: float | Tensor = 0.660
     mode: Mode = "addition"
     binning: int = 1
     material: str = "CdTe"
@@ -107,29 +111,87 @@ class CdTeResponse:
 
     @property
     def offsets(self) -> tuple[tuple[int, int], ...]:
-        """The pixel of first interaction alone."""
-        return ((0, 0),)
-
-    def fwhm_kev(self, energy_kev: Tensor) -> Tensor:
-        """Full width at half maximum of a peak, in keV."""
-        energy = energy_kev.to(torch.float64)
-        fano = FWHM_PER_SIGMA**2 * self.fano * self.pair_creation_kev * energy
-        spread = FWHM_PER_SIGMA**2 * (self.offset_spread_kev**2 + (self.gain_spread_fraction * energy) ** 2)
-        return torch.sqrt(self.electronic_noise_kev**2 + fano + spread)
+        """The 3x3 recorded pixels around the one of first interaction."""
+        return tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
 
     def kernel(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
-        """Probability to be recorded in each bin, [1, line, bin], float64; see :class:`DetectorResponse`."""
-        edges = edges_kev.to("cpu", torch.float64)
-        pitch = torch.as_tensor(self.pixel_pitch_mm, dtype=torch.float64) / self.binning
-        thickness = torch.as_tensor(self.thickness_mm, dtype=torch.float64)
-        left = deposits(self.material, energy_kev, AddedVolume(thickness, pitch, 3 * pitch))
-        blur = with_threshold(
-            self._blur,
-            torch.as_tensor(self.threshold_kev, dtype=torch.float64),
-            torch.as_tensor(self.threshold_width_kev, dtype=torch.float64),
-        )
-        return record(left, edges, blur)[None].to(edges_kev.device)
+        """Probability of the event's hit, [9, line, bin], float64; see :class:`DetectorResponse`."""
+        axis = self._axis(edges_kev)
+        parts = [axis.spectra(read.hits, read.lines) for read in self._read_out(energy_kev)]
+        return self._placed(torch.cat(parts, dim=1)[..., 1:-1]).to(edges_kev.device)
 
-    def _blur(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
-        """Resolution alone."""
-        return gaussian_blur(energy_kev, self.fwhm_kev(energy_kev), edges_kev)
+    def linked(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
+        """Mean number of further hits of the same photon in mode "raw", [9, line, bin]; 0 in other modes."""
+        axis = self._axis(edges_kev)
+        parts = [axis.spectra(read.linked, read.lines) for read in self._read_out(energy_kev)]
+        return self._placed(torch.cat(parts, dim=1)[..., 1:-1]).to(edges_kev.device)
+
+    def losses(self, energy_kev: Tensor, edges_kev: Tensor) -> dict[str, Tensor]:
+        """Probability per first interaction to be lost, [line] each; see :class:`DetectorResponse`."""
+        axis, reads = self._axis(edges_kev), list(self._read_out(energy_kev))
+        ends = torch.cat([axis.spectra(read.hits, read.lines).sum(0) for read in reads])
+        before = {name: torch.cat([read.losses[name] for read in reads]) for name in reads[0].losses}
+        return before | {"below_range": ends[:, 0], "above_range": ends[:, -1]}
+
+    def distant(self, energy_kev: Tensor) -> Tensor:
+        """Mean number per first interaction of photons that interact again beyond the 3x3, [line].
+
+        They are events of their own, linked to the first, and in no kernel.
+        """
+        return self._events(energy_kev.detach().to("cpu", torch.float64)).distant
+
+    def fwhm_kev(self, energy_kev: Tensor) -> Tensor:
+        """Full width at half maximum of the full-energy peak of :meth:`kernel`, all offsets, [line] keV."""
+        return torch.stack([peak_fwhm_kev(self, float(e)) for e in energy_kev.reshape(-1)])
+
+    def _axis(self, edges_kev: Tensor) -> Axis:
+        """Where hits go on an axis of bins."""
+        resolution = Resolution(
+            self._noise_kev() ** 2,
+            self._constant("fano") * self._constant("pair_creation_kev"),
+            self._constant("offset_spread_kev") ** 2,
+            self._constant("gain_spread_fraction") ** 2,
+        )
+        return Axis.of(edges_kev.detach().to("cpu", torch.float64), resolution)
+
+    def _read_out(self, energy_kev: Tensor) -> Iterator[Readout]:
+        """What is read out of a few lines at a time, which bounds memory."""
+        sigma = torch.sqrt(self._constant("threshold_width_kev") ** 2 + self._noise_kev() ** 2)
+        threshold = Threshold(self._constant("threshold_kev"), sigma)
+        for few in energy_kev.detach().to("cpu", torch.float64).split(_LINES_AT_ONCE):
+            yield read_out(self._events(few), threshold, self.mode)
+
+    def _events(self, energy_kev: Tensor) -> Events:
+        """What photons leave in the crystal, and the pixels' signals."""
+        thickness, pitch = self._constant("thickness_mm"), self._constant("pixel_pitch_mm") / self.binning
+        # mm of drift: mu tau V / d, with mu tau in cm2/V.
+        drift = 100 * self._constant("bias_v") / thickness
+        induced = induced_charge(
+            thickness,
+            pitch,
+            self._constant("mu_tau_electron_cm2_v") * drift,
+            self._constant("mu_tau_hole_cm2_v") * drift,
+        )
+        spread = (
+            2 * BOLTZMANN_V_PER_K * self._constant("temperature_k") * thickness / self._constant("bias_v")
+        )
+        charge = ChargeTransport(pitch, thickness, self._constant("cloud_um") / 1000, spread, induced)
+        return crystal_events(self.material, energy_kev, charge)
+
+    def _placed(self, spectrum: Tensor) -> Tensor:
+        """Spectra [place, line, bin] of middle, edges and corners of the 3x3 pixels of the anode to those of
+        recorded pixels, [9, line, bin]: an event leaves a binned pixel only across its border."""
+        leaves = 1 / self.binning
+        middle, edges, corners = spectrum
+        stays = middle + (1 - leaves) * edges + (1 - leaves) ** 2 * corners
+        edge = (leaves * edges + 2 * leaves * (1 - leaves) * corners) / 4
+        corner = leaves**2 * corners / 4
+        return torch.stack((corner, edge, corner, edge, stays, edge, corner, edge, corner))
+
+    def _noise_kev(self) -> Tensor:
+        """Sigma of the noise of one pixel."""
+        return self._constant("electronic_noise_kev") / FWHM_PER_SIGMA
+
+    def _constant(self, name: str) -> Tensor:
+        """A constant as float64 on the CPU."""
+        return torch.as_tensor(getattr(self, name), dtype=torch.float64, device="cpu")

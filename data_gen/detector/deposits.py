@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import xraylib
 from torch import Tensor
 
+from data_gen.detector.compton import compton_scatter, klein_nishina_electrons
 from data_gen.detector.volume import AddedVolume
 from data_gen.materials import (
     interaction_attenuation_per_mm,
     k_fluorescence,
-    material_named,
     process_mass_attenuation,
 )
 
-ELECTRON_KEV = 510.998950
 NODES = 192
-SECOND_NODES = 12
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def _compton(
     material: str, energy: Tensor, volume: AddedVolume, depth_shares: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Per scatter: continuum energies and probabilities [line, k], chance of full energy [line]."""
-    scattered, cosine, share = compton_scatter(material, energy)
+    scattered, cosine, share = compton_scatter(material, energy, NODES)
     electron = energy[:, None] - scattered
     layers = volume.escape(interaction_attenuation_per_mm(material, scattered), cosine)
     leaves = torch.einsum("lnd,ld->ln", layers, depth_shares)
@@ -91,37 +88,3 @@ def _compton(
     absorbed = (share * (1 - leaves) * photoelectric).sum(1)
     left = torch.cat((electron, (electron[..., None] + second).flatten(1)), dim=1)
     return left, torch.cat((once, twice.flatten(1)), dim=1), absorbed
-
-
-def compton_scatter(material: str, energy_kev: Tensor, nodes: int = NODES) -> tuple[Tensor, Tensor, Tensor]:
-    """Compton scatter of photons [line] at electron energies evenly spaced up to the Compton edge.
-
-    Klein-Nishina with the incoherent scattering function of each element (xraylib); electrons at rest,
-    so no Doppler broadening.
-
-    Returns:
-        scattered photon energy in keV, cosine of its angle, and share of scatters, [line, nodes] each.
-    """
-    energy = energy_kev[:, None]
-    lowest = energy / (1 + 2 * energy / ELECTRON_KEV)
-    steps = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes
-    scattered = energy - steps * (energy - lowest)
-    cosine = (1 - ELECTRON_KEV * (1 / scattered - 1 / energy)).clamp(-1, 1)
-    fractions = material_named(material).mass_fractions
-    angle = cosine.acos()
-    per_angle = [
-        [sum(share * xraylib.DCS_Compt(z, e, a) for z, share in fractions) for a in row]
-        for e, row in zip(energy_kev.tolist(), angle.tolist(), strict=True)
-    ]
-    # Evenly spaced in energy, so the solid angle of a node goes as d cos / dE = m / E'^2.
-    density = torch.tensor(per_angle, dtype=torch.float64) / scattered**2
-    return scattered, cosine, density / density.sum(1, keepdim=True)
-
-
-def klein_nishina_electrons(energy_kev: Tensor, nodes: int = SECOND_NODES) -> tuple[Tensor, Tensor]:
-    """Electron energies in keV and their shares by Klein-Nishina, [..., nodes] for photon energies [...]."""
-    steps = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes
-    ratio = 1 - steps * (1 - 1 / (1 + 2 * energy_kev / ELECTRON_KEV))[..., None]
-    cosine = 1 - ELECTRON_KEV / energy_kev[..., None] * (1 / ratio - 1)
-    density = 1 / ratio + ratio - (1 - cosine**2)
-    return energy_kev[..., None] * (1 - ratio), density / density.sum(-1, keepdim=True)

@@ -1,0 +1,57 @@
+"""From energy left at a point of the crystal to the signals of the pixels around it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_gen.detector.trapping import InducedCharge
+
+BOLTZMANN_V_PER_K = 8.617333262e-5
+"""kT/q per kelvin."""
+PIXELS = 9
+"""The 3x3 neighbourhood, row by row; the middle one is the pixel of first interaction."""
+
+
+@dataclass(frozen=True)
+class ChargeTransport:
+    """Drift, diffusion and trapping between the cathode and a pixelated anode.
+
+    Args:
+        pitch_mm: edge of a pixel of the anode.
+        thickness_mm: from cathode to anode.
+        cloud_mm: sigma of the charge where it is freed.
+        diffusion_mm2_per_mm: growth of the cloud's variance with the way to the anode.
+        induced: charge read per charge freed.
+    """
+
+    pitch_mm: Tensor
+    thickness_mm: Tensor
+    cloud_mm: Tensor
+    diffusion_mm2_per_mm: Tensor
+    induced: InducedCharge
+
+    def cloud_at_anode_mm(self, depth_mm: Tensor) -> Tensor:
+        """Sigma of the charge cloud when it arrives; at least 0.01 um."""
+        diffused = self.diffusion_mm2_per_mm * (self.thickness_mm - depth_mm).clamp_min(0)
+        return torch.sqrt(self.cloud_mm**2 + diffused + 1e-10)
+
+    def signals(self, row_mm: Tensor, column_mm: Tensor, depth_mm: Tensor) -> Tensor:
+        """Signal of each pixel of the 3x3 per energy left at a point, [..., 9].
+
+        Positions [...] count from the middle of the pixel of first interaction; charge beyond the 3x3 is
+        lost.
+        """
+        sigma = self.cloud_at_anode_mm(depth_mm)
+        rows, columns = self._shares(row_mm, sigma), self._shares(column_mm, sigma)
+        shared = (rows[..., :, None] * columns[..., None, :]).flatten(-2)
+        return self.induced.at(depth_mm)[..., None] * shared
+
+    def _shares(self, position_mm: Tensor, sigma_mm: Tensor) -> Tensor:
+        """Share of the charge in three neighbouring strips, [..., 3]."""
+        edges = self.pitch_mm * torch.tensor([-1.5, -0.5, 0.5, 1.5], dtype=torch.float64)
+        scaled = (edges - position_mm[..., None]) / (math.sqrt(2) * sigma_mm[..., None])
+        return 0.5 * torch.erf(scaled).diff(dim=-1)

@@ -1,0 +1,94 @@
+"""Compton scatter in the crystal: the electron at once, and the scattered photon."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from data_gen.detector.charge import ChargeTransport
+from data_gen.detector.cross_sections import ANGSTROM_KEV, crystal_tables
+from data_gen.detector.events import Events
+from data_gen.detector.flight import Block, direction
+from data_gen.detector.points import spread_points
+
+ELECTRON_KEV = 510.998950
+_POINTS = 1024
+
+
+def compton_scatter(material: str, energy_kev: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Compton scatter of photons [line] at electron energies evenly spaced up to the Compton edge.
+
+    Klein-Nishina times the incoherent scattering function; electrons at rest, so no Doppler broadening.
+
+    Returns:
+        scattered photon energy in keV, cosine of its angle, and share of scatters, [line, nodes] each.
+    """
+    energy = energy_kev[:, None]
+    scattered, cosine, free = _klein_nishina(energy, (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes)
+    transfer = energy * ((1 - cosine) / 2).sqrt() / ANGSTROM_KEV
+    density = free * crystal_tables(material).scattering_function(transfer)
+    return scattered, cosine, density / density.sum(1, keepdim=True)
+
+
+def klein_nishina_electrons(energy_kev: Tensor, nodes: int = 12) -> tuple[Tensor, Tensor]:
+    """Electron energies in keV and their shares by Klein-Nishina, [..., nodes] for photon energies [...]."""
+    steps = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes
+    scattered, _, density = _klein_nishina(energy_kev[..., None], steps)
+    return energy_kev[..., None] - scattered, density / density.sum(-1, keepdim=True)
+
+
+def _klein_nishina(energy_kev: Tensor, place: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scattered energy, cosine and relative density, at ``place`` from 0 to the Compton edge's 1.
+
+    Even in energy, so the solid angle of a node goes as d cos / dE' = m / E'^2, which leaves the bracket.
+    """
+    lowest = energy_kev / (1 + 2 * energy_kev / ELECTRON_KEV)
+    scattered = energy_kev - place * (energy_kev - lowest)
+    cosine = (1 - ELECTRON_KEV * (1 / scattered - 1 / energy_kev)).clamp(-1, 1)
+    ratio = scattered / energy_kev
+    return scattered, cosine, ratio + 1 / ratio - (1 - cosine**2)
+
+
+def compton_events(material: str, energy_kev: Tensor, block: Block, charge: ChargeTransport) -> Events:
+    """What is left by photons [line] that scatter at first interaction.
+
+    The scattered photon escapes from the block, is absorbed in it, or scatters once more and is gone. Where
+    it is absorbed all its energy is left at once.
+    """
+    tables = crystal_tables(material)
+    points = spread_points(_POINTS, 7)
+    scattered, cosine, share = compton_scatter(material, energy_kev, _POINTS)
+    depth, depth_weight = block.first_depth_mm(points[:, 1], tables.attenuation_per_mm(energy_kev))
+    weight = depth_weight * share
+    weight = weight / weight.sum(1, keepdim=True)
+    half = charge.pitch_mm / 2
+    start = torch.stack((half * points[:, 2], half * points[:, 3], depth), dim=-1)
+    flight = block.flight(
+        start,
+        direction(cosine, points[:, 4]),
+        tables.attenuation_per_mm(scattered),
+        points[:, 5],
+    )
+    one, two = charge.signals(*start.unbind(-1)), charge.signals(*flight.end.unbind(-1))
+    absorbed = tables.photoelectric_share(scattered)
+    second = _second_electron_kev(scattered, points[:, 6])
+    electron = (energy_kev[:, None] - scattered)[..., None] * one
+    probability = (flight.escape, (1 - flight.escape) * absorbed, (1 - flight.escape) * (1 - absorbed))
+    signal = (electron, electron + scattered[..., None] * two, electron + second[..., None] * two)
+    return Events(
+        torch.cat([weight * chance for chance in probability], dim=1),
+        torch.cat(signal, dim=1),
+        (weight * flight.distant).sum(1),
+    )
+
+
+def _second_electron_kev(energy_kev: Tensor, place: Tensor, nodes: int = 12) -> Tensor:
+    """Electron energy of a scatter at even places [point] in (0, 1) of its probability, [line, point]."""
+    steps = torch.linspace(0, 1, nodes + 1, dtype=torch.float64)
+    _, _, density = _klein_nishina(energy_kev[..., None], (steps[1:] + steps[:-1]) / 2)
+    passed = torch.nn.functional.pad((density / density.sum(-1, keepdim=True)).cumsum(-1), (1, 0))
+    node = (passed[..., 1:-1] < place[:, None]).sum(-1, keepdim=True)
+    low, high = passed.gather(-1, node), passed.gather(-1, node + 1)
+    part = (node + (place[:, None] - low) / (high - low)) / nodes
+    lowest = energy_kev / (1 + 2 * energy_kev / ELECTRON_KEV)
+    return part[..., 0] * (energy_kev - lowest)

@@ -1,0 +1,28 @@
+"""Everything that photons may do in the crystal after they came to interact in it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from data_gen.detector.charge import ChargeTransport
+from data_gen.detector.compton import compton_events
+from data_gen.detector.cross_sections import crystal_tables
+from data_gen.detector.events import Events
+from data_gen.detector.flight import Block
+from data_gen.detector.photoelectric import photoelectric_events
+
+
+def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -> Events:
+    """Events of photons [line] that first interact in the middle of 3x3 pixels; probabilities sum to 1."""
+    block = Block(charge.thickness_mm, 3 * charge.pitch_mm)
+    absorbed = photoelectric_events(material, energy_kev, block, charge)
+    scattered = compton_events(material, energy_kev, block, charge)
+    share = crystal_tables(material).photoelectric_share(energy_kev)
+    return Events(
+        torch.cat(
+            (share[:, None] * absorbed.probability, (1 - share)[:, None] * scattered.probability), dim=1
+        ),
+        torch.cat((absorbed.signal_kev, scattered.signal_kev), dim=1),
+        share * absorbed.distant + (1 - share) * scattered.distant,
+    )

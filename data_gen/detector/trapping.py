@@ -1,0 +1,64 @@
+"""Charge induced on a pixel when electrons and holes are trapped on their way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_STEPS = 200
+_IMAGES = 400
+
+
+@dataclass(frozen=True)
+class InducedCharge:
+    """Charge that a pixel reads per charge freed at a depth: eta on a mesh, finer towards the anode."""
+
+    thickness_mm: Tensor
+    eta: Tensor
+
+    def at(self, depth_mm: Tensor) -> Tensor:
+        """eta at depths below the cathode, of the shape of ``depth_mm``."""
+        to_anode = (1 - depth_mm / self.thickness_mm).clamp(1e-12, 1)
+        place = (1 - to_anode.sqrt()) * _STEPS
+        below = place.detach().to(torch.int64).clamp_max(_STEPS - 1)
+        return torch.lerp(self.eta[below], self.eta[below + 1], place - below)
+
+
+def weighting_potential(to_anode_mm: Tensor, pitch_mm: Tensor, thickness_mm: Tensor) -> Tensor:
+    """Weighting potential on the centre line of a square pixel, 1 at the anode and 0 at the cathode.
+
+    The solid angle of the pixel over 2 pi (a plate at 1 V in a plane at 0 V), and its images in the two
+    electrodes, so that the cathode is at 0 V too.
+    """
+    half = pitch_mm / 2
+
+    def alone(height: Tensor) -> Tensor:
+        return 2 / math.pi * torch.atan2(half**2, height * torch.sqrt(height**2 + 2 * half**2))
+
+    shift = 2 * thickness_mm * torch.arange(_IMAGES, dtype=torch.float64)
+    near = to_anode_mm[..., None]
+    return (alone(shift + near) - alone(shift + 2 * thickness_mm - near)).sum(-1)
+
+
+def induced_charge(
+    thickness_mm: Tensor, pitch_mm: Tensor, electron_drift_mm: Tensor, hole_drift_mm: Tensor
+) -> InducedCharge:
+    """eta(x) = int_x^d w'(s) exp(-(s - x) / l_e) ds + int_0^x w'(s) exp(-(x - s) / l_h) ds.
+
+    Args:
+        thickness_mm: d.
+        pitch_mm: edge of a pixel of the anode.
+        electron_drift_mm: l_e, the mean way of electrons before they are trapped.
+        hole_drift_mm: l_h, of holes.
+    """
+    fraction = 1 - (1 - torch.linspace(0, 1, _STEPS + 1, dtype=torch.float64)) ** 2
+    depth = thickness_mm * fraction
+    potential = weighting_potential(thickness_mm - depth, pitch_mm, thickness_mm)
+    rise, middle = potential.diff(), (depth[1:] + depth[:-1]) / 2
+    way = middle - depth[:, None]
+    electrons = torch.exp(-way.clamp_min(0) / electron_drift_mm) * (way > 0)
+    holes = torch.exp(way.clamp_max(0) / hole_drift_mm) * (way <= 0)
+    return InducedCharge(thickness_mm, (electrons + holes) @ rise)
