@@ -179,7 +179,8 @@ def emitted(
 def _towards(place: Tensor, target: Tensor) -> Tensor:
     """Unit vectors from places to targets."""
     way = target - place
-    return way / way.norm(dim=1, keepdim=True)
+    unit: Tensor = way / way.norm(dim=1, keepdim=True)
+    return unit
 
 
 def _steradian(rise: Tensor, cosine: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ class ScatterAngles:
         place = torch.searchsorted(self.cumulative, row + random[1], right=True)
         half_sine = torch.stack((place % _BINS, place % _BINS + 1)).to(torch.float64) / _BINS
         low, high = half_sine.square()
-        return 1 - 2 * (low + random[2] * (high - low))
+        cosine: Tensor = 1 - 2 * (low + random[2] * (high - low))
+        return cosine
 
     def per_steradian(self, energy_kev: Tensor, cosine: Tensor) -> Tensor:
         """Density [n] of the angle with this cosine."""
@@ -95,7 +96,8 @@ def turned(way: Tensor, cosine: Tensor, generator: torch.Generator) -> Tensor:
     sine = (1 - cosine.square()).clamp_min(0).sqrt()
     side = turn.cos()[:, None] * first + turn.sin()[:, None] * second
     new = cosine[:, None] * way + sine[:, None] * side
-    return new / new.norm(dim=1, keepdim=True)
+    unit: Tensor = new / new.norm(dim=1, keepdim=True)
+    return unit
 
 
 def isotropic(count: int, generator: torch.Generator) -> Tensor:

@@ -15,7 +15,9 @@ class Chance(Protocol):
     Photons of weight 0 are gone.
     """
 
-    generator: torch.Generator
+    @property
+    def generator(self) -> torch.Generator:
+        """Of the random numbers."""
 
     def divide(self, weight: Tensor, optical_depth: Tensor) -> tuple[Tensor, Tensor]:
         """Weights of what passes an optical depth, and of what interacts on the way."""

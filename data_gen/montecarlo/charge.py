@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data_gen.detector import CdTeResponse
 from data_gen.montecarlo.crystal import Deposits
-from data_gen.montecarlo.induction import InductionTable
+from data_gen.montecarlo.induction import induction_table
 from data_gen.montecarlo.panel import Panel
 
 _VOLT_PER_KELVIN = 8.617333262e-5
@@ -55,7 +55,7 @@ class ChargeModel:
         self.thickness_mm = _number(response.thickness_mm)
         self.columns = panel.columns * self.binning
         self.rows = round(2 * panel.half_size[1] / self.pitch_mm)
-        self.induced = InductionTable.of(
+        self.induced = induction_table(
             self.thickness_mm,
             self.pitch_mm,
             _number(response.bias_v),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -58,7 +59,20 @@ class Panel:
         """Photons in this panel's coordinates."""
         place = (photons.place - self.middle) @ self.axes.T
         place[:, 2] += self.detector_mm
-        return photons.having(place=place, way=photons.way @ self.axes.T)
+        first = torch.full_like(photons.first_pixel, self.first_pixel)
+        return photons.having(place=place, way=photons.way @ self.axes.T, first_pixel=first)
+
+    def same_shape(self, other: Panel) -> bool:
+        """Whether another panel is alike in its own coordinates."""
+        near = all(
+            a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=1e-9)
+            for a, b in zip(vars(self.holes).values(), vars(other.holes).values(), strict=True)
+        )
+        return (
+            near
+            and math.isclose(self.plane_mm, other.plane_mm)
+            and math.isclose(self.detector_mm, other.detector_mm)
+        )
 
     def meets_detector(self, place: Tensor, way: Tensor) -> Tensor:
         """Whether rays (local) run outwards through the detector's entrance face, [n]."""
@@ -72,11 +86,11 @@ class Panel:
         return place[:, :2] + way[:, :2] * ((self.detector_mm - place[:, 2]) / along)[:, None]
 
     def pixel(self, place: Tensor) -> Tensor:
-        """Pixel under points (local) [n, >=2] inside the detector's area, [n] int64."""
+        """Pixel of the panel under points (local) [n, >=2] inside the detector's area, [n] int64 from 0."""
         size = place.new_tensor(self.half_size)
         column, row = ((place[:, :2] + size) / self.pitch_mm).floor().to(torch.int64).unbind(dim=1)
         rows = round(2 * self.half_size[1] / self.pitch_mm)
-        return self.first_pixel + row.clamp(0, rows - 1) * self.columns + column.clamp(0, self.columns - 1)
+        return row.clamp(0, rows - 1) * self.columns + column.clamp(0, self.columns - 1)
 
 
 def stops(camera: Camera, device: torch.device) -> list[list[Panel]]:

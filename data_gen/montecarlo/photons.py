@@ -31,6 +31,8 @@ class Photons:
     """Line that it was emitted in, int64."""
     kind: Tensor
     """Index into :data:`CLASSES`, int64."""
+    first_pixel: Tensor
+    """Of the panel it is at, int64."""
 
     def __len__(self) -> int:
         return len(self.weight)

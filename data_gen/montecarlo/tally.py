@@ -41,7 +41,8 @@ class Batches:
     @property
     def error(self) -> Tensor:
         """Standard error of the mean."""
-        return self.values.std(dim=0) / len(self.values) ** 0.5
+        error: Tensor = self.values.std(dim=0) / len(self.values) ** 0.5
+        return error
 
     def summed(self, *dims: int) -> Batches:
         """Sums over axes (counted without the batch), correlations in them kept."""
