@@ -1,6 +1,7 @@
 """What is scanned: mice, rods, the NEMA mouse phantom, and label maps."""
 
 from data_gen.phantoms.atlas import AtlasPhantom
+from data_gen.phantoms.microenvironment import Microenvironment, tumour_uptake
 from data_gen.phantoms.mouse import MousePhantom
 from data_gen.phantoms.phantom import ORGANS, Phantom, PhantomFamily
 from data_gen.phantoms.rods import DerenzoPhantom, NemaMousePhantom
@@ -9,8 +10,10 @@ __all__ = [
     "ORGANS",
     "AtlasPhantom",
     "DerenzoPhantom",
+    "Microenvironment",
     "MousePhantom",
     "NemaMousePhantom",
     "Phantom",
     "PhantomFamily",
+    "tumour_uptake",
 ]

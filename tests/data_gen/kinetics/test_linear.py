@@ -27,9 +27,8 @@ def test_a_member_of_microseconds_beside_one_of_days():
     assert float(change[0, 0]) == pytest.approx(math.expm1(-slow * time), rel=1e-12)
     assert float(change[1, 0]) == pytest.approx(slow / (fast - slow) * math.exp(-slow * time), rel=1e-12)
     assert float(integral[0, 0]) == pytest.approx(-math.expm1(-slow * time) / slow, rel=1e-12)
-    total = total_integral(
-        matrix, torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([slow, fast]).double()
-    )
+    start, outflow = torch.tensor([[1.0, 0.0], [slow, fast]], dtype=torch.float64)
+    total = total_integral(matrix, start, outflow)
     assert total.tolist() == pytest.approx([1.0, 1.0], rel=1e-14)
 
 
