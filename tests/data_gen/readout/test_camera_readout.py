@@ -129,3 +129,11 @@ def test_an_empty_event_list_stays_empty():
     none = EventList(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(0, dtype=torch.float64))
     for readout in (FrameReadout(), EventReadout(1e-5, pile_up_s=1e-6)):
         assert len(CameraReadout(LAYOUT, readout).record(none, FRAMES, torch.Generator())) == 0
+
+
+def test_modules_are_counted_along_rows_then_columns(tiny_system):
+    """By hand: 6 x 6 pixels in modules of 3 x 2 are 2 down, 3 across; row 4, column 5 of panel 1 is in 11."""
+    layout = modules_of(tiny_system.camera, 3, 2)
+    pixel = 36 + 4 * 6 + 5
+    assert (layout.modules, int(layout.module[pixel]), int(layout.row[pixel])) == (24, 11, 1)
+    assert layout.pixels_of(0).tolist() == [0, 1, 6, 7, 12, 13]
