@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from data_gen.projector.sparse import SparseMatrix, transposed
 from data_gen.projector.symmetry import MirrorOrbits
 from data_gen.projector.weights import build_rows
 
-CODE_VERSION = 5
+CODE_VERSION = 6
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 _PARTS = ("start", "column", "value", "start_t", "column_t", "value_t")
@@ -49,11 +48,9 @@ def kept_blocks(
     numbers = {
         "version": CODE_VERSION,
         "grid": grid.to_dict(),
-        "sampling": asdict(caster.sampling),
         "drop_share": drop_share,
         "dtype": str(dtype),
-        "attenuation": [caster.plate_mu, caster.detector_mu],
-        "camera": [camera.pitch_mm, camera.plate_mm, camera.detector_thickness_mm, camera.shape],
+        **caster.numbers,
     }
     tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
     return cached(folder, content_key(numbers, tensors), build)

@@ -12,7 +12,7 @@ from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.projector.cache import cache_folder
 from data_gen.projector.kept import kept_blocks, matrices_of
-from data_gen.projector.rays import RayCaster
+from data_gen.projector.rays import CasterFactory, RayCaster
 from data_gen.projector.sampling import RaySampling
 from data_gen.projector.sparse import COLUMNS_AT_ONCE, SparseMatrix
 from data_gen.projector.symmetry import mirror_orbits
@@ -37,6 +37,7 @@ class MatrixProjector(nn.Module):
         sampling: numbers of rays.
         drop_share: of each row's weight.
         dtype: of the weights.
+        caster: of the rays; those through apertures unless told otherwise.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class MatrixProjector(nn.Module):
         sampling: RaySampling | None = None,
         drop_share: float = 1e-3,
         dtype: torch.dtype = torch.float32,
+        caster: CasterFactory = RayCaster,
     ) -> None:
         super().__init__()
         self.grid, self.pixels = grid, camera.pixel_count
@@ -56,7 +58,7 @@ class MatrixProjector(nn.Module):
         folder = Path(cache_dir) if cache_dir else cache_folder()
         kept = [
             kept_blocks(
-                RayCaster(camera, energy, sampling or RaySampling()), orbits, grid, drop_share, dtype, folder
+                caster(camera, energy, sampling or RaySampling()), orbits, grid, drop_share, dtype, folder
             )
             for energy in self.energies_kev.tolist()
         ]

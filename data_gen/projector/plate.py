@@ -8,7 +8,9 @@ from torch import Tensor
 from data_gen.camera import Camera
 
 
-def path_in_plate(waist: Tensor, slope: Tensor, camera: Camera, aperture: Tensor, steps: int) -> Tensor:
+def path_in_plate(
+    waist: Tensor, slope: Tensor, camera: Camera, aperture: Tensor, beside: Tensor, steps: int
+) -> Tensor:
     """Length of plate material that rays cross, in mm; smooth wherever the shape is.
 
     At height z from the waist the open section is the waist's disk shrunk by 1 - l plus (as a Minkowski
@@ -17,9 +19,10 @@ def path_in_plate(waist: Tensor, slope: Tensor, camera: Camera, aperture: Tensor
 
     Args:
         waist: (u, v) where rays cross the waist plane, from the aperture's centre, [k, ray, 2] mm.
-        slope: (u, v) of rays per mm towards the detector, relative to the aperture's axis, [k, ray, 2].
+        slope: (u, v) of rays per mm towards the detector, [k, ray, 2].
         camera: the camera.
-        aperture: of each row, [k].
+        aperture: that ``waist`` is measured from, [k].
+        beside: apertures whose openings the rays may pass, [k, candidate].
         steps: in each half of the plate.
 
     Returns:
@@ -28,21 +31,42 @@ def path_in_plate(waist: Tensor, slope: Tensor, camera: Camera, aperture: Tensor
     half = camera.plate_mm / 2
     share = torch.linspace(-1, 1, 2 * steps + 1, dtype=waist.dtype)
     height = half * share * share.abs()  # finest at the waist, where rays graze the walls
-    radius = camera.aperture_diameter_mm[aperture] / 2
-    opening = camera.aperture_opening[aperture]
-    place = waist[:, :, None] + slope[:, :, None] * height[:, None]
-    distance = _outside(place, height.abs(), radius, opening, half, camera.shape == "knife_edge")
-    ends = distance.relu()
-    size = distance.abs()
+    nearest = None
+    for opening in beside.unbind(dim=1):
+        moved = waist - between_apertures(camera, aperture, opening)[:, None]
+        relative = slope - axis_slope(camera, opening)[:, None]
+        place = moved[:, :, None] + relative[:, :, None] * height[:, None]
+        distance = _outside(place, height.abs(), camera, opening)
+        nearest = distance if nearest is None else torch.minimum(nearest, distance)
+    assert nearest is not None
+    ends = nearest.relu()
+    size = nearest.abs()
     inside = (ends[..., 1:] + ends[..., :-1]) / (size[..., 1:] + size[..., :-1] + 1e-12)
     return (inside * height.diff()).sum(dim=-1)
 
 
-def _outside(
-    place: Tensor, height: Tensor, radius: Tensor, opening: Tensor, half: float, is_round: bool
-) -> Tensor:
+def between_apertures(camera: Camera, one: Tensor, other: Tensor) -> Tensor:
+    """From aperture ``one`` to aperture ``other`` of the same panel, in its (u, v), [k, 2] mm."""
+    panel = camera.aperture_panel[one]
+    way = camera.aperture_centre_mm[other] - camera.aperture_centre_mm[one]
+    return torch.stack(((way * camera.panel_u[panel]).sum(-1), (way * camera.panel_v[panel]).sum(-1)), dim=-1)
+
+
+def axis_slope(camera: Camera, aperture: Tensor) -> Tensor:
+    """(u, v) of aperture axes per mm towards the detector, [k, 2]."""
+    panel = camera.aperture_panel[aperture]
+    axis = camera.aperture_axis[aperture]
+    along = torch.stack(
+        ((axis * camera.panel_u[panel]).sum(-1), (axis * camera.panel_v[panel]).sum(-1)), dim=-1
+    )
+    return along / (axis * camera.panel_normal[panel]).sum(-1, keepdim=True)
+
+
+def _outside(place: Tensor, height: Tensor, camera: Camera, aperture: Tensor) -> Tensor:
     """Signed distance mm from the open section, positive in material: [k, ray, step]."""
-    if is_round:
+    half = camera.plate_mm / 2
+    radius, opening = camera.aperture_diameter_mm[aperture] / 2, camera.aperture_opening[aperture]
+    if camera.shape == "knife_edge":
         return _length(place) - (radius[:, None] + opening[:, :1] * height)[:, None]
     share = height / half
     corner = (radius[:, None] + opening * half)[:, None] * share[:, None]

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.projector.rays import RayCaster, cross_grid, main_axis
+from data_gen.projector.rays import CasterFactory, RayCaster, cross_grid, main_axis
 from data_gen.projector.sampling import RaySampling
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 
@@ -32,6 +32,7 @@ class RayProjector(nn.Module):
         energies_kev: reference energies [g].
         sampling: numbers of rays.
         planes_per_voxel: planes of integration to a voxel, along the axis nearest to each ray.
+        caster: of the rays; those through apertures unless told otherwise.
     """
 
     def __init__(
@@ -41,13 +42,14 @@ class RayProjector(nn.Module):
         energies_kev: Tensor,
         sampling: RaySampling | None = None,
         planes_per_voxel: int = 1,
+        caster: CasterFactory = RayCaster,
     ) -> None:
         super().__init__()
         self.grid, self.camera, self.pixels = grid, camera, camera.pixel_count
         self.planes_per_voxel = planes_per_voxel
         self.register_buffer("energies_kev", energies_kev.to(torch.float64), persistent=False)
         self.register_buffer("mass_attenuation", tissue_attenuation(self.energies_kev), persistent=False)
-        self.casters = [RayCaster(camera, e, sampling or RaySampling()) for e in self.energies_kev.tolist()]
+        self.casters = [caster(camera, e, sampling or RaySampling()) for e in self.energies_kev.tolist()]
         self.pairs, self.axes = camera.pairs, main_axis(camera, camera.pairs)
 
     energies_kev: Tensor

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from data_gen.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm, linear_attenuation_per_mm
 from data_gen.projector.plate import path_in_plate
 from data_gen.projector.sampling import RaySampling, spread_points, waist_nodes
+from data_gen.projector.septa import path_in_septa
 from data_gen.projector.symmetry import octant
 
 
@@ -33,14 +36,18 @@ class Rays:
     """[pair, ray] mm2."""
 
 
+CasterFactory = Callable[[Camera, float, RaySampling], "RayCaster"]
+"""Makes the caster of one energy, in keV."""
+
+
 class RayCaster:
     """Casts the rays of a camera at one energy.
 
     phi_q = sum over rays of  dA_q cos(t) D dA_a cos(t) / (4 pi r^2) exp(-mu L)  x  line integral of activity
     per volume: dA_q the pixel's area, D the probability to interact in the detector, dA_a the area of
-    waist, r the distance from interaction to waist, t the incidence, L the path in the plate. Solid angles
-    are thus exact. Depths of interaction are drawn as they are distributed, so that oblique rays blur.
-    What penetrates the plate farther from an aperture than :attr:`edge_mm` is left out.
+    waist, r the distance from interaction to waist, t the incidence, L the path in plate and septa. Solid
+    angles are thus exact. Depths of interaction are drawn as they are distributed, so that oblique rays blur.
+    What penetrates the plate farther from an aperture than :attr:`edge_mm` is left to :class:`LeakCaster`.
 
     Args:
         camera: its tensors may require gradients.
@@ -58,12 +65,34 @@ class RayCaster:
         self.edge_mm = min(5 * self.fold_mm, tangent * camera.plate_mm / 2)
         radius = float(camera.aperture_diameter_mm.detach().median()) / 2
         self.counts = sampling.split(radius, min(self.fold_mm, self.edge_mm))
-        self.rays = sum(self.counts)
-        spread = spread_points(self.rays, 4)
+        self._spread(sum(self.counts))
+
+    def _spread(self, rays: int) -> None:
+        """Where each of the rays starts and heads."""
+        self.rays = rays
+        spread = spread_points(rays, 4)
         turn = 2 * math.pi * spread[:, 0]
         self.heading = torch.stack((turn.cos(), turn.sin()), dim=-1)
-        self.pixel_offset_mm = (spread[:, 1:3] - 0.5) * camera.pitch_mm
+        self.pixel_offset_mm = (spread[:, 1:3] - 0.5) * self.camera.pitch_mm
         self.depth_share = spread[:, 3]
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """All that the rays depend on besides the camera's tensors, as plain data."""
+        spec = self.camera.spec
+        return {
+            "caster": type(self).__name__,
+            "sampling": asdict(self.sampling),
+            "attenuation": [self.plate_mu, self.detector_mu],
+            "collimator": spec.collimator.model_dump(mode="json"),
+            "panels": spec.panels.model_dump(mode="json"),
+            "detector": [
+                spec.detector.rows,
+                spec.detector.columns,
+                self.camera.pitch_mm,
+                spec.detector.thickness_mm,
+            ],
+        }
 
     def seeing(self, camera: Camera) -> RayCaster:
         """The same rays for some pixels of the camera."""
@@ -78,11 +107,8 @@ class RayCaster:
         panel = camera.aperture_panel[aperture]
         u, v, normal = camera.panel_u[panel], camera.panel_v[panel], camera.panel_normal[panel]
         centre = camera.aperture_centre_mm[aperture]
-        radius, area = waist_nodes(
-            camera.aperture_diameter_mm[aperture] / 2, self.fold_mm, self.edge_mm, self.counts
-        )
         hand = _hand(centre, u, v)[:, None]
-        waist = radius[..., None] * self.heading * hand
+        waist, area = self._nodes(pairs, self.heading * hand)
         crossing = centre[:, None] + _in_plane(waist, u, v)
         face = camera.pixel_centre_mm[pixel][:, None] + _in_plane(self.pixel_offset_mm * hand, u, v)
         point = face + self._depth_mm(face, centre, normal)[..., None] * normal[:, None]
@@ -91,14 +117,34 @@ class RayCaster:
         rise = (to_detector * normal[:, None]).sum(-1)
         cosine = rise / distance
         slope = _components(to_detector, u, v) / rise[..., None]
-        axis = camera.aperture_axis[aperture]
-        axis_slope = _components(axis[:, None], u, v) / (axis * normal).sum(-1)[:, None, None]
-        path = path_in_plate(waist, slope - axis_slope, camera, aperture, self.sampling.plate_steps)
+        path = path_in_plate(
+            waist, slope, camera, aperture, self._beside(aperture), self.sampling.plate_steps
+        )
+        path = path + path_in_septa(waist + self._middle(aperture)[:, None], slope, camera)
         optical = self.plate_mu * path / cosine
         solid = area * cosine / (4 * math.pi * distance.square())
         stopped = -torch.expm1(-self.detector_mu * camera.detector_thickness_mm / cosine)
         weight = camera.pitch_mm**2 * cosine * stopped * solid * torch.exp(-optical)
         return Rays(crossing, -to_detector / distance[..., None], weight)
+
+    def _nodes(self, pairs: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
+        """Where rays cross the waist plane, from the aperture's centre, [pair, ray, 2] mm, and the area that
+        each stands for, [pair, ray] mm2; ``heading`` [pair, ray, 2] are unit vectors."""
+        radius = self.camera.aperture_diameter_mm[pairs[:, 1]] / 2
+        distance, area = waist_nodes(radius, self.fold_mm, self.edge_mm, self.counts)
+        return distance[..., None] * heading, area
+
+    def _middle(self, aperture: Tensor) -> Tensor:
+        """(u, v) of aperture centres from the middle of their panel, [k, 2] mm."""
+        camera = self.camera
+        panel = camera.aperture_panel[aperture]
+        centre = camera.aperture_centre_mm[aperture]
+        along = _components(centre[:, None], camera.panel_u[panel], camera.panel_v[panel])[:, 0]
+        return along - torch.tensor([0.0, camera.spec.panels.axial_mm], dtype=along.dtype)
+
+    def _beside(self, aperture: Tensor) -> Tensor:
+        """Apertures whose openings a ray near ``aperture`` may pass, [pair, candidate]."""
+        return aperture[:, None]
 
     def _depth_mm(self, face: Tensor, centre: Tensor, normal: Tensor) -> Tensor:
         """Depths of interaction [pair, ray], at fixed shares of their distribution along the middle ray."""

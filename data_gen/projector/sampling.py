@@ -64,13 +64,26 @@ def waist_nodes(
     Returns:
         Radius mm and area mm2, [k, ray] each, outermost last.
     """
-    inner, outer = ((torch.arange(n, dtype=torch.float64) + 0.5) / n for n in counts)
-    growth = math.log1p(edge_mm / fold_mm)
-    scale = edge_mm / math.expm1(growth)
-    edge = radius[:, None] + scale * torch.expm1(growth * outer)
-    width = scale * growth * torch.exp(growth * outer) / counts[1]
+    inner = (torch.arange(counts[0], dtype=torch.float64) + 0.5) / counts[0]
+    outer = (torch.arange(counts[1], dtype=torch.float64) + 0.5) / counts[1]
+    edge, area = ring_nodes(radius[:, None], (radius + edge_mm)[:, None], fold_mm, outer)
     core_area = (math.pi * radius.square() / counts[0])[:, None].expand(-1, counts[0])
-    return (
-        torch.cat((radius[:, None] * inner.sqrt(), edge), dim=1),
-        torch.cat((core_area, 2 * math.pi * edge * width), dim=1),
-    )
+    return torch.cat((radius[:, None] * inner.sqrt(), edge), dim=1), torch.cat((core_area, area), dim=1)
+
+
+def ring_nodes(first: Tensor, last: Tensor, fold_mm: float, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Radii between ``first`` and ``last``, as fine as ``fold_mm`` at first, and the area of each.
+
+    Args:
+        first: inner radius, [k, 1] or [k, node] mm.
+        last: outer radius, of the same shape.
+        fold_mm: distance in which transmission falls by e.
+        share: quantile of each node, [node] in 0..1.
+
+    Returns:
+        Radius mm and area mm2, [k, node] each.
+    """
+    growth = torch.log1p((last - first) / fold_mm)
+    radius = first + fold_mm * torch.expm1(growth * share)
+    width = fold_mm * growth * torch.exp(growth * share) / len(share)
+    return radius, 2 * math.pi * radius * width

@@ -1,0 +1,108 @@
+"""Rays that reach a pixel otherwise than through its own aperture: through the plate and through septa."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera
+from data_gen.projector.plate import between_apertures
+from data_gen.projector.rays import RayCaster
+from data_gen.projector.sampling import RaySampling, ring_nodes
+
+PLATE_RAYS_PER_RAY = 1.5
+"""Rays through the plate for each one through an aperture."""
+
+MOST_BESIDE = 9
+"""Openings that a ray through the plate may pass on its way: that of its own cell and those around it."""
+
+
+class LeakCaster(RayCaster):
+    """Casts what :class:`RayCaster` leaves out, for pairs of a pixel and any aperture of its panel.
+
+    The waist plane is cut into cells, one around each aperture, of the points nearest to it. Through a cell
+    pass rays outside the zone around its aperture; and, where septa hide the aperture from the pixel,
+    rays through aperture and zone, weakened by the septa (cross-talk). Every way from object to pixel thus
+    counts once, here or there. Nodes move with the apertures, so that poses and diameters have gradients.
+
+    Args:
+        camera: pairs every pixel with every aperture of its panel.
+        energy_kev: of the photons.
+        sampling: numbers of rays.
+        everything: rays through the pixel's own aperture too, for energies that have no sharp projector.
+    """
+
+    def __init__(
+        self, camera: Camera, energy_kev: float, sampling: RaySampling, everything: bool = False
+    ) -> None:
+        super().__init__(camera, energy_kev, sampling)
+        self.everything = everything
+        self.plate_rays = max(1, round(PLATE_RAYS_PER_RAY * sampling.rays))
+        self._spread(sum(self.counts) + self.plate_rays)
+        self.panel_apertures = torch.arange(camera.aperture_count).reshape(camera.panels, -1)
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """See :class:`RayCaster`."""
+        return super().numbers | {"everything": self.everything, "plate_rays": self.plate_rays}
+
+    def _nodes(self, pairs: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
+        """Nodes in aperture and zone, and in the rest of the aperture's cell; see :class:`RayCaster`."""
+        near = sum(self.counts)
+        place, area = super()._nodes(pairs, heading[:, :near])
+        if not self.everything:
+            area = area * (~self._is_own(pairs))[:, None]
+        aperture = pairs[:, 1]
+        first = self.camera.aperture_diameter_mm[aperture, None] / 2 + self.edge_mm
+        last = torch.maximum(self._cell_mm(aperture, heading[:, near:]), first)
+        share = (torch.arange(self.plate_rays, dtype=torch.float64) + 0.5) / self.plate_rays
+        radius, plate_area = ring_nodes(first, last, self.fold_mm, share)
+        outside = radius[..., None] * heading[:, near:]
+        return torch.cat((place, outside), dim=1), torch.cat((area, plate_area), dim=1)
+
+    def _cell_mm(self, aperture: Tensor, heading: Tensor) -> Tensor:
+        """Distance from an aperture to the border of its cell along headings [k, ray, 2], [k, ray]."""
+        camera = self.camera
+        border = self._rim_mm(aperture, heading)
+        for other in self.panel_apertures[camera.aperture_panel[aperture]].unbind(dim=1):
+            way = between_apertures(camera, aperture, other)
+            towards = (way[:, None] * heading).sum(-1).clamp_min(1e-9)
+            halfway = way.square().sum(-1)[:, None] / (2 * towards)
+            border = torch.where((other == aperture)[:, None], border, torch.minimum(border, halfway))
+        return border
+
+    def _rim_mm(self, aperture: Tensor, heading: Tensor) -> Tensor:
+        """Distance to where no ray from inside the ring of plates to the detector passes, [k, ray]."""
+        spec = self.camera.spec
+        nearer = spec.collimator.plane_mm / spec.panels.detector_mm
+        inside = (spec.collimator.plane_mm - spec.collimator.plate_mm / 2) * (1 - nearer)
+        size = torch.tensor([spec.detector.columns, spec.detector.rows]) * spec.detector.pitch_mm / 2
+        centre = self._middle(aperture)
+        room = nearer * size + inside - heading.sign() * centre[:, None]
+        return (room / heading.abs().clamp_min(1e-9)).amin(dim=-1).clamp_min(0)
+
+    def _is_own(self, pairs: Tensor) -> Tensor:
+        """Whether no septum hides the aperture from the pixel, [pair] bool."""
+        spec = self.camera.spec
+        if not spec.collimator.septa:
+            return torch.ones(len(pairs), dtype=torch.bool)
+        rows, columns = spec.collimator.apertures or (1, 1)
+        pixel, aperture = pairs.unbind(dim=1)
+        panel = self.camera.aperture_panel[aperture]
+        place = self.camera.pixel_centre_mm.detach()[pixel]
+        row = (place * self.camera.panel_v[panel]).sum(-1) - spec.panels.axial_mm
+        column = (place * self.camera.panel_u[panel]).sum(-1)
+        detector = spec.detector
+        block_row = ((row / (detector.rows * detector.pitch_mm) + 0.5) * rows).floor()
+        block_column = ((column / (detector.columns * detector.pitch_mm) + 0.5) * columns).floor()
+        return (block_row * columns + block_column).long() == aperture % (rows * columns)
+
+    def _beside(self, aperture: Tensor) -> Tensor:
+        """The nearest apertures of the same panel, the own first, [pair, candidate]."""
+        same = self.panel_apertures[self.camera.aperture_panel[aperture]]
+        centre = self.camera.aperture_centre_mm.detach()
+        distance = (centre[same] - centre[aperture][:, None]).norm(dim=-1)
+        nearest = distance.argsort(dim=1, stable=True)[:, :MOST_BESIDE]
+        return same.gather(1, nearest)
