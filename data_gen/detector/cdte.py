@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from data_gen.detector.charge import BOLTZMANN_V_PER_K, ChargeTransport
 from data_gen.detector.crystal import crystal_events
 from data_gen.detector.events import Events
 from data_gen.detector.histogram import Axis, Resolution
-from data_gen.detector.hits import MODES, Mode, Readout, Threshold, read_out
+from data_gen.detector.hits import MODES, Hits, Mode, Readout, Threshold, read_out
 from data_gen.detector.peak import peak_fwhm_kev
 from data_gen.detector.recording import FWHM_PER_SIGMA
 from data_gen.detector.trapping import induced_charge
@@ -116,52 +116,59 @@ class CdTeResponse:
 
     def kernel(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Probability of the event's hit, [9, line, bin], float64; see :class:`DetectorResponse`."""
-        axis = self._axis(edges_kev)
-        parts = [axis.spectra(read.hits, read.lines) for read in self._read_out(energy_kev)]
-        return self._placed(torch.cat(parts, dim=1)[..., 1:-1]).to(edges_kev.device)
+        spectra = self._spectra(energy_kev, edges_kev, lambda read: read.hits)
+        return self._placed(spectra[..., 1:-1]).to(edges_kev.device)
 
     def linked(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Mean number of further hits of the same photon in mode "raw", [9, line, bin]; 0 in other modes."""
-        axis = self._axis(edges_kev)
-        parts = [axis.spectra(read.linked, read.lines) for read in self._read_out(energy_kev)]
-        return self._placed(torch.cat(parts, dim=1)[..., 1:-1]).to(edges_kev.device)
+        spectra = self._spectra(energy_kev, edges_kev, lambda read: read.linked)
+        return self._placed(spectra[..., 1:-1]).to(edges_kev.device)
 
     def losses(self, energy_kev: Tensor, edges_kev: Tensor) -> dict[str, Tensor]:
         """Probability per first interaction to be lost, [line] each; see :class:`DetectorResponse`."""
-        axis, reads = self._axis(edges_kev), list(self._read_out(energy_kev))
-        ends = torch.cat([axis.spectra(read.hits, read.lines).sum(0) for read in reads])
-        before = {name: torch.cat([read.losses[name] for read in reads]) for name in reads[0].losses}
-        return before | {"below_range": ends[:, 0], "above_range": ends[:, -1]}
+        reads = [tuple(read.losses for read in few) for few in self._read_out(energy_kev)]
+        lost = {
+            name: torch.cat([torch.stack([kind[name] for kind in few]).sum(0) for few in reads])
+            for name in reads[0][0]
+        }
+        ends = self._spectra(energy_kev, edges_kev, lambda read: read.hits).sum(0)
+        return lost | {"below_range": ends[:, 0], "above_range": ends[:, -1]}
 
     def distant(self, energy_kev: Tensor) -> Tensor:
         """Mean number per first interaction of photons that interact again beyond the 3x3, [line].
 
         They are events of their own, linked to the first, and in no kernel.
         """
-        return self._events(energy_kev.detach().to("cpu", torch.float64)).distant
+        kinds = self._events(energy_kev.detach().to("cpu", torch.float64))
+        return torch.stack([kind.distant for kind in kinds]).sum(0)
 
     def fwhm_kev(self, energy_kev: Tensor) -> Tensor:
         """Full width at half maximum of the full-energy peak of :meth:`kernel`, all offsets, [line] keV."""
         return torch.stack([peak_fwhm_kev(self, float(e)) for e in energy_kev.reshape(-1)])
 
-    def _axis(self, edges_kev: Tensor) -> Axis:
-        """Where hits go on an axis of bins."""
+    def _spectra(self, energy_kev: Tensor, edges_kev: Tensor, hits: Callable[[Readout], Hits]) -> Tensor:
+        """Some hits of every event, [place, line, bin + 2]."""
         resolution = Resolution(
             self._noise_kev() ** 2,
             self._constant("fano") * self._constant("pair_creation_kev"),
             self._constant("offset_spread_kev") ** 2,
             self._constant("gain_spread_fraction") ** 2,
         )
-        return Axis.of(edges_kev.detach().to("cpu", torch.float64), resolution)
+        axis = Axis.of(edges_kev.detach().to("cpu", torch.float64), resolution)
+        gathered = [
+            torch.stack([axis.gathered(hits(read)) for read in few]).sum(0)
+            for few in self._read_out(energy_kev)
+        ]
+        return axis.blurred(torch.cat(gathered, dim=2))
 
-    def _read_out(self, energy_kev: Tensor) -> Iterator[Readout]:
-        """What is read out of a few lines at a time, which bounds memory."""
+    def _read_out(self, energy_kev: Tensor) -> Iterator[tuple[Readout, ...]]:
+        """What is read out of each kind of events, a few lines at a time, which bounds memory."""
         sigma = torch.sqrt(self._constant("threshold_width_kev") ** 2 + self._noise_kev() ** 2)
         threshold = Threshold(self._constant("threshold_kev"), sigma)
         for few in energy_kev.detach().to("cpu", torch.float64).split(_LINES_AT_ONCE):
-            yield read_out(self._events(few), threshold, self.mode)
+            yield tuple(read_out(kind, threshold, self.mode) for kind in self._events(few))
 
-    def _events(self, energy_kev: Tensor) -> Events:
+    def _events(self, energy_kev: Tensor) -> tuple[Events, ...]:
         """What photons leave in the crystal, and the pixels' signals."""
         thickness, pitch = self._constant("thickness_mm"), self._constant("pixel_pitch_mm") / self.binning
         # mm of drift: mu tau V / d, with mu tau in cm2/V.

@@ -39,12 +39,13 @@ class ChargeTransport:
         diffused = self.diffusion_mm2_per_mm * (self.thickness_mm - depth_mm).clamp_min(0)
         return torch.sqrt(self.cloud_mm**2 + diffused + 1e-10)
 
-    def signals(self, row_mm: Tensor, column_mm: Tensor, depth_mm: Tensor) -> Tensor:
+    def signals(self, position_mm: Tensor) -> Tensor:
         """Signal of each pixel of the 3x3 per energy left at a point, [..., 9].
 
-        Positions [...] count from the middle of the pixel of first interaction; charge beyond the 3x3 is
-        lost.
+        Positions are (row, column, depth) [..., 3] from the middle of the entrance face of the pixel of
+        first interaction; charge beyond the 3x3 is lost.
         """
+        row_mm, column_mm, depth_mm = position_mm.unbind(-1)
         sigma = self.cloud_at_anode_mm(depth_mm)
         rows, columns = self._shares(row_mm, sigma), self._shares(column_mm, sigma)
         shared = (rows[..., :, None] * columns[..., None, :]).flatten(-2)

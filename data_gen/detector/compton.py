@@ -9,10 +9,12 @@ from data_gen.detector.charge import ChargeTransport
 from data_gen.detector.cross_sections import ANGSTROM_KEV, crystal_tables
 from data_gen.detector.events import Events
 from data_gen.detector.flight import Block, direction
+from data_gen.detector.photoelectric import k_escape
 from data_gen.detector.points import spread_points
 
 ELECTRON_KEV = 510.998950
-_POINTS = 1024
+_POINTS = 4096
+_BLOCKS, _COPIES = 16, 8
 
 
 def compton_scatter(material: str, energy_kev: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,37 +51,42 @@ def _klein_nishina(energy_kev: Tensor, place: Tensor) -> tuple[Tensor, Tensor, T
     return scattered, cosine, ratio + 1 / ratio - (1 - cosine**2)
 
 
-def compton_events(material: str, energy_kev: Tensor, block: Block, charge: ChargeTransport) -> Events:
-    """What is left by photons [line] that scatter at first interaction.
+def compton_events(
+    material: str, energy_kev: Tensor, block: Block, charge: ChargeTransport
+) -> tuple[Events, Events]:
+    """What is left by photons [line] that scatter at first interaction: the electron alone, or more.
 
     The scattered photon escapes from the block, is absorbed in it, or scatters once more and is gone. Where
-    it is absorbed all its energy is left at once.
+    it is absorbed a K photon may escape; any other is taken to be absorbed at once.
     """
     tables = crystal_tables(material)
-    points = spread_points(_POINTS, 7)
+    points = spread_points(_POINTS, 10)
     scattered, cosine, share = compton_scatter(material, energy_kev, _POINTS)
-    depth, depth_weight = block.first_depth_mm(points[:, 1], tables.attenuation_per_mm(energy_kev))
-    weight = depth_weight * share
-    weight = weight / weight.sum(1, keepdim=True)
-    half = charge.pitch_mm / 2
-    start = torch.stack((half * points[:, 2], half * points[:, 3], depth), dim=-1)
-    flight = block.flight(
-        start,
-        direction(cosine, points[:, 4]),
-        tables.attenuation_per_mm(scattered),
-        points[:, 5],
-    )
-    one, two = charge.signals(*start.unbind(-1)), charge.signals(*flight.end.unbind(-1))
+    start = block.first(points[:, 1:4], tables.attenuation_per_mm(energy_kev))
+    way = direction(cosine, points[:, 4])
+    flight = block.flight(start, way, tables.attenuation_per_mm(scattered), points[:, 5])
+    electron = energy_kev[:, None] - scattered
+    first = electron[..., None] * charge.signals(start)
+    alone = Events(share * flight.escape, first, _stretch(electron), (share * flight.distant).sum(1))
+    k_kev, k_lost = k_escape(material, scattered, flight.end, block, points[:, 7:])
     absorbed = tables.photoelectric_share(scattered)
-    second = _second_electron_kev(scattered, points[:, 6])
-    electron = (energy_kev[:, None] - scattered)[..., None] * one
-    probability = (flight.escape, (1 - flight.escape) * absorbed, (1 - flight.escape) * (1 - absorbed))
-    signal = (electron, electron + scattered[..., None] * two, electron + second[..., None] * two)
-    return Events(
-        torch.cat([weight * chance for chance in probability], dim=1),
-        torch.cat(signal, dim=1),
-        (weight * flight.distant).sum(1),
-    )
+    chances = (absorbed * (1 - k_lost), absorbed * k_lost, 1 - absorbed)
+    left = (scattered, (scattered - k_kev).clamp_min(0), _second_electron_kev(scattered, points[:, 6]))
+    two = charge.signals(flight.end)
+    chance = (share * (1 - flight.escape)).repeat(1, 3) * torch.cat(chances, dim=1)
+    signal = torch.cat([first + energy[..., None] * two for energy in left], dim=1)
+    return alone, Events(chance, signal, torch.ones_like(chance)[..., None], torch.zeros_like(energy_kev))
+
+
+def _stretch(electron_kev: Tensor) -> Tensor:
+    """Electron energies over that of their point, [line, point, copy], which makes the continuum smooth.
+
+    A point stands for energies about its own, reflected at both ends of what a scatter may leave.
+    """
+    edge = (electron_kev[:, :1] + electron_kev[:, -1:])[..., None]
+    steps = (torch.arange(_COPIES, dtype=torch.float64) + 0.5) / _COPIES - 0.5
+    moved = (electron_kev[..., None] + steps * edge / _BLOCKS).abs()
+    return (edge - (edge - moved).abs()) / electron_kev[..., None]
 
 
 def _second_electron_kev(energy_kev: Tensor, place: Tensor, nodes: int = 12) -> Tensor:

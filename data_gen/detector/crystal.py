@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from data_gen.detector.charge import ChargeTransport
@@ -13,16 +12,13 @@ from data_gen.detector.flight import Block
 from data_gen.detector.photoelectric import photoelectric_events
 
 
-def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -> Events:
-    """Events of photons [line] that first interact in the middle of 3x3 pixels; probabilities sum to 1."""
+def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -> tuple[Events, ...]:
+    """Events of photons [line] that first interact in the middle of 3x3 pixels, by kind.
+
+    Probabilities of all kinds together sum to 1 per line.
+    """
     block = Block(charge.thickness_mm, 3 * charge.pitch_mm)
+    share = crystal_tables(material).photoelectric_share(energy_kev)
     absorbed = photoelectric_events(material, energy_kev, block, charge)
     scattered = compton_events(material, energy_kev, block, charge)
-    share = crystal_tables(material).photoelectric_share(energy_kev)
-    return Events(
-        torch.cat(
-            (share[:, None] * absorbed.probability, (1 - share)[:, None] * scattered.probability), dim=1
-        ),
-        torch.cat((absorbed.signal_kev, scattered.signal_kev), dim=1),
-        share * absorbed.distant + (1 - share) * scattered.distant,
-    )
+    return absorbed.weighted(share), *(kind.weighted(1 - share) for kind in scattered)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -14,9 +14,16 @@ class Events:
     Args:
         probability: per first interaction, [line, event].
         signal_kev: mean signal of each of the 3x3 pixels, without noise, [line, event, 9].
+        stretch: factors by which signals may be multiplied, equally likely, [line, event, copy]: energies
+            that differ a little at the same places in the crystal.
         distant: photons per first interaction that interact again beyond the 3x3, [line].
     """
 
     probability: Tensor
     signal_kev: Tensor
+    stretch: Tensor
     distant: Tensor
+
+    def weighted(self, share: Tensor) -> Events:
+        """The same for a share [line] of first interactions."""
+        return replace(self, probability=share[:, None] * self.probability, distant=share * self.distant)

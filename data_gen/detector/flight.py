@@ -16,14 +16,22 @@ class Block:
     thickness_mm: Tensor
     width_mm: Tensor
 
-    def first_depth_mm(self, place: Tensor, attenuation_per_mm: Tensor) -> tuple[Tensor, Tensor]:
-        """Depths [point] for even places [point] in (0, 1), and their weights [line, point] per line.
+    def first(self, places: Tensor, attenuation_per_mm: Tensor) -> Tensor:
+        """First interactions in the middle pixel of photons that arrive along the depth.
 
-        Half of all points lie in the first quarter of the crystal, where soft photons stop.
+        Args:
+            places: evenly in the unit cube, [point, 3]. Mirror images are alike: a quarter of the pixel is
+                enough.
+            attenuation_per_mm: of the photons, [line].
+
+        Returns:
+            positions [line, point, 3], equally likely.
         """
-        depth = self.thickness_mm * place**2
-        weight = place * torch.exp(-attenuation_per_mm[:, None] * depth)
-        return depth, weight
+        attenuation = attenuation_per_mm[:, None]
+        stopped = places[:, 2] * -torch.expm1(-attenuation * self.thickness_mm)
+        depth = -torch.log1p(-stopped) / attenuation
+        beside = (self.width_mm / 6 * places[:, :2]).expand(*depth.shape, 2)
+        return torch.cat((beside, depth[..., None]), dim=-1)
 
     def to_surface_mm(self, position: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Way out through a face, and through a side of the block: [...] each for vectors [..., 3].

@@ -51,21 +51,27 @@ class Axis:
         blur = [_bins(nodes, resolution.sigma_kev(nodes, n), edges_kev) for n in range(1, SHARERS + 1)]
         return cls(nodes, torch.stack(blur))
 
-    def spectra(self, hits: Hits, lines: int) -> Tensor:
-        """Probability [place, line, bin + 2]: the first bin is all below the edges, the last all above.
+    def gathered(self, hits: Hits) -> Tensor:
+        """Probability at the nodes, [pixels, place, line, node].
 
-        Hits are spread linearly over the nodes, so that one product blurs all lines; peaks widen by 0.4 %.
+        Hits are spread linearly over two nodes, so that one product blurs all lines; peaks widen by 0.4 %.
         """
         nodes = self.nodes_kev
         energy = hits.energy_kev.clamp(float(nodes[0]), float(nodes[-1]))
         below = (torch.bucketize(energy.detach(), nodes, right=True) - 1).clamp(0, len(nodes) - 2)
         part = (energy - nodes[below]) / (nodes[below + 1] - nodes[below])
-        row = ((hits.pixels - 1) * PLACES + hits.place) * lines + hits.line
-        flat = torch.zeros(SHARERS * PLACES * lines * len(nodes), dtype=torch.float64)
-        flat = flat.index_add(0, row * len(nodes) + below, hits.probability * (1 - part))
-        flat = flat.index_add(0, row * len(nodes) + below + 1, hits.probability * part)
-        blurred = flat.reshape(SHARERS, PLACES * lines, len(nodes)) @ self.blur
-        return blurred.sum(0).reshape(PLACES, lines, -1)
+        row = ((hits.pixels - 1) * PLACES + hits.place) * hits.lines + hits.line
+        at = (row[:, None] * len(nodes) + below).flatten()
+        each = (hits.probability / energy.shape[1])[:, None]
+        flat = torch.zeros(SHARERS * PLACES * hits.lines * len(nodes), dtype=torch.float64)
+        flat = flat.index_add(0, at, (each * (1 - part)).flatten())
+        flat = flat.index_add(0, at + 1, (each * part).flatten())
+        return flat.reshape(SHARERS, PLACES, hits.lines, len(nodes))
+
+    def blurred(self, gathered: Tensor) -> Tensor:
+        """From :meth:`gathered` to [place, line, bin + 2]: the first bin is all below the edges, the last
+        all above."""
+        return torch.einsum("nplk,nkb->plb", gathered, self.blur)
 
 
 def _bins(energy_kev: Tensor, sigma_kev: Tensor, edges_kev: Tensor) -> Tensor:

@@ -44,14 +44,15 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Hits:
-    """Recorded hits, [hit] each: probability, mean energy in keV, pixels whose noise it holds (1 to 4),
-    place in the 3x3 (see :data:`PLACES`) and line."""
+    """Recorded hits, [hit] each: probability, mean energies, equally likely [hit, copy], pixels whose noise
+    they hold (1 to 4), place in the 3x3 (see :data:`PLACES`) and line, one of ``lines``."""
 
     probability: Tensor
     energy_kev: Tensor
     pixels: Tensor
     place: Tensor
     line: Tensor
+    lines: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,6 @@ class Readout:
     hits: Hits
     linked: Hits
     losses: dict[str, Tensor]
-    lines: int
 
 
 def read_out(events: Events, threshold: Threshold, mode: Mode) -> Readout:
@@ -76,37 +76,64 @@ def read_out(events: Events, threshold: Threshold, mode: Mode) -> Readout:
     seen = events.probability * passed[..., 0]
     around = _NEIGHBOURS[pixel[..., :1], pixel[..., 1:]]
     others = passed[..., 1:] * around
+    place = _PLACE[pixel]
     losses = {"below_threshold": (events.probability - seen).sum(1)}
-    place, lines = _PLACE[pixel], len(signal)
     if mode == "addition":
-        return Readout(_added(seen, signal, others, place[..., 0]), _none(signal), losses, lines)
+        return Readout(_added(seen, signal, others, place, events.stretch), _none(events), losses)
     if mode == "discrimination":
         alone = seen * (1 - others).prod(-1)
         losses["discriminated"] = (seen - alone).sum(1)
-        return Readout(_single(alone, signal[..., 0], place[..., 0]), _none(signal), losses, lines)
-    linked = _single(seen[..., None] * passed[..., 1:], signal[..., 1:], place[..., 1:])
-    return Readout(_single(seen, signal[..., 0], place[..., 0]), linked, losses, lines)
+        return Readout(_single(alone, signal, place, events.stretch, 0), _none(events), losses)
+    linked = [
+        _single(seen * passed[..., rank], signal, place, events.stretch, rank) for rank in range(1, SHARERS)
+    ]
+    return Readout(_single(seen, signal, place, events.stretch, 0), _all(linked), losses)
 
 
-def _added(seen: Tensor, signal_kev: Tensor, others: Tensor, place: Tensor) -> Hits:
+def _added(seen: Tensor, signal_kev: Tensor, others: Tensor, place: Tensor, stretch: Tensor) -> Hits:
     """Sums over every choice of the other pixels that is likely at all."""
     choices = torch.stack((1 - others, others), dim=-1)
     chance = torch.einsum("lei,lej,lek->lekji", *choices.unbind(2)).flatten(2)
     line, event, choice = (chance.detach() > _LEAST).nonzero(as_tuple=True)
     joined = _JOINED[choice]
     energy = signal_kev[line, event, 0] + (signal_kev[line, event, 1:] * joined).sum(-1)
-    probability = seen[line, event] * chance[line, event, choice]
-    return Hits(probability, energy, 1 + joined.sum(-1), place[line, event], line)
+    return Hits(
+        seen[line, event] * chance[line, event, choice],
+        energy[:, None] * stretch[line, event],
+        1 + joined.sum(-1),
+        place[line, event, 0],
+        line,
+        len(seen),
+    )
 
 
-def _single(probability: Tensor, energy_kev: Tensor, place: Tensor) -> Hits:
-    """Hits of one pixel, [line, ...] each."""
-    used = probability.detach() > _LEAST * 1e-3
-    line = used.nonzero(as_tuple=True)[0]
-    return Hits(probability[used], energy_kev[used], torch.ones_like(line), place[used], line)
+def _single(probability: Tensor, signal_kev: Tensor, place: Tensor, stretch: Tensor, rank: int) -> Hits:
+    """Hits of the pixel of one rank alone."""
+    line, event = (probability.detach() > 0).nonzero(as_tuple=True)
+    return Hits(
+        probability[line, event],
+        signal_kev[line, event, rank, None] * stretch[line, event],
+        torch.ones_like(line),
+        place[line, event, rank],
+        line,
+        len(probability),
+    )
 
 
-def _none(signal_kev: Tensor) -> Hits:
+def _all(hits: list[Hits]) -> Hits:
+    """Hits of several lists in one."""
+    return Hits(
+        torch.cat([one.probability for one in hits]),
+        torch.cat([one.energy_kev for one in hits]),
+        torch.cat([one.pixels for one in hits]),
+        torch.cat([one.place for one in hits]),
+        torch.cat([one.line for one in hits]),
+        hits[0].lines,
+    )
+
+
+def _none(events: Events) -> Hits:
     """No hits."""
-    empty, whole = signal_kev.new_zeros(0), torch.zeros(0, dtype=torch.int64)
-    return Hits(empty, empty, whole, whole, whole)
+    whole = torch.zeros(0, dtype=torch.int64)
+    energy = events.stretch.new_zeros(0, 1)
+    return Hits(energy[:, 0], energy, whole, whole, whole, len(events.probability))

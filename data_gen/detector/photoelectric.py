@@ -10,11 +10,11 @@ from torch import Tensor
 from data_gen.detector.charge import ChargeTransport
 from data_gen.detector.cross_sections import crystal_tables
 from data_gen.detector.events import Events
-from data_gen.detector.flight import Block, direction
+from data_gen.detector.flight import Block, Flight, direction
 from data_gen.detector.points import spread_points
-from data_gen.materials import k_fluorescence
+from data_gen.materials import k_edges_kev, k_fluorescence
 
-_POINTS = 2048
+_POINTS = 4096
 _REFERENCE_KEV = 100.0
 """Above all K edges: shares of the K lines there say how many points follow each."""
 
@@ -54,44 +54,60 @@ def photoelectric_events(material: str, energy_kev: Tensor, block: Block, charge
     tables = crystal_tables(material)
     points = spread_points(_POINTS, 10)
     paths = k_paths(material, energy_kev)
-    path, path_weight = _followed(material, paths, points[:, 0])
+    path, weight = _followed(material, paths, points[:, 0])
     first_kev, second_kev = paths.first_kev[path], paths.second_kev[path]
-    depth, depth_weight = block.first_depth_mm(points[:, 1], tables.attenuation_per_mm(energy_kev))
-    weight = depth_weight * path_weight
-    weight = weight / weight.sum(1, keepdim=True)
-    # Mirror images are alike: a quarter of the pixel is enough.
-    half = charge.pitch_mm / 2
-    start = torch.stack((half * points[:, 2], half * points[:, 3], depth), dim=-1)
+    start = block.first(points[:, 1:4], tables.attenuation_per_mm(energy_kev))
 
-    def fly(origin: Tensor, photon_kev: Tensor, at: int) -> tuple[Tensor, Tensor, Tensor]:
+    def fly(origin: Tensor, photon_kev: Tensor, at: int) -> Flight:
         attenuation = tables.attenuation_per_mm(photon_kev.clamp_min(1))
         way = direction(2 * points[:, at] - 1, points[:, at + 1])
-        flight = block.flight(origin, way, attenuation, points[:, at + 2])
-        sent = photon_kev > 0
-        return torch.where(sent, flight.escape, 1.0), flight.distant * sent, flight.end
+        return block.flight(origin, way, attenuation, points[:, at + 2])
 
-    escape, distant, end = fly(start, first_kev, 4)
-    escape_again, distant_again, end_again = fly(end, second_kev, 7)
-    one, two, three = (charge.signals(*place.unbind(-1)) for place in (start, end, end_again))
+    once = fly(start, first_kev, 4)
+    again = fly(once.end, second_kev, 7)
+    escape = torch.where(first_kev > 0, once.escape, 1.0)
+    escape_again = torch.where(second_kev > 0, again.escape, 1.0)
+    one, two, three = (charge.signals(place) for place in (start, once.end, again.end))
+    at_one = (energy_kev[:, None] - first_kev)[..., None] * one
     at_two = (first_kev - second_kev)[:, None] * two
-    rest = -first_kev[:, None] * one
-    branches = (
-        (escape, rest),
-        ((1 - escape) * escape_again, rest + at_two),
-        ((1 - escape) * (1 - escape_again), rest + at_two + second_kev[:, None] * three),
+    at_three = second_kev[:, None] * three
+    has_one, has_two = first_kev > 0, second_kev > 0
+    stays = weight * (1 - escape)
+    probability = (
+        weight * escape,
+        (stays * escape_again)[:, has_one],
+        (stays * (1 - escape_again))[:, has_two],
     )
-    used = [chance.detach() > 0 for chance, _ in branches]
-    probability = [weight[:, use] * chance[use] for (chance, _), use in zip(branches, used, strict=True)]
-    signal = [
-        energy_kev[:, None, None] * one[use] + added[use]
-        for (_, added), use in zip(branches, used, strict=True)
-    ]
-    lost = weight @ (distant + (1 - escape) * distant_again)
-    return Events(torch.cat(probability, dim=1), torch.cat(signal, dim=1), lost)
+    signal = (at_one, (at_one + at_two)[:, has_one], (at_one + at_two + at_three)[:, has_two])
+    distant = weight * has_one * once.distant + stays * has_two * again.distant
+    chance = torch.cat(probability, dim=1)
+    return Events(chance, torch.cat(signal, dim=1), torch.ones_like(chance)[..., None], distant.sum(1))
+
+
+def k_escape(
+    material: str, energy_kev: Tensor, end: Tensor, block: Block, places: Tensor
+) -> tuple[Tensor, Tensor]:
+    """K photon [point] in keV that photons absorbed at ``end`` [line, point, 3] may send out, and the chance
+    [line, point] that they do and it escapes from the block.
+
+    ``places`` [point, 3], even in the unit cube, choose the K line and its direction. Chances are those at
+    100 keV, where an element's share no longer changes much.
+    """
+    reference = torch.tensor([_REFERENCE_KEV], dtype=torch.float64)
+    fluorescence = k_fluorescence(material, reference)
+    if not len(fluorescence.energy_kev):
+        return torch.zeros(len(places), dtype=torch.float64), torch.zeros_like(energy_kev)
+    usual = fluorescence.photons_per_absorption[0]
+    chosen = torch.bucketize(places[:, 0] * usual.sum(), usual.cumsum(0)).clamp_max(len(usual) - 1)
+    k_kev = fluorescence.energy_kev[chosen]
+    way = direction(2 * places[:, 1] - 1, places[:, 2])
+    escape = block.flight(end, way, crystal_tables(material).attenuation_per_mm(k_kev), places[:, 0]).escape
+    return k_kev, usual.sum() * escape * (energy_kev > max(k_edges_kev(material, 0.0)))
 
 
 def _followed(material: str, paths: KPaths, place: Tensor) -> tuple[Tensor, Tensor]:
     """Path of each point [point] and its weight at each line [line, point], for even places in (0, 1)."""
     usual = k_paths(material, torch.tensor([_REFERENCE_KEV], dtype=torch.float64)).probability[0]
     path = torch.bucketize(place.contiguous(), usual.cumsum(0)).clamp_max(len(usual) - 1)
-    return path, paths.probability[:, path] / usual[path]
+    weight = paths.probability[:, path] / usual[path]
+    return path, weight / weight.sum(1, keepdim=True)

@@ -7,14 +7,11 @@ from torch import Tensor
 
 
 def spread_points(count: int, dimensions: int) -> Tensor:
-    """A fixed set of points in the unit cube, [count, dimensions]; no random numbers.
+    """A fixed set of points in the open unit cube, [count, dimensions]; nothing random.
 
-    The first coordinate is even; the others are a Kronecker sequence whose steps are powers of the
-    generalised golden ratio [Roberts 2018, R_d], so that any run of points covers the cube evenly.
+    The first coordinate is even and rises; the others are Sobol's sequence, so that any run of points covers
+    the cube evenly. A ``count`` that is a power of two is best.
     """
-    index = torch.arange(count, dtype=torch.float64)
-    ratio = 2.0
-    for _ in range(64):
-        ratio = (1 + ratio) ** (1 / dimensions)  # fixed point of ratio^dimensions = 1 + ratio
-    steps = torch.tensor([ratio**-k for k in range(1, dimensions)], dtype=torch.float64)
-    return torch.cat(((index[:, None] + 0.5) / count, (0.5 + (index[:, None] + 1) * steps) % 1.0), dim=1)
+    even = (torch.arange(count, dtype=torch.float64)[:, None] + 0.5) / count
+    sobol = torch.quasirandom.SobolEngine(dimensions - 1).draw(count, dtype=torch.float64)
+    return torch.cat((even, (sobol + 0.5 / count) % 1.0), dim=1)
