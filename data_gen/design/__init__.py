@@ -1,1 +1,25 @@
-"""Cameras designed for a task: the least variance that any estimate of regional uptakes can have, and its gradient."""
+"""Cameras designed for a task: the least variance that estimates of uptakes can have, by gradient."""
+
+from data_gen.design.objective import DesignObjective
+from data_gen.design.redesign import redesigned
+from data_gen.design.search import Bounds, Search, Trial, by_gradient, by_grid
+from data_gen.design.study import PARAMETERS, DesignProblem, MaterialDesign, best_of, design
+from data_gen.design.task import RegionalTask, regional_task, surroundings
+
+__all__ = [
+    "PARAMETERS",
+    "Bounds",
+    "DesignObjective",
+    "DesignProblem",
+    "MaterialDesign",
+    "RegionalTask",
+    "Search",
+    "Trial",
+    "best_of",
+    "by_gradient",
+    "by_grid",
+    "design",
+    "redesigned",
+    "regional_task",
+    "surroundings",
+]

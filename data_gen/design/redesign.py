@@ -51,7 +51,7 @@ def _built(camera: Camera, diameter_mm: float, plane_mm: float, material: str) -
 
 
 def _centres(built: Camera, plane_mm: Tensor) -> Tensor:
-    """Aperture centres [aperture, 3], equal to the built ones, that move with the plane."""
+    """Aperture centres [aperture, 3], as built, that move with the plane."""
     if built.spec.collimator.positions_mm is None:
         # All of an aperture's line to its block runs through the isocentre.
         return built.aperture_centre_mm * (plane_mm / built.spec.collimator.plane_mm)
@@ -60,7 +60,7 @@ def _centres(built: Camera, plane_mm: Tensor) -> Tensor:
 
 
 def _openings(built: Camera, diameter_mm: Tensor, plane_mm: Tensor) -> Tensor:
-    """Tangents of the half opening angles [aperture, 2], equal to the built ones, that move with the design."""
+    """Tangents of the half opening angles [aperture, 2], as built, that move with the design."""
     plate = built.spec.collimator
     if plate.opening_deg is not None:
         return built.aperture_opening

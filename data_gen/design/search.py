@@ -27,63 +27,81 @@ class Bounds:
     """
 
     names: tuple[str, ...]
-    lowest: tuple[float, ...]
-    highest: tuple[float, ...]
+    ranges: tuple[tuple[float, float], ...]
 
     def __post_init__(self) -> None:
-        for name, low, high in zip(self.names, self.lowest, self.highest, strict=True):
+        for name, (low, high) in zip(self.names, self.ranges, strict=True):
             if not 0 < low < high < math.inf:
                 raise UserError(f"{name} is [{low:g}, {high:g}]; it needs 0 < lowest < highest")
 
     def at(self, share: Tensor) -> Tensor:
-        """Parameters at shares [parameter] of their ranges, 0 lowest and 1 highest."""
-        low, high = (torch.tensor(side, dtype=torch.float64) for side in (self.lowest, self.highest))
+        """Parameters at shares [parameter] of their ranges, 0 at the lowest and 1 at the highest."""
+        low, high = torch.tensor(self.ranges, dtype=torch.float64).unbind(dim=1)
         return low * (high / low) ** share
 
     def shares(self, parameters: Sequence[float]) -> list[float]:
-        """The transpose of :meth:`at`; parameters beyond the bounds are moved to them."""
-        logs = zip(parameters, self.lowest, self.highest, strict=True)
-        return [min(1.0, max(0.0, math.log(p / low) / math.log(high / low))) for p, low, high in logs]
+        """The inverse of :meth:`at`; parameters beyond the bounds are moved to them."""
+        return [
+            min(1.0, max(0.0, math.log(p / low) / math.log(high / low)))
+            for p, (low, high) in zip(parameters, self.ranges, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found, and what it took."""
+class Trial:
+    """A value of the function; trials compare by it."""
 
-    parameters: tuple[float, ...]
     value: float
-    evaluations: int
-    """Evaluations of the function; a search by gradient takes a gradient with each."""
+    parameters: tuple[float, ...]
 
 
-def by_gradient(objective: Objective, bounds: Bounds, start: Sequence[float], most: int = 30) -> Found:
-    """Follow the gradient from ``start`` (L-BFGS-B) until it gains less than 1e-4, or ``most`` evaluations."""
+@dataclass(frozen=True)
+class Search:
+    """All that a search tried, in its order; a search by gradient took a gradient at each."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The least that was found."""
+        return min(self.trials, key=lambda trial: trial.value)
+
+
+def by_gradient(
+    objective: Objective, bounds: Bounds, start: Sequence[float], most: int = 15, least_gain: float = 3e-4
+) -> Search:
+    """Follow the gradient from ``start`` (L-BFGS-B) until a step gains less than a share ``least_gain``, or
+    the function was evaluated ``most`` times.
+
+    Raises:
+        UserError: no evaluation is allowed.
+    """
     from scipy.optimize import minimize  # slow to import
 
-    best: list[tuple[float, tuple[float, ...]]] = []
+    if most < 1:
+        raise UserError(f"most_evaluations is {most}; it needs 1 or more")
+    trials: list[Trial] = []
 
     def value_and_slope(share: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         x = torch.tensor(share, dtype=torch.float64, requires_grad=True)
         parameters = bounds.at(x)
         value = objective(parameters)
         (slope,) = torch.autograd.grad(value, x)
-        best.append((float(value.detach()), tuple(parameters.tolist())))
-        return best[-1][0], slope.numpy()
+        trials.append(Trial(float(value.detach()), tuple(parameters.tolist())))
+        return trials[-1].value, slope.numpy()
 
-    options = {"maxfun": most, "ftol": 1e-4, "gtol": 1e-4}
     minimize(
         value_and_slope,
         bounds.shares(start),
         jac=True,
         method="L-BFGS-B",
         bounds=[(0.0, 1.0)] * len(bounds.names),
-        options=options,
+        options={"maxfun": most, "ftol": least_gain, "gtol": 1e-6},
     )
-    value, parameters = min(best)
-    return Found(parameters, value, len(best))
+    return Search(tuple(trials))
 
 
-def by_grid(objective: Objective, bounds: Bounds, points: int) -> Found:
+def by_grid(objective: Objective, bounds: Bounds, points: int) -> Search:
     """Try ``points`` values of every parameter, even in logarithm, both bounds included.
 
     Raises:
@@ -92,10 +110,9 @@ def by_grid(objective: Objective, bounds: Bounds, points: int) -> Found:
     if points < 2:
         raise UserError(f"grid_points is {points}; it needs 2 or more")
     steps = torch.linspace(0, 1, points, dtype=torch.float64).tolist()
-    tried: list[tuple[float, tuple[float, ...]]] = []
+    trials: list[Trial] = []
     with torch.no_grad():
         for share in itertools.product(steps, repeat=len(bounds.names)):
             parameters = bounds.at(torch.tensor(share, dtype=torch.float64))
-            tried.append((float(objective(parameters)), tuple(parameters.tolist())))
-    value, parameters_found = min(tried)
-    return Found(parameters_found, value, len(tried))
+            trials.append(Trial(float(objective(parameters)), tuple(parameters.tolist())))
+    return Search(tuple(trials))

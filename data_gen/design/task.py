@@ -1,85 +1,101 @@
-"""What a camera is designed for: uptakes in regions, each of one activity map."""
+"""What a camera is designed for: the uptakes of regions, in every activity map."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool3d
 
 from data_gen.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
 class RegionalTask:
-    """Parts of an object whose uptakes are to be estimated together.
+    """Uptakes to be estimated together: one for each region and map, the shape within a region known.
 
     Args:
-        names: of the parts, such as "tumour/Ac-225", [k].
-        map_index: activity map of the forward model that each part belongs to, [k].
-        activity: of each part, [k, z, y, x] in Bq per voxel.
+        regions: names, [region].
+        maps: names of the forward model's activity maps, [map].
+        shape: share of a region's activity in each voxel, [region, z, y, x]; each sums to 1.
+        activity_bq: of each region and map, [region, map].
         density: of the object, [z, y, x] in g/cm3.
         duration_s: of the scan.
-        wanted: names whose deviations the design is to make small; the others are nuisances.
-
-    Raises:
-        UserError: a part has no activity, or a wanted name is no part.
+        wanted: the region whose uptakes are to be known well; all others are nuisances.
     """
 
-    names: tuple[str, ...]
-    map_index: tuple[int, ...]
-    activity: Tensor
+    regions: tuple[str, ...]
+    maps: tuple[str, ...]
+    shape: Tensor
+    activity_bq: Tensor
     density: Tensor
     duration_s: float
-    wanted: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        for name, activity in zip(self.names, self.activity, strict=True):
-            if not float(activity.sum()) > 0:
-                raise UserError(f"part {name} of the task has no activity; each needs some")
-        for name in self.wanted:
-            if name not in self.names:
-                raise UserError(f"the task wants {name!r}; it needs one of {', '.join(self.names)}")
+    wanted: str
 
     @property
-    def wanted_index(self) -> Tensor:
-        """Places of the wanted parts, [wanted] int64."""
-        return torch.tensor([self.names.index(name) for name in self.wanted])
+    def parts(self) -> tuple[str, ...]:
+        """Names of the uptakes, such as "tumour/Ac-225", by region and map."""
+        return tuple(f"{region}/{name}" for region in self.regions for name in self.maps)
+
+    @property
+    def wanted_parts(self) -> slice:
+        """Places of the wanted uptakes among :attr:`parts`."""
+        first = self.regions.index(self.wanted) * len(self.maps)
+        return slice(first, first + len(self.maps))
 
 
 def regional_task(
     activity: Tensor,
-    map_names: Sequence[str],
-    regions: Mapping[str, Tensor],
+    maps: tuple[str, ...],
+    masks: Mapping[str, Tensor],
     density: Tensor,
     duration_s: float,
-    wanted_region: str,
+    wanted: str,
 ) -> RegionalTask:
-    """One part for every region and map; what no region holds is a region called "rest".
+    """The task of some regions; what none of them holds is a region called "rest".
+
+    Within a region all maps are taken to be of the shape of their sum. Regions without activity are left out.
 
     Args:
         activity: [map, z, y, x] in Bq per voxel.
-        map_names: of the maps.
-        regions: name to mask [z, y, x]; masks do not overlap.
+        maps: their names.
+        masks: region to voxels [z, y, x]; a voxel goes to the first that holds it.
         density: [z, y, x] in g/cm3.
         duration_s: of the scan.
-        wanted_region: all its maps are wanted.
+        wanted: the region to be known well.
 
     Raises:
-        UserError: a region has no activity, or the wanted one is not there.
+        UserError: the wanted region has no activity, or a map has none at all.
     """
-    rest = ~torch.stack(tuple(regions.values())).any(dim=0)
-    masks = {**regions, "rest": rest}
-    if wanted_region not in masks:
-        raise UserError(f"the task wants the region {wanted_region!r}; it needs one of {', '.join(masks)}")
-    keys = [(region, index) for region in masks for index in range(len(map_names))]
-    names = tuple(f"{region}/{map_names[index]}" for region, index in keys)
-    return RegionalTask(
-        names=names,
-        map_index=tuple(index for _, index in keys),
-        activity=torch.stack([activity[index] * masks[region] for region, index in keys]),
-        density=density,
-        duration_s=duration_s,
-        wanted=tuple(f"{wanted_region}/{name}" for name in map_names),
-    )
+    free = torch.ones_like(density, dtype=torch.bool)
+    held: dict[str, Tensor] = {}
+    for name, mask in masks.items():
+        held[name] = activity * (mask & free)
+        free = free & ~mask
+    held["rest"] = activity * free
+    found = {name: part for name, part in held.items() if float(part.sum()) > 0}
+    if wanted not in found:
+        raise UserError(f"the region {wanted!r} has no activity; it needs one of {', '.join(found)}")
+    activity_bq = torch.stack([part.sum(dim=(1, 2, 3)) for part in found.values()])
+    if not bool((activity_bq > 0).all()):
+        raise UserError(
+            f"a region of {', '.join(found)} lacks one of {', '.join(maps)}; each needs all of them"
+        )
+    total = torch.stack([part.sum(0) for part in found.values()])
+    shape = total / total.sum(dim=(1, 2, 3), keepdim=True)
+    return RegionalTask(tuple(found), maps, shape, activity_bq, density, duration_s, wanted)
+
+
+def surroundings(mask: Tensor, name: str) -> dict[str, Tensor]:
+    """The voxels beside a region, in four quarters about its centre across the ring's axis, by name."""
+    shell = (max_pool3d(mask[None].float(), 3, stride=1, padding=1)[0] > 0) & ~mask
+    _, y, x = (torch.arange(n) for n in mask.shape)
+    _, cy, cx = mask.nonzero().float().mean(dim=0)
+    above, right = (y >= cy)[None, :, None], (x >= cx)[None, None, :]
+    return {
+        f"{name}_{2 * j + i}": shell & (above == bool(j)) & (right == bool(i))
+        for j in range(2)
+        for i in range(2)
+    }

@@ -1,0 +1,140 @@
+"""Apertures and material designed for a task: each material by gradient, and by grid to judge the gradient."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera
+from data_gen.design.objective import DesignObjective
+from data_gen.design.redesign import redesigned
+from data_gen.design.search import Bounds, Search, by_gradient, by_grid
+from data_gen.design.task import RegionalTask
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.grid import EnergyAxis, VoxelGrid
+from data_gen.nuclides import DecayChain, MemberGroups
+from data_gen.projector import RayProjector, RaySampling
+
+PARAMETERS = ("diameter_mm", "plane_mm")
+
+
+@dataclass(frozen=True, eq=False)
+class DesignProblem:
+    """What is designed, for which task, and how finely it is computed.
+
+    Args:
+        camera: whose detector, plate thickness and kind of aperture stay; its apertures are the start.
+        chain: of the injected nuclide.
+        grid: voxels; they are the field of view.
+        windows: recorded energies.
+        groups: which chain members share an activity map.
+        task: what to estimate, on that grid and of those groups.
+        bounds: of :data:`PARAMETERS`.
+        sampling: rays.
+        most_energy_groups: reference energies, at most.
+    """
+
+    camera: Camera
+    chain: DecayChain
+    grid: VoxelGrid
+    windows: EnergyAxis
+    groups: MemberGroups
+    task: RegionalTask
+    bounds: Bounds
+    sampling: RaySampling
+    most_energy_groups: int
+
+    @property
+    def start(self) -> tuple[float, float]:
+        """The apertures of the camera."""
+        plate = self.camera.spec.collimator
+        return plate.diameter_mm, plate.plane_mm
+
+    def objective(self, material: str) -> DesignObjective:
+        """The objective for plates of a material.
+
+        Raises:
+            UserError: the material is unknown.
+        """
+        diameter, plane = torch.tensor(self.start, dtype=torch.float64)
+        camera = redesigned(self.camera, diameter, plane, material)
+        projector = partial(RayProjector, sampling=self.sampling)
+        model = HyperspectralForwardModel(
+            camera,
+            self.chain,
+            self.grid,
+            self.windows,
+            self.groups,
+            projector,
+            self.most_energy_groups,
+        )
+        return DesignObjective(model, self.task, self.sampling)
+
+
+@dataclass(frozen=True, eq=False)
+class MaterialDesign:
+    """What was found for one material."""
+
+    material: str
+    gradient: Search
+    """Its first trial is the camera's own apertures."""
+    grid: Search
+    gradient_s: float
+    grid_s: float
+    before: Tensor
+    """Relative Cramer-Rao deviation of each part of the task with the camera's own apertures, [part]."""
+    after: Tensor
+    """The same with the gradient's optimum."""
+
+
+def design(
+    problem: DesignProblem,
+    materials: Sequence[str],
+    most_evaluations: int,
+    grid_points: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[MaterialDesign]:
+    """Design the apertures for each material, all from the camera's own.
+
+    Args:
+        problem: what is designed.
+        materials: of plate and septa.
+        most_evaluations: of the objective and its gradient, for each material.
+        grid_points: values of each parameter that the grid search tries.
+        progress: is told what is begun.
+
+    Raises:
+        UserError: a bound leaves no room for the plate, or a material is unknown.
+    """
+    for plane in problem.bounds.ranges[1]:
+        for diameter in problem.bounds.ranges[0]:
+            redesigned(problem.camera, *torch.tensor([diameter, plane], dtype=torch.float64))
+    objectives = {material: problem.objective(material) for material in materials}
+    found = []
+    for material, objective in objectives.items():
+        progress(f"{material}: by gradient")
+        began = time.perf_counter()
+        gradient = by_gradient(objective, problem.bounds, problem.start, most_evaluations)
+        turned = time.perf_counter()
+        progress(f"{material}: by grid")
+        grid = by_grid(objective, problem.bounds, grid_points)
+        ended = time.perf_counter()
+        before, after = (_deviations(objective, p) for p in (problem.start, gradient.best.parameters))
+        found.append(MaterialDesign(material, gradient, grid, turned - began, ended - turned, before, after))
+    return found
+
+
+def best_of(designs: Sequence[MaterialDesign]) -> MaterialDesign:
+    """The material whose gradient ended lowest."""
+    return min(designs, key=lambda found: found.gradient.best.value)
+
+
+def _deviations(objective: DesignObjective, parameters: Sequence[float]) -> Tensor:
+    """Relative deviation of each part of the task at a design."""
+    with torch.no_grad():
+        return objective.deviations(torch.tensor(parameters, dtype=torch.float64))
