@@ -1,0 +1,95 @@
+"""The key of a cell: a hash of what its result follows from, config, data and code."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("data_gen", "hspi_learn")
+"""Our own code; of a library the version counts."""
+
+_LIBRARIES = ("torch", "numpy", "xraylib", "radioactivedecay", "icrp107-database")
+
+
+def cell_key(config: Mapping[str, Any], data: Mapping[str, str], module: str) -> str:
+    """Hash of a cell, 16 hex digits.
+
+    Args:
+        config: plain data that the cell is run with.
+        data: name to hash of every file that it reads.
+        module: dotted name of the module that its code starts from.
+    """
+    parts = [dict(config), dict(data), code_hash(module)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@cache
+def code_hash(module: str) -> str:
+    """Hash of a module, of all that it imports from our packages at any depth, and of the data files
+    beside them; and of the versions of the libraries that numbers depend on."""
+    digest = hashlib.sha256()
+    for path in _files(_reached(module)):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for library in _LIBRARIES:
+        digest.update(f"{library} {version(library)}".encode())
+    return digest.hexdigest()
+
+
+def _files(sources: Mapping[str, Path]) -> list[Path]:
+    """Source files by module name, and data files (cameras, tables) of the packages reached."""
+    folders = {path.parent for path in sources.values() if path.name == "__init__.py"}
+    data = {
+        path
+        for folder in folders - {_source(package).parent for package in PACKAGES}
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    return [sources[name] for name in sorted(sources)] + sorted(data)
+
+
+def _reached(module: str) -> dict[str, Path]:
+    """Source of a module and of our modules that it imports, at any depth, by dotted name."""
+    found: dict[str, Path] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or not _is_ours(name):
+            continue
+        found[name] = _source(name)
+        waiting.extend(_imported(found[name]))
+    return found
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Names that a file may import: modules, and members of packages, which may be modules."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def _is_ours(name: str) -> bool:
+    """Whether this is a module of our packages, and not a class or function in one."""
+    if name.partition(".")[0] not in PACKAGES:
+        return False
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent is a module, so this is a name in it
+        return False
+
+
+def _source(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin)

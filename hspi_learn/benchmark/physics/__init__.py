@@ -1,0 +1,31 @@
+"""The cells of the suite "physics": data_gen held to closed forms, brute force and its Monte Carlo.
+
+Each cell is a plain function from the settings in ``conf/suite/physics.yaml`` to what it found. A tolerance
+stands once, where its point is made.
+"""
+
+from hspi_learn.benchmark.physics.chains import decay
+from hspi_learn.benchmark.physics.convergence import refinement
+from hspi_learn.benchmark.physics.counting import dead_time, poisson
+from hspi_learn.benchmark.physics.crystal import response
+from hspi_learn.benchmark.physics.derivatives import gradients
+from hspi_learn.benchmark.physics.operators import adjoint
+from hspi_learn.benchmark.physics.pinholes import geometry
+from hspi_learn.benchmark.physics.sensitivity import finite_plates, knife_edges
+from hspi_learn.benchmark.physics.slabs import attenuation
+from hspi_learn.benchmark.physics.widths import resolution
+
+__all__ = [
+    "adjoint",
+    "attenuation",
+    "dead_time",
+    "decay",
+    "finite_plates",
+    "geometry",
+    "gradients",
+    "knife_edges",
+    "poisson",
+    "refinement",
+    "resolution",
+    "response",
+]

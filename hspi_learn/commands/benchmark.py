@@ -1,0 +1,137 @@
+"""Hold the code to its points: ``hspi-benchmark suite=physics``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from hspi_learn.commands.entry import run_command
+from hspi_learn.configs.schema import Node
+
+if TYPE_CHECKING:
+    from hspi_learn.benchmark import Cell
+    from hspi_learn.io.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """Keys of ``conf/benchmark.yaml``."""
+
+    name: str
+    title: str
+    data: Mapping[str, str]
+    cells: Mapping[str, Node | None]
+    points: tuple[str, ...] | None
+    retry_failed: bool
+    cells_dir: str | None
+    results: str | None
+    threads: int
+    run_dir: str
+
+
+def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
+    """Run a suite as the config says; returns what ``metrics.json`` holds.
+
+    Args:
+        config: see ``conf/benchmark.yaml``.
+        resume: continue the run in ``run_dir``; finished cells are not run again.
+
+    Raises:
+        UserError: the config or a data file is not what it needs to be.
+    """
+    import torch
+
+    from hspi_learn.benchmark import CellStore, print_output, run_cells, shown_progress, write_output
+    from hspi_learn.io.run_folder import RunFolder
+
+    torch.set_num_threads(config.threads)
+    cells = _cells(config)
+    folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
+    if not resume:
+        _describe(folder, config)
+    store = CellStore(Path(config.cells_dir) if config.cells_dir else folder.path / "cells")
+    with shown_progress(len(cells)) as progress:
+        results = run_cells(cells, store, progress, config.retry_failed)
+    facts = _facts(folder, config)
+    numbers = write_output(folder.path, config.name, config.title, facts, results)
+    folder.write_metrics(numbers)
+    if config.results:
+        from hspi_learn.benchmark import write_results
+
+        write_results(Path(config.results), config.name, config.title, facts, results)
+    print_output(results, folder.path / "report.html")
+    return numbers
+
+
+def _cells(config: DictConfig) -> list[Cell]:
+    """The chosen cells of the suite with their keys."""
+    from hspi_learn.benchmark import Cell, cell_key, chosen
+    from hspi_learn.configs.build import build
+    from hspi_learn.configs.targets import locate
+
+    nodes, data = _plain(config.cells), _data_hashes(config)
+    names = chosen(nodes, None if config.points is None else list(config.points))
+    return [
+        Cell(
+            name,
+            cell_key(nodes[name], data, locate(nodes[name]["_target_"], f"cells.{name}").__module__),
+            partial(build, nodes[name], key=f"cells.{name}"),
+        )
+        for name in names
+    ]
+
+
+def _data_hashes(config: DictConfig) -> dict[str, str]:
+    """Hash of every file that the suite says it reads."""
+    from data_gen.errors import UserError
+    from data_gen.storage.files import sha256_of
+
+    for name, file in config.data.items():
+        if not Path(file).is_file():
+            raise UserError(f"data.{name} is {file}, which is no file; it needs a file that the cells read")
+    return {str(name): sha256_of(Path(file)) for name, file in config.data.items()}
+
+
+def _describe(folder: RunFolder, config: DictConfig) -> None:
+    """Write down what is run before it starts; the config comes last."""
+    import yaml
+
+    from hspi_learn.io.atomic import write_json, write_text
+    from hspi_learn.io.environment import environment
+
+    write_json(folder.environment_file, environment(0, config.threads, _data_hashes(config)))
+    write_text(folder.config_file, yaml.safe_dump(_plain(config), sort_keys=False))
+
+
+def _facts(folder: RunFolder, config: DictConfig) -> dict[str, str]:
+    """What was run on what, in words."""
+    from hspi_learn.io.run_folder import read_json
+
+    about = read_json(folder.environment_file)
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items() if number)
+    return {
+        "Suite": str(config.name),
+        "Commit": str(about["commit"] or "no checkout"),
+        "Machine": f"{about['platform']}, {config.threads} thread(s)",
+        "Versions": f"Python {about['python']}, {versions}",
+    }
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    data = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(data, dict)
+    return {str(key): value for key, value in data.items()}
+
+
+def main() -> None:
+    """The command line."""
+    run_command("benchmark", benchmark, BenchmarkSettings, resume=partial(benchmark, resume=True))
+
+
+if __name__ == "__main__":
+    main()

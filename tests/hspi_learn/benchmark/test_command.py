@@ -1,0 +1,69 @@
+"""hspi-benchmark from its command line: files, resuming, wrong input."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from hspi_learn.commands.benchmark import main
+
+TINY = ("suite=physics_quick", "points=[decay,poisson]", "cells.poisson.bins=100000", "threads=1")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["hspi-benchmark", *arguments])
+    main()
+
+
+def test_a_run_leaves_its_folder_and_resumes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The run folder of the house; a resumed run reads its cells and gives the same numbers."""
+    folder, docs = tmp_path / "run", tmp_path / "docs"
+    run(monkeypatch, *TINY, f"run_dir={folder}", f"results={docs}")
+    first = json.loads((folder / "metrics.json").read_text())
+    assert first["suite/passed"] == first["suite/points"] > 10
+    assert json.loads((docs / "physics_quick.json").read_text()) == first
+    for name in ("config.yaml", "environment.json", "report.html", "tables/physics_quick.csv"):
+        assert (folder / name).is_file(), name
+    (folder / "metrics.json").unlink()
+    next((folder / "cells").glob("poisson-*.json")).unlink()
+    capsys.readouterr()
+    run(monkeypatch, f"resume={folder}")
+    told = capsys.readouterr().out
+    assert "decay: 11 of 11 points within tolerance, done before" in told
+    assert "poisson: 5 of 5 points within tolerance, 0." in told
+    assert json.loads((folder / "metrics.json").read_text()) == first
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["points=[decy]"], "points names 'decy', which the suite does not have; did you mean decay?"),
+        (["suite=physic"], "it needs one of physics, physics_quick"),
+        (["cells.decay.times=[1.0]"], "cells.decay.times is not a known key"),
+        (["+cells.decay.times=[1.0]"], "cells.decay.times is not a known key; did you mean times_h?"),
+        (["cells.poisson._target_=os.system"], "may not call"),
+        (["+data.x=nowhere.h5"], "data.x is nowhere.h5, which is no file"),
+        (["threads=two"], "threads is 'two'"),
+    ],
+)
+def test_wrong_input(
+    arguments: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """One sentence, exit 2, and nothing written."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, *arguments)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())

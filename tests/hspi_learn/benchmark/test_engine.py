@@ -1,0 +1,245 @@
+"""The engine on made-up cells: keys, files, failures, resuming, tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_gen.errors import UserError
+from hspi_learn.benchmark import (
+    Cell,
+    CellResult,
+    CellStore,
+    Found,
+    Plot,
+    Point,
+    cell_key,
+    chosen,
+    metrics,
+    run_cells,
+    write_output,
+    write_results,
+)
+from hspi_learn.benchmark.keys import _reached, code_hash
+from hspi_learn.benchmark.tables import full_table, points_table, statements
+
+GOOD = Point("good", 1e-9, 1e-6, "truth", "source", "note", "keV")
+BAD = Point("bad", 0.5, 0.1, "truth", "source")
+TOLD = Point("told", 3.0, None, "truth", "source")
+PLOT = Plot(
+    "curve", "A curve.", "x [mm]", "y [keV]", {"a": (np.arange(3.0), np.arange(3.0) ** 2)}, ("linear", "log")
+)
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, bool]] = []
+
+    def began(self, cell: str) -> None:
+        pass
+
+    def ended(self, result: CellResult, is_new: bool) -> None:
+        self.ran.append((result.name, is_new))
+
+
+def cell(name: str, run: Callable[[], Found], key: str = "k") -> Cell:
+    return Cell(name, key, run)
+
+
+def test_finished_cells_are_read_back_whole(tmp_path: Path) -> None:
+    """What a second run reads is what the first one found, arrays bit by bit, and nothing runs again."""
+    calls = []
+
+    def run() -> Found:
+        calls.append(1)
+        return Found([GOOD, BAD, TOLD], [PLOT])
+
+    store, progress = CellStore(tmp_path), Silent()
+    first = run_cells([cell("a", run)], store, progress)
+    second = run_cells([cell("a", run)], store, progress)
+    assert progress.ran == [("a", True), ("a", False)]
+    assert len(calls) == 1
+    assert second[0].points == first[0].points
+    plot = second[0].plots[0]
+    assert (plot.caption, plot.scales) == (PLOT.caption, PLOT.scales)
+    np.testing.assert_array_equal(plot.curves["a"], PLOT.curves["a"])
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".npz"]
+
+
+def test_another_key_runs_again(tmp_path: Path) -> None:
+    """A changed config, file or code gives another key, and the old result is left alone."""
+    store, progress = CellStore(tmp_path), Silent()
+    run_cells([cell("a", lambda: Found([GOOD]), "one")], store, progress)
+    run_cells([cell("a", lambda: Found([BAD]), "two")], store, progress)
+    assert progress.ran == [("a", True), ("a", True)]
+    old = store.read("a", "one")
+    assert old is not None
+    assert old.points == (GOOD,)
+
+
+def test_failures_are_recorded_and_left_alone_until_asked(tmp_path: Path) -> None:
+    """A broken cell does not stop the others; it runs again only with retry_failed."""
+    state = {"broken": True, "calls": 0}
+
+    def run() -> Found:
+        state["calls"] += 1
+        if state["broken"]:
+            raise ValueError("no such luck")
+        return Found([GOOD])
+
+    cells = [cell("a", run), cell("b", lambda: Found([GOOD]))]
+    store = CellStore(tmp_path)
+    first = run_cells(cells, store, Silent())
+    assert first[0].error.startswith("ValueError: no such luck")
+    assert not first[1].error
+    assert metrics(first)["a/pass"] == 0.0
+    state["broken"] = False
+    assert run_cells(cells, store, Silent())[0].error
+    assert state["calls"] == 1
+    assert not run_cells(cells, store, Silent(), retry_failed=True)[0].error
+
+
+def test_a_kill_leaves_nothing_and_is_no_failure(tmp_path: Path) -> None:
+    """Ctrl-C goes through; the cell has no file and runs next time."""
+
+    def run() -> Found:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells([cell("a", run)], CellStore(tmp_path), Silent())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"points": []}', "npz"])
+def test_damaged_cells_run_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A truncated or foreign file counts as none, and is told."""
+    store = CellStore(tmp_path)
+    run_cells([cell("a", lambda: Found([GOOD], [PLOT]))], store, Silent())
+    path = store.path("a", "k")
+    if damage == "npz":
+        path.with_suffix(".npz").write_bytes(b"PK")
+    else:
+        path.write_text(damage)
+    progress = Silent()
+    run_cells([cell("a", lambda: Found([GOOD], [PLOT]))], store, progress)
+    assert progress.ran == [("a", True)]
+    assert "cannot be read" in caplog.text
+
+
+def test_keys_follow_config_data_and_code() -> None:
+    """Equal in everything: equal keys; different in anything: different keys."""
+    module = "hspi_learn.benchmark.physics.counting"
+    base = cell_key({"bins": 1}, {"f": "0"}, module)
+    assert base == cell_key({"bins": 1}, {"f": "0"}, module)
+    others = {
+        cell_key({"bins": 2}, {"f": "0"}, module),
+        cell_key({"bins": 1}, {"f": "1"}, module),
+        cell_key({"bins": 1}, {"f": "0"}, "hspi_learn.benchmark.physics.chains"),
+    }
+    assert base not in others
+    assert len(others) == 3
+
+
+def test_code_is_followed_through_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a cell imports from our packages at any depth belongs to its code; what it does not, does not."""
+    reached = _reached("hspi_learn.benchmark.physics.counting")
+    assert {"data_gen.acquisition", "data_gen.readout.frame", "data_gen.grid"} <= set(reached)
+    assert not {name for name in reached if name.startswith(("hspi_learn.networks", "data_gen.kinetics"))}
+    before = code_hash("hspi_learn.benchmark.physics.counting")
+    changed = tmp_path / "grid.py"
+    changed.write_text(reached["data_gen.grid"].read_text() + "\n")
+    monkeypatch.setattr("hspi_learn.benchmark.keys._reached", lambda _: reached | {"data_gen.grid": changed})
+    code_hash.cache_clear()
+    assert code_hash("hspi_learn.benchmark.physics.counting") != before
+    code_hash.cache_clear()
+
+
+def test_points_pass_up_to_their_limit() -> None:
+    """At most the limit passes; NaN never does; no limit is no judgement."""
+    assert Point("p", 1.0, 1.0, "", "").passed
+    assert Point("p", 1.0 + 1e-12, 1.0, "", "").passed is False
+    assert Point("p", math.nan, 1.0, "", "").passed is False
+    assert TOLD.passed is None
+
+
+def results() -> list[CellResult]:
+    nan = Point("nan", math.nan, 1.0, "truth", "source")
+    return [
+        CellResult("a", "k", 1.0, "machine", (GOOD, BAD, TOLD, nan), (PLOT,)),
+        CellResult("b", "k", 1.0, "machine", error="ValueError: no\n\nTraceback"),
+    ]
+
+
+def test_metrics_have_value_limit_and_pass() -> None:
+    """The keys of the house's contract; what is no number has no value and does not pass."""
+    assert metrics(results()) == {
+        "a/good/value": 1e-9,
+        "a/good/limit": 1e-6,
+        "a/good/pass": 1.0,
+        "a/bad/value": 0.5,
+        "a/bad/limit": 0.1,
+        "a/bad/pass": 0.0,
+        "a/told/value": 3.0,
+        "a/nan/limit": 1.0,
+        "a/nan/pass": 0.0,
+        "b/pass": 0.0,
+        "suite/points": 4.0,
+        "suite/passed": 1.0,
+    }
+
+
+def test_nan_survives_the_store(tmp_path: Path) -> None:
+    """JSON has no NaN; a point without a number comes back as one."""
+    store = CellStore(tmp_path)
+    store.write(results()[0])
+    assert "NaN" not in store.path("a", "k").read_text()
+    found = store.read("a", "k")
+    assert found is not None
+    assert math.isnan(found.points[3].value)
+
+
+def test_tables_say_what_missed() -> None:
+    """CSV keeps full precision and units apart; Markdown has units; misses and failures are named."""
+    rows = list(csv.DictReader(io.StringIO(full_table("s", "c", results()).csv())))
+    assert [(row["point"], row["pass"]) for row in rows][:2] == [("a/good", "yes"), ("a/bad", "MISS")]
+    assert float(rows[0]["figure"]) == 1e-9
+    assert rows[0]["unit"] == "keV"
+    table = points_table("s", "c", results()).markdown()
+    assert "| a/good | 1e-09 keV | 1e-06 keV | yes |" in table
+    assert "FAILED" in table
+    told = statements(results())
+    assert told[0] == "1 of 3 points are within their tolerance."
+    assert any(line.startswith("Miss: a/bad: 0.5, tolerance 0.1") for line in told)
+    assert "Failed: b: ValueError: no" in told
+
+
+def test_output_is_complete(tmp_path: Path) -> None:
+    """Table in three formats, figures, the page that holds them, and the two files for the docs."""
+    write_output(tmp_path, "suite", "A title", {"Suite": "suite"}, results())
+    write_results(tmp_path / "docs", "suite", "A title", {"Suite": "suite"}, results())
+    for name in ("suite.csv", "suite.md", "suite.tex"):
+        assert (tmp_path / "tables" / name).stat().st_size > 0
+    assert (tmp_path / "figures" / "a_curve.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "report.html").read_text()
+    assert "A title" in page
+    assert "data:image/png;base64" in page
+    assert json.loads((tmp_path / "docs" / "suite.json").read_text()) == metrics(results())
+    assert "| a/bad |" in (tmp_path / "docs" / "suite.md").read_text()
+
+
+def test_unknown_cells_are_told() -> None:
+    """The sentence names the value and what is near it; a cell that is switched off is not there."""
+    cells = {"decay": {}, "poisson": {}, "off": None}
+    assert chosen(cells, None) == ["decay", "poisson"]
+    assert chosen(cells, ["poisson", "decay"]) == ["decay", "poisson"]
+    with pytest.raises(UserError, match="did you mean decay"):
+        chosen(cells, ["decy"])
+    with pytest.raises(UserError, match="it needs some of decay, poisson"):
+        chosen(cells, ["off"])
