@@ -1,0 +1,7 @@
+"""Photons that reach the detector otherwise than straight: scattered in the object or in the collimator."""
+
+from data_gen.scatter.base import ScatterTerm
+from data_gen.scatter.coarse import block_of_pixel
+from data_gen.scatter.object import ObjectScatter, ScatterSampling
+
+__all__ = ["ObjectScatter", "ScatterSampling", "ScatterTerm", "block_of_pixel"]

@@ -1,0 +1,107 @@
+"""What the blocks of a camera see of the coarse voxels: a dense matrix at a few energies."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera
+from data_gen.grid import VoxelGrid
+from data_gen.materials import interaction_probability
+from data_gen.projector import RaySampling
+from data_gen.projector.cache import cache_folder, cached, content_key
+from data_gen.projector.rays import RayCaster
+from data_gen.projector.weights import build_rows
+
+STEP = 1.4
+"""Ratio of neighbouring energies of the matrix."""
+CODE_VERSION = 1
+"""Raised whenever the numbers in the matrix change, so that kept ones are built again."""
+PARTS = 2
+"""Parts of a voxel's edge between which the matrix is averaged."""
+
+
+@dataclass(frozen=True)
+class Collimation:
+    """Blocks in channels that look along about the same direction from each voxel."""
+
+    seen: Tensor
+    """First interactions per photon emitted, [node, channel, block of channel, voxel] float32."""
+    block: Tensor
+    """Block of the camera, [channel, block of channel]."""
+    aim_mm: Tensor
+    """Where photons for a channel head to, [channel, 3]: the middle of its apertures."""
+    energies_kev: Tensor
+    """Energies of the nodes, [node] keV."""
+
+
+def energy_nodes(arrival_kev: Tensor) -> Tensor:
+    """Energies that span all arrival classes in equal ratios, [node] keV."""
+    low, high = float(arrival_kev.mean(dim=-1).min()), float(arrival_kev.max())
+    count = max(2, 1 + math.ceil(math.log(high / low) / math.log(STEP)))
+    return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
+
+
+def node_weights(arrival_kev: Tensor, nodes_kev: Tensor, camera: Camera) -> Tensor:
+    """What each node counts for a class's middle energy, [g, k, node].
+
+    Linear in log energy, the detector's interaction probability taken exactly.
+    """
+    middle = arrival_kev.mean(dim=-1)
+    place = (middle.log() - nodes_kev[0].log()) / (nodes_kev[1] / nodes_kev[0]).log()
+    share = (1 - (place[..., None] - torch.arange(len(nodes_kev))).abs()).clamp_min(0)
+    material, thickness = camera.detector_material, camera.detector_thickness_mm
+    stopped = [interaction_probability(material, e, thickness) for e in (middle, nodes_kev)]
+    return share * stopped[0][..., None] / stopped[1]
+
+
+def collimation(camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> Collimation:
+    """The matrix of a camera, in air, kept on disk between runs."""
+    pixel, aperture = camera.pairs.unbind(dim=1)
+    first = torch.full((camera.pixel_count,), camera.aperture_count).scatter_reduce(
+        0, pixel, aperture, "amin"
+    )
+    channels, channel = torch.unique(first, return_inverse=True)
+    block = channel.argsort(stable=True).reshape(len(channels), -1)
+    seen = [_kept(camera, grid, energy)[block] for energy in energies_kev.tolist()]
+    return Collimation(torch.stack(seen), block, _aims(camera, channel[pixel], len(channels)), energies_kev)
+
+
+def _kept(camera: Camera, grid: VoxelGrid, energy_kev: float) -> Tensor:
+    """:func:`_dense` at one energy, from the folder of kept matrices if it is there."""
+    numbers = {
+        "scatter": CODE_VERSION,
+        "grid": grid.to_dict(),
+        "energy_kev": energy_kev,
+        "camera": camera.spec.model_dump(mode="json"),
+    }
+    tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
+
+    def build() -> dict[str, Tensor]:
+        caster = RayCaster(camera, energy_kev, RaySampling())
+        return {"seen": _dense(caster, camera.pairs, grid)}
+
+    return cached(cache_folder(), content_key(numbers, tensors), build)["seen"]
+
+
+def _dense(caster: RayCaster, pairs: Tensor, grid: VoxelGrid) -> Tensor:
+    """First interactions in each pixel per photon from anywhere in each voxel, [pixel, voxel] float32."""
+    fine = VoxelGrid([PARTS * n for n in grid.shape], [s / PARTS for s in grid.spacing_mm])
+    part_of = torch.arange(grid.voxels).reshape(grid.shape)
+    for axis in range(3):
+        part_of = part_of.repeat_interleave(PARTS, dim=axis)
+    rows = build_rows(caster, pairs, fine, 0.0, torch.float32)
+    pixel = pairs[:, 0].repeat_interleave(rows.start.diff())
+    dense = torch.zeros(caster.camera.pixel_count * grid.voxels)
+    dense.index_add_(0, pixel * grid.voxels + part_of.flatten()[rows.column], rows.value / PARTS**3)
+    return dense.reshape(-1, grid.voxels)
+
+
+def _aims(camera: Camera, channel: Tensor, channels: int) -> Tensor:
+    """Middle of the apertures of each channel; ``channel`` is that of each pair."""
+    centre = camera.aperture_centre_mm.detach()[camera.pairs[:, 1]]
+    total = torch.zeros(channels, 3, dtype=torch.float64).index_add_(0, channel, centre)
+    return total / torch.bincount(channel, minlength=channels)[:, None]

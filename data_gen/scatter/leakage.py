@@ -1,0 +1,90 @@
+"""Photons that come straight, but through the plate or a septum rather than through their own aperture."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from data_gen.camera import Camera
+from data_gen.camera.binning import seeing_every_aperture
+from data_gen.grid import VoxelGrid
+from data_gen.materials import linear_attenuation_per_mm
+from data_gen.projector import MatrixProjector, ProjectorFactory, RaySampling
+from data_gen.projector.leak import LeakCaster
+from data_gen.projector.rays import RayCaster
+from data_gen.scatter.coarse import (
+    coarse_camera,
+    coarse_grid,
+    density_shares,
+    resample,
+    resample_back,
+    source_shares,
+)
+
+VOXEL_MM = 2.0
+BLOCK_MM = 6.0
+"""Of the coarse voxels and of the blocks of pixels, as seen at the isocentre, at most."""
+
+LEAST = 1e-3
+"""Transmission of the thinnest metal below which there is no leakage to speak of."""
+
+
+class Leakage(nn.Module):
+    """Leakage through plate and septa, on blocks of pixels: see ``ScatterTerm``.
+
+    Nothing is scattered: photons arrive with the energy of emission, so there is one class, a line.
+
+    Args:
+        camera: the camera, with its own pixels.
+        grid: voxels.
+        energies_kev: energies of emission [g].
+        sharp_kev: at this energy and below, rays through a pixel's own aperture are left to the projector;
+            above there is none, and they count here.
+        projector: of the coarse camera.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        grid: VoxelGrid,
+        energies_kev: Tensor,
+        sharp_kev: float = math.inf,
+        projector: ProjectorFactory = MatrixProjector,
+    ) -> None:
+        super().__init__()
+        self.grid, self.coarse = grid, coarse_grid(grid, VOXEL_MM)
+        self.camera = seeing_every_aperture(coarse_camera(camera, BLOCK_MM))
+        self.energies_kev = energies_kev.to(torch.float64)
+        self.arrival_kev = self.energies_kev[:, None, None].expand(-1, 1, 2)
+        self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
+
+        def caster(seen: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
+            return LeakCaster(seen, energy_kev, sampling, everything=energy_kev > sharp_kev)
+
+        self.projector = projector(self.camera, self.coarse, self.energies_kev, caster=caster)
+
+    def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
+        """The projector's attenuation of the coarse object; see ``ScatterTerm.state``."""
+        coarse = resample(density, self._density)
+        if material is None:
+            return self.projector.attenuation(coarse)
+        near = [share.argmax(dim=1) for share in self._density]  # a fine voxel inside each coarse one
+        return self.projector.attenuation(coarse, material[:, near[0]][:, :, near[1]][..., near[2]])
+
+    def forward(self, activity: Tensor, state: Tensor) -> Tensor:
+        """First interactions a second [batch, block, g, 1, map]; see ``ScatterTerm.forward``."""
+        return self.projector.forward(resample(activity, self._source), state)[:, :, :, None]
+
+    def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
+        """Transpose of :meth:`forward`: [batch, block, g, 1, map] to [batch, map, z, y, x]."""
+        return resample_back(self.projector.adjoint(values[:, :, :, 0], state), self._source)
+
+
+def leaking(camera: Camera, energies_kev: Tensor) -> Tensor:
+    """Whether photons get through the thinnest metal between object and pixel, [g] bool."""
+    plate = camera.spec.collimator
+    thinnest = min(plate.septa_mm, plate.plate_mm) if plate.septa else plate.plate_mm
+    passed: Tensor = torch.exp(-thinnest * linear_attenuation_per_mm(plate.material, energies_kev)) > LEAST
+    return passed

@@ -1,0 +1,82 @@
+"""How photons turn in the object: cross sections by class of arrival energy, as series of Legendre."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import xraylib
+from torch import Tensor
+
+from data_gen.materials import TISSUES, material_named, process_mass_attenuation
+from data_gen.scatter.harmonics import legendre
+
+ELECTRON_KEV = 510.99895
+NODES = 1024
+"""Of the cosine of the scattering angle."""
+_SOFT = "soft_tissue"
+
+
+def compton_kev(energy_kev: Tensor, cosine: Tensor) -> Tensor:
+    """Energy after Compton scatter by an angle of this cosine (free electron at rest)."""
+    return energy_kev / (1 + energy_kev / ELECTRON_KEV * (1 - cosine))
+
+
+def arrival_classes(energies_kev: Tensor, classes: int) -> Tensor:
+    """Edges of the energies after scatter, [g, classes + 1, 2] keV: Rayleigh, then Compton by falling energy.
+
+    Compton classes are finer near the full energy, where the photopeak is.
+    """
+    lowest = compton_kev(energies_kev, torch.tensor(-1.0, dtype=torch.float64))
+    share = torch.linspace(0, 1, classes + 1, dtype=torch.float64) ** 1.5
+    edge = energies_kev[:, None] - (energies_kev - lowest)[:, None] * share
+    compton = torch.stack((edge[:, 1:], edge[:, :-1]), dim=-1)
+    return torch.cat((energies_kev[:, None, None].expand(-1, 1, 2), compton), dim=1)
+
+
+def turning_series(energies_kev: Tensor, arrival_kev: Tensor, order: int) -> Tensor:
+    """Cross section of soft tissue per solid angle as a series of Legendre polynomials of the cosine.
+
+    Returns:
+        [g, k, l] in cm2/g/sr, l from 0 to ``order``.
+    """
+    cosine = (torch.arange(NODES, dtype=torch.float64) + 0.5) * 2 / NODES - 1
+    degree = torch.arange(order + 1)
+    # A series that is cut off rings; Lanczos' factors calm it.
+    calm = torch.sinc(degree / (order + 1))
+    polynomial = legendre(cosine, order) * (2 * degree + 1) / NODES * calm
+    energies = zip(energies_kev.tolist(), arrival_kev, strict=True)
+    return torch.stack([_by_angle(energy, edges, cosine) @ polynomial for energy, edges in energies])
+
+
+def scatterer_ratios(energies_kev: Tensor, classes: int) -> Tensor:
+    """Cross section of each tissue over that of soft tissue, [tissue, g, k], Rayleigh in class 0."""
+    rayleigh, compton = _ratio(energies_kev, "rayleigh"), _ratio(energies_kev, "compton")
+    return torch.stack([rayleigh, *[compton] * classes], dim=-1)
+
+
+def _ratio(energies_kev: Tensor, process: Literal["rayleigh", "compton"]) -> Tensor:
+    """Cross section of each tissue over that of soft tissue, [tissue, g]."""
+    soft = process_mass_attenuation(_SOFT, energies_kev, process)
+    return torch.stack([process_mass_attenuation(tissue, energies_kev, process) / soft for tissue in TISSUES])
+
+
+def _by_angle(energy_kev: float, edges_kev: Tensor, cosine: Tensor) -> Tensor:
+    """Cross section of each class at each cosine, [k, node] in cm2/g/sr."""
+    energy = compton_kev(torch.tensor(energy_kev, dtype=torch.float64), cosine)
+    low, high = edges_kev[1:, 0, None], edges_kev[1:, 1, None]
+    inside = (energy >= low) & (energy < high)
+    angle = cosine.acos().tolist()
+    compton = inside * _differential(energy_kev, angle, xraylib.DCS_Compt)
+    rayleigh = _differential(energy_kev, angle, xraylib.DCS_Rayl)[None]
+    return torch.cat((rayleigh, compton))
+
+
+def _differential(energy_kev: float, angles: list[float], one: object) -> Tensor:
+    """Differential cross section of soft tissue at each angle in cm2/g/sr."""
+    assert callable(one)
+    parts = material_named(_SOFT).mass_fractions
+    return torch.tensor(
+        [sum(share * one(z, energy_kev, angle) for z, share in parts) for angle in angles],
+        dtype=torch.float64,
+    )
