@@ -68,7 +68,7 @@ class Search:
 
 
 def by_gradient(
-    objective: Objective, bounds: Bounds, start: Sequence[float], most: int = 15, least_gain: float = 3e-4
+    objective: Objective, bounds: Bounds, start: Sequence[float], most: int = 15, least_gain: float = 1e-5
 ) -> Search:
     """Follow the gradient from ``start`` (L-BFGS-B) until a step gains less than a share ``least_gain``, or
     the function was evaluated ``most`` times.

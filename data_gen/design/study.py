@@ -1,4 +1,4 @@
-"""Apertures and material designed for a task: each material by gradient, and by grid to judge the gradient."""
+"""Apertures and material designed for a task: by gradient, and by grid to judge the gradient."""
 
 from __future__ import annotations
 
