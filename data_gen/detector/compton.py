@@ -81,12 +81,13 @@ def compton_events(
 def _stretch(electron_kev: Tensor) -> Tensor:
     """Electron energies over that of their point, [line, point, copy], which makes the continuum smooth.
 
-    A point stands for energies about its own, reflected at both ends of what a scatter may leave.
+    A point stands for energies about its own, within a sixth of it and reflected at the Compton edge.
     """
     edge = (electron_kev[:, :1] + electron_kev[:, -1:])[..., None]
     steps = (torch.arange(_COPIES, dtype=torch.float64) + 0.5) / _COPIES - 0.5
-    moved = (electron_kev[..., None] + steps * edge / _BLOCKS).abs()
-    return (edge - (edge - moved).abs()) / electron_kev[..., None]
+    electron = electron_kev[..., None]
+    moved = electron + steps * torch.minimum(edge / _BLOCKS, electron / 3)
+    return (edge - (edge - moved).abs()) / electron
 
 
 def _second_electron_kev(energy_kev: Tensor, place: Tensor, nodes: int = 12) -> Tensor:

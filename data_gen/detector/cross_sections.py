@@ -9,7 +9,12 @@ import torch
 import xraylib
 from torch import Tensor
 
-from data_gen.materials import interaction_attenuation_per_mm, material_named, process_mass_attenuation
+from data_gen.materials import (
+    interaction_attenuation_per_mm,
+    k_edges_kev,
+    material_named,
+    process_mass_attenuation,
+)
 
 _LOWEST_KEV, _HIGHEST_KEV, _ENERGIES = 2.0, 2999.0, 1200
 _LARGEST_TRANSFER, _TRANSFERS = 250.0, 400
@@ -19,24 +24,25 @@ ANGSTROM_KEV = 12.39841984
 
 @dataclass(frozen=True)
 class CrystalTables:
-    """Attenuation and the incoherent scattering function of a material on even steps of a logarithm."""
+    """Attenuation at energies evenly spaced in log, K edges among them; incoherent scattering function."""
 
+    energy_kev: Tensor
     total_per_mm: Tensor
     photoelectric_of_both: Tensor
+    transfer_per_angstrom: Tensor
     electrons: Tensor
 
     def attenuation_per_mm(self, energy_kev: Tensor) -> Tensor:
         """By what deposits energy, coherent scatter left out; of the shape of ``energy_kev``."""
-        return _read(self.total_per_mm, _energy_place(energy_kev))
+        return _read(self.energy_kev, self.total_per_mm, energy_kev)
 
     def photoelectric_share(self, energy_kev: Tensor) -> Tensor:
         """Photoelectric share of photoelectric and Compton interactions together."""
-        return _read(self.photoelectric_of_both, _energy_place(energy_kev))
+        return _read(self.energy_kev, self.photoelectric_of_both, energy_kev)
 
     def scattering_function(self, transfer_per_angstrom: Tensor) -> Tensor:
         """Electrons, per unit mass in any unit, that scatter at E sin(angle / 2) / 12.4 keV angstrom."""
-        place = transfer_per_angstrom / _LARGEST_TRANSFER
-        return _read(self.electrons, place.clamp_min(0).sqrt().sqrt() * (_TRANSFERS - 1))
+        return _read(self.transfer_per_angstrom, self.electrons, transfer_per_angstrom)
 
 
 @lru_cache(maxsize=8)
@@ -46,22 +52,24 @@ def crystal_tables(material: str) -> CrystalTables:
     Raises:
         UserError: the material is unknown.
     """
-    ratio = torch.linspace(0, 1, _ENERGIES, dtype=torch.float64)
-    energy = _LOWEST_KEV * (_HIGHEST_KEV / _LOWEST_KEV) ** ratio
-    crystal = material_named(material)
-    transfer = _LARGEST_TRANSFER * torch.linspace(0, 1, _TRANSFERS, dtype=torch.float64) ** 4
-    electrons = [
-        sum(
-            share / xraylib.AtomicWeight(z) * _scattering_function(z, q)
-            for z, share in crystal.mass_fractions
-        )
-        for q in transfer.tolist()
-    ]
+    even = torch.linspace(0, 1, _ENERGIES, dtype=torch.float64)
+    edges = torch.tensor(k_edges_kev(material, _LOWEST_KEV), dtype=torch.float64)
+    # The tables' own edges lie up to 2 eV beside the tabulated ones.
+    energy = torch.cat((_LOWEST_KEV * (_HIGHEST_KEV / _LOWEST_KEV) ** even, edges - 0.01, edges + 0.01))
+    energy = energy.sort().values
     photoelectric = process_mass_attenuation(material, energy, "photoelectric")
     compton = process_mass_attenuation(material, energy, "compton")
+    transfer = _LARGEST_TRANSFER * torch.linspace(0, 1, _TRANSFERS, dtype=torch.float64) ** 4
+    fractions = material_named(material).mass_fractions
+    electrons = [
+        sum(share / xraylib.AtomicWeight(z) * _scattering_function(z, q) for z, share in fractions)
+        for q in transfer.tolist()
+    ]
     return CrystalTables(
+        energy,
         interaction_attenuation_per_mm(material, energy),
         photoelectric / (photoelectric + compton),
+        transfer,
         torch.tensor(electrons, dtype=torch.float64),
     )
 
@@ -71,14 +79,9 @@ def _scattering_function(z: int, transfer_per_angstrom: float) -> float:
     return float(xraylib.SF_Compt(z, transfer_per_angstrom)) if transfer_per_angstrom >= 0.01 else 0.0
 
 
-def _energy_place(energy_kev: Tensor) -> Tensor:
-    """Index, with a fraction, of energies in the tables; energies outside are held at the ends."""
-    steps = (_ENERGIES - 1) / torch.log(torch.tensor(_HIGHEST_KEV / _LOWEST_KEV, dtype=torch.float64))
-    return torch.log(energy_kev / _LOWEST_KEV) * steps
-
-
-def _read(table: Tensor, place: Tensor) -> Tensor:
-    """Linear interpolation of ``table`` at an index with a fraction."""
-    held = place.clamp(0, len(table) - 1)
-    below = held.to(torch.int64).clamp_max(len(table) - 2)
-    return torch.lerp(table[below], table[below + 1], held - below)
+def _read(nodes: Tensor, table: Tensor, at: Tensor) -> Tensor:
+    """Linear interpolation of ``table`` between rising ``nodes``, held at its ends."""
+    above = torch.bucketize(at.contiguous(), nodes).clamp(1, len(nodes) - 1)
+    below = above - 1
+    part = ((at - nodes[below]) / (nodes[above] - nodes[below])).clamp(0, 1)
+    return torch.lerp(table[below], table[above], part)

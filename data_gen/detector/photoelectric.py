@@ -90,14 +90,16 @@ def k_escape(
     """K photon [point] in keV that photons absorbed at ``end`` [line, point, 3] may send out, and the chance
     [line, point] that they do and it escapes from the block.
 
-    ``places`` [point, 3], even in the unit cube, choose the K line and its direction. Chances are those at
-    100 keV, where an element's share no longer changes much.
+    ``places`` [point, 3], even in the unit cube, choose the K line and its direction. Photons that follow
+    another K photon are taken to start where that one did. Chances are those at 100 keV, where an element's
+    share no longer changes much.
     """
     reference = torch.tensor([_REFERENCE_KEV], dtype=torch.float64)
     fluorescence = k_fluorescence(material, reference)
     if not len(fluorescence.energy_kev):
         return torch.zeros(len(places), dtype=torch.float64), torch.zeros_like(energy_kev)
-    usual = fluorescence.photons_per_absorption[0]
+    first = fluorescence.photons_per_absorption[0]
+    usual = first + first @ k_fluorescence(material, fluorescence.energy_kev).photons_per_absorption
     chosen = torch.bucketize(places[:, 0] * usual.sum(), usual.cumsum(0)).clamp_max(len(usual) - 1)
     k_kev = fluorescence.energy_kev[chosen]
     way = direction(2 * places[:, 1] - 1, places[:, 2])
