@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +83,12 @@ def by_gradient(
         raise UserError(f"most_evaluations is {most}; it needs 1 or more")
     trials: list[Trial] = []
 
+    class SpentError(Exception):
+        """All evaluations are used; the library itself looks only after each line search."""
+
     def value_and_slope(share: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        if len(trials) == most:
+            raise SpentError
         x = torch.tensor(share, dtype=torch.float64, requires_grad=True)
         parameters = bounds.at(x)
         value = objective(parameters)
@@ -90,14 +96,15 @@ def by_gradient(
         trials.append(Trial(float(value.detach()), tuple(parameters.tolist())))
         return trials[-1].value, slope.numpy()
 
-    minimize(
-        value_and_slope,
-        bounds.shares(start),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, 1.0)] * len(bounds.names),
-        options={"maxfun": most, "ftol": least_gain, "gtol": 1e-6},
-    )
+    with suppress(SpentError):
+        minimize(
+            value_and_slope,
+            bounds.shares(start),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(0.0, 1.0)] * len(bounds.names),
+            options={"ftol": least_gain, "gtol": 1e-6},
+        )
     return Search(tuple(trials))
 
 

@@ -1,0 +1,165 @@
+"""Design apertures by gradient: ``hspi-design``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from hspi_learn.commands.entry import run_command
+from hspi_learn.configs.schema import Node
+
+if TYPE_CHECKING:
+    from data_gen.design import DesignProblem, RegionalTask
+    from data_gen.grid import VoxelGrid
+    from data_gen.nuclides import DecayChain, MemberGroups
+    from hspi_learn.io.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class DesignSettings:
+    """Keys of ``conf/design.yaml``."""
+
+    camera: Node
+    nuclide: Node
+    phantom: Node
+    grid: Node
+    windows_kev: tuple[float, ...]
+    wanted: str
+    organs: tuple[str, ...]
+    injected_bq: float
+    start_s: float
+    duration_s: float
+    materials: tuple[str, ...]
+    diameter_mm: tuple[float, float]
+    plane_mm: tuple[float, float]
+    most_evaluations: int
+    grid_points: int
+    rays: int
+    most_energy_groups: int
+    check: bool
+    check_photons: int
+    seed: int
+    threads: int
+    run_dir: str
+
+
+def design(config: DictConfig) -> dict[str, float]:
+    """Design as the config says; returns what ``metrics.json`` holds.
+
+    Args:
+        config: see ``conf/design.yaml``.
+
+    Raises:
+        UserError: the config is not what it needs to be.
+    """
+    import torch
+
+    from data_gen.design import best_of
+    from data_gen.design import design as search
+    from hspi_learn.evaluation.designs import design_table, numbers_of, statement
+    from hspi_learn.io.run_folder import RunFolder
+    from hspi_learn.visual import save_figure
+    from hspi_learn.visual.designs import design_figure
+
+    torch.set_num_threads(config.threads)
+    folder = RunFolder.fresh(config.run_dir)
+    problem = _problem(config)
+    found = search(problem, config.materials, config.most_evaluations, config.grid_points, _told)
+    _describe(folder, config, problem)
+    table, numbers = design_table(problem, found), numbers_of(problem, found)
+    table.write(folder.path / "tables")
+    save_figure(design_figure(problem, best_of(found)), folder.figures / "design.png")
+    folder.write_metrics(numbers)
+    print(f"\n{table.markdown()}\n{statement(problem, found)}\n{folder.path}")
+    return numbers
+
+
+def _told(stage: str) -> None:
+    """Say what is begun."""
+    print(stage, flush=True)
+
+
+def _problem(config: DictConfig) -> DesignProblem:
+    """Camera, object and bounds of the config."""
+    from data_gen.design import PARAMETERS, Bounds, DesignProblem
+    from data_gen.grid import EnergyWindows
+    from data_gen.nuclides import tied_groups
+    from data_gen.projector import RaySampling
+    from hspi_learn.configs.build import build
+
+    low_high = (config.diameter_mm, config.plane_mm)
+    bounds = Bounds(PARAMETERS, tuple((float(low), float(high)) for low, high in low_high))
+    chain, grid = build(config.nuclide, key="nuclide"), build(config.grid, key="grid")
+    groups = tied_groups(chain)
+    return DesignProblem(
+        camera=build(config.camera, key="camera"),
+        chain=chain,
+        grid=grid,
+        windows=EnergyWindows(config.windows_kev),
+        groups=groups,
+        task=_task(config, chain, groups, grid),
+        bounds=bounds,
+        sampling=RaySampling(rays=config.rays, plate_steps=4),
+        most_energy_groups=config.most_energy_groups,
+    )
+
+
+def _task(config: DictConfig, chain: DecayChain, groups: MemberGroups, grid: VoxelGrid) -> RegionalTask:
+    """One mouse and the uptakes to be told."""
+    import torch
+
+    from data_gen.design import regional_task, surroundings
+    from data_gen.nuclides import mean_activity
+    from data_gen.phantoms import ORGANS
+    from data_gen.phantoms.biodistribution import checked_organ
+    from hspi_learn.configs.build import build
+
+    phantom = build(config.phantom, key="phantom")(grid, torch.Generator().manual_seed(config.seed))
+    end_s = config.start_s + config.duration_s
+    mean = mean_activity(chain, config.injected_bq, config.start_s, end_s)
+    wanted = phantom.labels == ORGANS.index(checked_organ("wanted", config.wanted))
+    organs = {name: phantom.labels == ORGANS.index(checked_organ("organs", name)) for name in config.organs}
+    masks = {config.wanted: wanted, **surroundings(wanted, f"beside_{config.wanted}"), **organs}
+    return regional_task(
+        phantom.activity([mean[head] for head in groups.heads]),
+        tuple(groups.members),
+        masks,
+        phantom.density,
+        config.duration_s,
+        config.wanted,
+    )
+
+
+def _describe(folder: RunFolder, config: DictConfig, problem: DesignProblem) -> None:
+    """Write down what was designed: config, the camera that it began with, versions."""
+    from data_gen.grid import EnergyBins
+    from data_gen.system import ImagingSystem
+    from hspi_learn.io.environment import environment
+
+    edges = problem.windows.edges_kev.tolist()
+    system = ImagingSystem(
+        problem.camera,
+        problem.chain,
+        problem.grid,
+        EnergyBins(edges[0], edges[-1], len(edges) - 1),
+        problem.groups.members,
+        problem.most_energy_groups,
+    )
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    folder.describe(
+        {str(key): value for key, value in plain.items()},
+        system.to_dict(),
+        environment(config.seed, config.threads, {}),
+    )
+
+
+def main() -> None:
+    """The command line."""
+    run_command("design", design, DesignSettings)
+
+
+if __name__ == "__main__":
+    main()
