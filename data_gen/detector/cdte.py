@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.detector.charge import BOLTZMANN_V_PER_K, ChargeTransport
+from data_gen.detector.charge import charge_transport
 from data_gen.detector.crystal import crystal_events
 from data_gen.detector.events import Events
-from data_gen.detector.histogram import Axis, Resolution
+from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels
 from data_gen.detector.hits import MODES, Hits, Mode, Readout, Threshold, read_out
 from data_gen.detector.peak import peak_fwhm_kev
 from data_gen.detector.recording import FWHM_PER_SIGMA
-from data_gen.detector.trapping import induced_charge
 from data_gen.errors import UserError
 from data_gen.materials import material_named
 
@@ -50,9 +49,17 @@ _MAY_BE_ZERO = (
 
 @dataclass(frozen=True)
 class CdTeResponse:
-    """Spectrum of a CdTe pixel, from the constants of the crystal and of its electronics.
+    """Spectrum of pixelated CdTe, from the constants of the crystal and of its electronics.
 
-    Constants may be tensors that require gradients.
+    Photons arrive along the depth and interact all over a pixel. Energy is left by electrons at the point of
+    interaction; K photons and scattered photons are followed within the 3x3 pixels around. Charge drifts in
+    a uniform field, spreads by diffusion, is trapped, and is shared by the pixels of the 3x3; each pixel has
+    its noise and its threshold. Energies are not corrected for trapped charge.
+
+    The defaults give the figures published for the Alpha-SPECT-Mini: below 1 keV FWHM at 122 keV in a pixel
+    (both spreads 0), 2.5 keV at 122 and 3.5 keV at 218 keV over all pixels. Which constants its makers have
+    is not published: 7.5 kV/cm, mu tau of good CdTe and the threshold are assumptions; noise and spreads
+    follow from the figures. Constants may be tensors that require gradients.
 
     Args:
         thickness_mm: depth of the detector, cathode at the entrance face.
@@ -117,12 +124,12 @@ class CdTeResponse:
     def kernel(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Probability of the event's hit, [9, line, bin], float64; see :class:`DetectorResponse`."""
         spectra = self._spectra(energy_kev, edges_kev, lambda read: read.hits)
-        return self._placed(spectra[..., 1:-1]).to(edges_kev.device)
+        return at_recorded_pixels(spectra[..., 1:-1], self.binning).to(edges_kev.device)
 
     def linked(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Mean number of further hits of the same photon in mode "raw", [9, line, bin]; 0 in other modes."""
         spectra = self._spectra(energy_kev, edges_kev, lambda read: read.linked)
-        return self._placed(spectra[..., 1:-1]).to(edges_kev.device)
+        return at_recorded_pixels(spectra[..., 1:-1], self.binning).to(edges_kev.device)
 
     def losses(self, energy_kev: Tensor, edges_kev: Tensor) -> dict[str, Tensor]:
         """Probability per first interaction to be lost, [line] each; see :class:`DetectorResponse`."""
@@ -170,30 +177,15 @@ class CdTeResponse:
 
     def _events(self, energy_kev: Tensor) -> tuple[Events, ...]:
         """What photons leave in the crystal, and the pixels' signals."""
-        thickness, pitch = self._constant("thickness_mm"), self._constant("pixel_pitch_mm") / self.binning
-        # mm of drift: mu tau V / d, with mu tau in cm2/V.
-        drift = 100 * self._constant("bias_v") / thickness
-        induced = induced_charge(
-            thickness,
-            pitch,
-            self._constant("mu_tau_electron_cm2_v") * drift,
-            self._constant("mu_tau_hole_cm2_v") * drift,
+        charge = charge_transport(
+            self._constant("pixel_pitch_mm") / self.binning,
+            self._constant("thickness_mm"),
+            self._constant("bias_v"),
+            (self._constant("mu_tau_electron_cm2_v"), self._constant("mu_tau_hole_cm2_v")),
+            self._constant("temperature_k"),
+            self._constant("cloud_um"),
         )
-        spread = (
-            2 * BOLTZMANN_V_PER_K * self._constant("temperature_k") * thickness / self._constant("bias_v")
-        )
-        charge = ChargeTransport(pitch, thickness, self._constant("cloud_um") / 1000, spread, induced)
         return crystal_events(self.material, energy_kev, charge)
-
-    def _placed(self, spectrum: Tensor) -> Tensor:
-        """Spectra [place, line, bin] of middle, edges and corners of the 3x3 pixels of the anode to those of
-        recorded pixels, [9, line, bin]: an event leaves a binned pixel only across its border."""
-        leaves = 1 / self.binning
-        middle, edges, corners = spectrum
-        stays = middle + (1 - leaves) * edges + (1 - leaves) ** 2 * corners
-        edge = (leaves * edges + 2 * leaves * (1 - leaves) * corners) / 4
-        corner = leaves**2 * corners / 4
-        return torch.stack((corner, edge, corner, edge, stays, edge, corner, edge, corner))
 
     def _noise_kev(self) -> Tensor:
         """Sigma of the noise of one pixel."""

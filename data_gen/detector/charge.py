@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.detector.trapping import InducedCharge
+from data_gen.detector.trapping import InducedCharge, induced_charge
 
 BOLTZMANN_V_PER_K = 8.617333262e-5
 """kT/q per kelvin."""
@@ -56,3 +56,23 @@ class ChargeTransport:
         edges = self.pitch_mm * torch.tensor([-1.5, -0.5, 0.5, 1.5], dtype=torch.float64)
         scaled = (edges - position_mm[..., None]) / (math.sqrt(2) * sigma_mm[..., None])
         return 0.5 * torch.erf(scaled).diff(dim=-1)
+
+
+def charge_transport(
+    pitch_mm: Tensor,
+    thickness_mm: Tensor,
+    bias_v: Tensor,
+    mu_tau_cm2_v: tuple[Tensor, Tensor],
+    temperature_k: Tensor,
+    cloud_um: Tensor,
+) -> ChargeTransport:
+    """Transport in a uniform field; ``mu_tau_cm2_v`` is that of electrons and of holes."""
+    # Drift lengths are mu tau V / d: with mu tau in cm2/V and d in mm, 100 times that in mm.
+    electrons, holes = (100 * mu_tau * bias_v / thickness_mm for mu_tau in mu_tau_cm2_v)
+    return ChargeTransport(
+        pitch_mm,
+        thickness_mm,
+        cloud_um / 1000,
+        2 * BOLTZMANN_V_PER_K * temperature_k * thickness_mm / bias_v,
+        induced_charge(thickness_mm, pitch_mm, electrons, holes),
+    )

@@ -19,6 +19,7 @@ _SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
 _REACH = 3.0
 """Standard deviations of position beyond which no event is recorded: 0.5 % of them."""
 
+_BEYOND_KEV = 1e9
 _WHOLE_CRYSTAL_MM = 1000.0
 """Light is added over the whole crystal, so nothing is lost sideways."""
 
@@ -71,14 +72,29 @@ class GaussianResponse:
 
     def kernel(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Probability to be recorded there, [offset, line, bin], float64; see :class:`DetectorResponse`."""
-        edges = edges_kev.to("cpu", torch.float64)
-        thickness = torch.as_tensor(self.thickness_mm, dtype=torch.float64)
-        width = torch.tensor(_WHOLE_CRYSTAL_MM, dtype=torch.float64)
-        left = deposits(self.material, energy_kev, AddedVolume(thickness, width / 1000, width))
-        spectrum: Tensor = record(left, edges, self._blur).to(edges_kev.device)
+        spectrum = self._spectrum(energy_kev, edges_kev.to("cpu", torch.float64)).to(edges_kev.device)
         along = self._shares().to(edges_kev.device)
         place = torch.outer(along, along).flatten()
         return place[:, None, None] * spectrum
+
+    def losses(self, energy_kev: Tensor, edges_kev: Tensor) -> dict[str, Tensor]:
+        """Probability to be lost, [line] each: out of range in energy, or in position."""
+        ends = edges_kev.new_tensor([_BEYOND_KEV], dtype=torch.float64, device="cpu")
+        edges = torch.cat((-ends, edges_kev.to("cpu", torch.float64), ends))
+        spectrum = self._spectrum(energy_kev, edges)
+        within = self._shares().sum() ** 2
+        return {
+            "below_range": within * spectrum[:, 0],
+            "above_range": within * spectrum[:, -1],
+            "beyond_offsets": (1 - within).expand(len(spectrum)),
+        }
+
+    def _spectrum(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
+        """Recorded energies anywhere, [line, bin]."""
+        thickness = torch.as_tensor(self.thickness_mm, dtype=torch.float64)
+        width = torch.tensor(_WHOLE_CRYSTAL_MM, dtype=torch.float64)
+        left = deposits(self.material, energy_kev, AddedVolume(thickness, width / 1000, width))
+        return record(left, edges_kev, self._blur)
 
     def _shares(self) -> Tensor:
         """Share recorded at each step along one axis, for interactions spread evenly over their pixel."""

@@ -74,6 +74,20 @@ class Axis:
         return torch.einsum("nplk,nkb->plb", gathered, self.blur)
 
 
+def at_recorded_pixels(spectra: Tensor, binning: int) -> Tensor:
+    """Spectra [place, line, bin] of the middle, the edges and the corners of 3x3 pixels of the anode to those
+    of the 3x3 recorded pixels, [9, line, bin], each ``binning`` x ``binning`` of the anode's.
+
+    An event leaves a recorded pixel only across its border, where one in ``binning`` pixels lies.
+    """
+    leaves = 1 / binning
+    middle, edges, corners = spectra
+    stays = middle + (1 - leaves) * edges + (1 - leaves) ** 2 * corners
+    edge = (leaves * edges + 2 * leaves * (1 - leaves) * corners) / 4
+    corner = leaves**2 * corners / 4
+    return torch.stack((corner, edge, corner, edge, stays, edge, corner, edge, corner))
+
+
 def _bins(energy_kev: Tensor, sigma_kev: Tensor, edges_kev: Tensor) -> Tensor:
     """Normal probability of each bin and of both ends about each energy, [k, bin + 2]."""
     below = 0.5 * (1 + torch.erf((edges_kev - energy_kev[:, None]) / (math.sqrt(2) * sigma_kev[:, None])))

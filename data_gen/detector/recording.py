@@ -1,4 +1,4 @@
-"""Deposited energy to recorded bins: resolution and threshold."""
+"""Deposited energy to recorded bins, for detectors that are known by their resolution."""
 
 from __future__ import annotations
 
@@ -48,24 +48,3 @@ def gaussian_blur(energy_kev: Tensor, fwhm_kev: Tensor, edges_kev: Tensor) -> Te
     """Probability of each bin for normal noise of this full width about each energy, [k, bin]."""
     scale = fwhm_kev[:, None] * (math.sqrt(2) / FWHM_PER_SIGMA)
     return 0.5 * torch.erf((edges_kev - energy_kev[:, None]) / scale).diff(dim=1)
-
-
-def with_threshold(blur: Blur, threshold_kev: Tensor, width_kev: Tensor) -> Blur:
-    """The same blur behind a threshold on the recorded energy: an error function of this sigma.
-
-    Bins are cut finely across the threshold, so that bins of any width see the same threshold.
-    """
-    sigma = width_kev.clamp_min(1e-3)
-
-    def passed(energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
-        cuts = threshold_kev + sigma * torch.linspace(-6, 6, 49, dtype=torch.float64)
-        inside = (cuts > edges_kev[0]) & (cuts < edges_kev[-1])
-        fine = torch.cat((edges_kev, cuts[inside])).sort().values
-        centre = (fine[1:] + fine[:-1]) / 2
-        chance = 0.5 * (1 + torch.erf((centre - threshold_kev) / (math.sqrt(2) * sigma)))
-        recorded = blur(energy_kev, fine) * chance
-        home = torch.bucketize(centre.detach(), edges_kev, right=True) - 1
-        bins = torch.zeros(len(energy_kev), len(edges_kev) - 1, dtype=torch.float64)
-        return bins.index_add(1, home, recorded)
-
-    return passed
