@@ -2,6 +2,7 @@
 
 from data_gen.scatter.base import ScatterTerm
 from data_gen.scatter.coarse import block_of_pixel
+from data_gen.scatter.leakage import Leakage, leaking
 from data_gen.scatter.object import ObjectScatter, ScatterSampling
 
-__all__ = ["ObjectScatter", "ScatterSampling", "ScatterTerm", "block_of_pixel"]
+__all__ = ["Leakage", "ObjectScatter", "ScatterSampling", "ScatterTerm", "block_of_pixel", "leaking"]

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
+from data_gen.camera.binning import seeing_every_aperture
 from data_gen.grid import VoxelGrid
-from data_gen.materials import interaction_probability
-from data_gen.projector import RaySampling
+from data_gen.materials import interaction_probability, linear_attenuation_per_mm
+from data_gen.projector import RaySampling, mirror_orbits
 from data_gen.projector.cache import cache_folder, cached, content_key
+from data_gen.projector.leak import LeakCaster
 from data_gen.projector.rays import RayCaster
 from data_gen.projector.weights import build_rows
 
@@ -20,6 +22,10 @@ STEP = 1.4
 """Ratio of neighbouring energies of the matrix."""
 CODE_VERSION = 1
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
+OPAQUE = 9.0
+"""Optical thickness of a plate from which on nothing penetrates it far from an aperture."""
+LEAKING = RaySampling(rays=16, plate_steps=4)
+"""Rays between a block and each aperture of its panel, where plate and septa leak."""
 PARTS = 2
 """Parts of a voxel's edge between which the matrix is averaged."""
 
@@ -71,32 +77,45 @@ def collimation(camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> Collim
 
 
 def _kept(camera: Camera, grid: VoxelGrid, energy_kev: float) -> Tensor:
-    """:func:`_dense` at one energy, from the folder of kept matrices if it is there."""
-    numbers = {
-        "scatter": CODE_VERSION,
-        "grid": grid.to_dict(),
-        "energy_kev": energy_kev,
-        "camera": camera.spec.model_dump(mode="json"),
-    }
-    tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
-
-    def build() -> dict[str, Tensor]:
-        caster = RayCaster(camera, energy_kev, RaySampling())
-        return {"seen": _dense(caster, camera.pairs, grid)}
-
-    return cached(cache_folder(), content_key(numbers, tensors), build)["seen"]
-
-
-def _dense(caster: RayCaster, pairs: Tensor, grid: VoxelGrid) -> Tensor:
     """First interactions in each pixel per photon from anywhere in each voxel, [pixel, voxel] float32."""
+    caster = _caster(camera, energy_kev)
+    numbers = {"scatter": CODE_VERSION, "grid": grid.to_dict(), **caster.numbers}
+    tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
+    return cached(cache_folder(), content_key(numbers, tensors), lambda: {"seen": _dense(caster, grid)})[
+        "seen"
+    ]
+
+
+def _caster(camera: Camera, energy_kev: float) -> RayCaster:
+    """Rays of all ways through the collimator, or only through apertures where the plate stops the rest."""
+    optical = linear_attenuation_per_mm(camera.collimator_material, energy_kev) * camera.plate_mm
+    if float(optical) > OPAQUE:
+        return RayCaster(camera, energy_kev, RaySampling())
+    return LeakCaster(seeing_every_aperture(camera), energy_kev, LEAKING, everything=True)
+
+
+def _dense(caster: RayCaster, grid: VoxelGrid) -> Tensor:
+    """The matrix of one caster; apertures that mirror each other are traced once."""
+    camera, orbits = caster.camera, mirror_orbits(caster.camera)
+    rows = _dense_rows(caster, camera.pairs[orbits.first_pair], grid).unflatten(1, grid.shape)
+    pixel = camera.pairs[:, 0]
+    dense = torch.zeros(camera.pixel_count, *grid.shape)
+    for number, axes in enumerate(orbits.mirrors):
+        pairs = (orbits.mirror == number).nonzero()[:, 0]
+        dense.index_add_(0, pixel[pairs], rows.flip(axes)[orbits.row[pairs]])
+    return dense.flatten(1)
+
+
+def _dense_rows(caster: RayCaster, pairs: Tensor, grid: VoxelGrid) -> Tensor:
+    """First interactions per photon from anywhere in each voxel, by pair, [pair, voxel] float32."""
     fine = VoxelGrid([PARTS * n for n in grid.shape], [s / PARTS for s in grid.spacing_mm])
     part_of = torch.arange(grid.voxels).reshape(grid.shape)
     for axis in range(3):
         part_of = part_of.repeat_interleave(PARTS, dim=axis)
     rows = build_rows(caster, pairs, fine, 0.0, torch.float32)
-    pixel = pairs[:, 0].repeat_interleave(rows.start.diff())
-    dense = torch.zeros(caster.camera.pixel_count * grid.voxels)
-    dense.index_add_(0, pixel * grid.voxels + part_of.flatten()[rows.column], rows.value / PARTS**3)
+    pair = torch.arange(len(pairs)).repeat_interleave(rows.start.diff())
+    dense = torch.zeros(len(pairs) * grid.voxels)
+    dense.index_add_(0, pair * grid.voxels + part_of.flatten()[rows.column], rows.value / PARTS**3)
     return dense.reshape(-1, grid.voxels)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,8 +14,8 @@ from data_gen.materials import TISSUES, material_named, process_mass_attenuation
 from data_gen.scatter.harmonics import legendre
 
 ELECTRON_KEV = 510.99895
-NODES = 1024
-"""Of the cosine of the scattering angle."""
+NODES = 512
+"""Of the scattering angle; closer ones are at momenta that the tables do not hold."""
 _SOFT = "soft_tissue"
 
 
@@ -40,13 +42,14 @@ def turning_series(energies_kev: Tensor, arrival_kev: Tensor, order: int) -> Ten
     Returns:
         [g, k, l] in cm2/g/sr, l from 0 to ``order``.
     """
-    cosine = (torch.arange(NODES, dtype=torch.float64) + 0.5) * 2 / NODES - 1
+    angle = (torch.arange(NODES, dtype=torch.float64) + 0.5) * math.pi / NODES
     degree = torch.arange(order + 1)
     # A series that is cut off rings; Lanczos' factors calm it.
-    calm = torch.sinc(degree / (order + 1))
-    polynomial = legendre(cosine, order) * (2 * degree + 1) / NODES * calm
+    calm = torch.sinc(degree / (order + 1)) * (2 * degree + 1) / 2
+    share = angle.sin() * 2 / angle.sin().sum()
+    polynomial = legendre(angle.cos(), order) * calm * share[:, None]
     energies = zip(energies_kev.tolist(), arrival_kev, strict=True)
-    return torch.stack([_by_angle(energy, edges, cosine) @ polynomial for energy, edges in energies])
+    return torch.stack([_by_angle(energy, edges, angle) @ polynomial for energy, edges in energies])
 
 
 def scatterer_ratios(energies_kev: Tensor, classes: int) -> Tensor:
@@ -61,22 +64,18 @@ def _ratio(energies_kev: Tensor, process: Literal["rayleigh", "compton"]) -> Ten
     return torch.stack([process_mass_attenuation(tissue, energies_kev, process) / soft for tissue in TISSUES])
 
 
-def _by_angle(energy_kev: float, edges_kev: Tensor, cosine: Tensor) -> Tensor:
-    """Cross section of each class at each cosine, [k, node] in cm2/g/sr."""
-    energy = compton_kev(torch.tensor(energy_kev, dtype=torch.float64), cosine)
+def _by_angle(energy_kev: float, edges_kev: Tensor, angle: Tensor) -> Tensor:
+    """Cross section of each class at each angle, [k, node] in cm2/g/sr."""
+    energy = compton_kev(torch.tensor(energy_kev, dtype=torch.float64), angle.cos())
     low, high = edges_kev[1:, 0, None], edges_kev[1:, 1, None]
     inside = (energy >= low) & (energy < high)
-    angle = cosine.acos().tolist()
     compton = inside * _differential(energy_kev, angle, xraylib.DCS_Compt)
-    rayleigh = _differential(energy_kev, angle, xraylib.DCS_Rayl)[None]
-    return torch.cat((rayleigh, compton))
+    rayleigh = _differential(energy_kev, angle, xraylib.DCS_Rayl)
+    return torch.cat((rayleigh[None], compton))
 
 
-def _differential(energy_kev: float, angles: list[float], one: object) -> Tensor:
+def _differential(energy_kev: float, angle: Tensor, one: Callable[[int, float, float], float]) -> Tensor:
     """Differential cross section of soft tissue at each angle in cm2/g/sr."""
-    assert callable(one)
     parts = material_named(_SOFT).mass_fractions
-    return torch.tensor(
-        [sum(share * one(z, energy_kev, angle) for z, share in parts) for angle in angles],
-        dtype=torch.float64,
-    )
+    sums = [sum(share * one(z, energy_kev, a) for z, share in parts) for a in angle.tolist()]
+    return torch.tensor(sums, dtype=torch.float64)

@@ -10,7 +10,7 @@ from contracts.scatter_contract import ScatterCase, ScatterContract
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.materials import interaction_probability, material_named
+from data_gen.materials import interaction_probability, linear_attenuation_per_mm, material_named
 from data_gen.scatter import ObjectScatter, ScatterSampling
 from data_gen.scatter.collimation import collimation
 
@@ -145,13 +145,19 @@ def _by_angle(cross_section: object, energy_kev: float, angle: np.ndarray) -> np
 
 
 def _seen(place: np.ndarray, energy_kev: np.ndarray | float) -> np.ndarray:
-    """In proportion to what a round hole across x and the detector behind it see."""
+    """In proportion to what a round hole across x and the detector behind it see.
+
+    The hole is as wide as its edges let it be, d^2 + 2 d t / mu + 2 t^2 / mu^2, d being 2 mm and t the
+    tangent of half its opening (Metzler 2001, Accorsi and Metzler 2004).
+    """
     away = np.linalg.norm(HOLE - place, axis=1)
     cosine = (HOLE - place)[:, 0] / away
-    nodes = np.geomspace(40.0, 450.0, 100)
+    nodes = np.geomspace(85.0, 450.0, 100)  # above gold's K edge
     stopped = interaction_probability("CdTe", torch.as_tensor(nodes), 2.0).numpy()
     depth = -np.log1p(-np.interp(energy_kev, nodes, stopped))
-    return cosine / away**2 * -np.expm1(-depth / cosine)
+    edge = np.tan(np.radians(40.0)) / linear_attenuation_per_mm("gold", torch.as_tensor(nodes)).numpy()
+    width = np.interp(energy_kev, nodes, 4.0 + 4.0 * edge + 2.0 * edge**2)
+    return width * cosine / away**2 * -np.expm1(-depth / cosine)
 
 
 BALL = VoxelGrid((21, 21, 21), 26.0 / 21)
