@@ -28,7 +28,7 @@ class Holes:
     growth: Tensor
     """[hole] mm."""
     tangent: Tensor
-    """Largest tangent of the half opening angle, [hole]."""
+    """Of the half opening angle, at most, [hole]."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,16 @@ class Panel:
 
     def local(self, photons: Photons) -> Photons:
         """Photons in this panel's coordinates."""
-        place = (photons.place - self.middle) @ self.axes.T
+        place, way = self.turned(photons.place, photons.way)
+        return photons.having(
+            place=place, way=way, first_pixel=torch.full_like(photons.first_pixel, self.first_pixel)
+        )
+
+    def turned(self, place: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
+        """Places and directions [n, 3] in this panel's coordinates."""
+        place = (place - self.middle) @ self.axes.T
         place[:, 2] += self.detector_mm
-        first = torch.full_like(photons.first_pixel, self.first_pixel)
-        return photons.having(place=place, way=photons.way @ self.axes.T, first_pixel=first)
+        return place, way @ self.axes.T
 
     def same_shape(self, other: Panel) -> bool:
         """Whether another panel is alike in its own coordinates."""
@@ -138,9 +144,10 @@ def _holes(camera: Camera, own: Tensor, centre: Tensor, axes: Tensor) -> tuple[T
     half = camera.plate_mm / 2
     if camera.shape == "knife_edge":
         corner, growth = torch.zeros_like(tangent), tangent[:, 0] * half
+        tangent = tangent[:, :1]
     else:
         corner, growth = radius[:, None] + tangent * half, -radius
-    return centre, axis[:, :2] / axis[:, 2:], radius, corner, growth, tangent.amax(dim=1)
+    return centre, axis[:, :2] / axis[:, 2:], radius, corner, growth, tangent.norm(dim=1)
 
 
 def _walls(blocks: int, half_size: float) -> Tensor:

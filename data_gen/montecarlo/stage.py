@@ -9,7 +9,8 @@ from data_gen.camera import Camera
 from data_gen.detector import CdTeResponse
 from data_gen.errors import UserError
 from data_gen.grid import EnergyAxis, bin_index
-from data_gen.montecarlo.aim import CameraAim, emitted
+from data_gen.montecarlo.aim import emitted
+from data_gen.montecarlo.aim_camera import CameraAim
 from data_gen.montecarlo.body import Body, Tissues
 from data_gen.montecarlo.chance import Analog, Chance, Forced
 from data_gen.montecarlo.heads import Head, heads, owning_panel
@@ -21,8 +22,8 @@ from data_gen.montecarlo.source import Source
 from data_gen.montecarlo.tally import Book
 from data_gen.montecarlo.transport import through_body
 
-_ANYWHERE = 0.15
-"""Share of photons emitted in all directions where the rest is aimed."""
+_ANYWHERE, _ANYWHERE_IN_BODY = 0.15, 0.3
+"""Share of photons emitted in all directions where the rest is aimed; of more use where they can scatter."""
 _ROULETTE = 0.2
 """Weight, over what an average photon is worth, below which photons are given up by chance."""
 
@@ -84,7 +85,7 @@ class Stage:
         random = torch.rand(count, generator=self.generator, dtype=torch.float64, device=self.rising.device)
         line = torch.searchsorted(self.rising, random, right=True).clamp_max(len(self.rising) - 1)
         place, energy = self.source.draw(count, self.generator), self.energy_kev[line]
-        anywhere = self.chance.analog_share(1 - _ANYWHERE)
+        anywhere = self.chance.analog_share(1 - (_ANYWHERE_IN_BODY if self.tissues else _ANYWHERE))
         way, weight = emitted(self.aims[stop], place, energy, anywhere, self.generator)
         history = torch.arange(count, device=line.device)
         kind, nowhere = torch.full_like(line, OPEN), torch.full_like(line, -1)

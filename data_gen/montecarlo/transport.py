@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from data_gen.montecarlo.aim import Aim, DetectorAim, emitted
+from data_gen.montecarlo.aim import Aim, emitted
+from data_gen.montecarlo.aim_camera import InsideAim
 from data_gen.montecarlo.body import Tissues
 from data_gen.montecarlo.chance import Chance, first_interaction, uniform
 from data_gen.montecarlo.medium import Medium
@@ -17,7 +18,7 @@ from data_gen.montecarlo.scatter import scattered
 
 LEAST_KEV = 10.0
 """Outside the detector, photons below this energy are given up."""
-_AIMED = 0.5
+_AIMED = 0.7
 """Share of scattered photons sent towards what counts, where weights are allowed."""
 
 
@@ -61,7 +62,7 @@ class Collimator:
         What it sends back towards the object, or to other panels, is lost.
         """
         arrived: list[Photons] = []
-        aim = DetectorAim(self.panel)
+        aim = InsideAim(self.panel, self.metal)
         while len(photons):
             path = metal_path(self.panel, photons.place, photons.way)
             length = path.length_mm
