@@ -61,21 +61,22 @@ def interacting_share(hole: Hole, source_mm: tuple[float, float, float], nodes: 
     """Share of the photons of a point (x, y, z) that interact in the detector, straight through the plate.
 
     The waist's plane is cut into ``nodes`` by ``nodes`` patches, finest about the hole, out to the shadow
-    of the detector's rim; the plate into ``steps`` layers.
+    of the detector; the plate into ``steps`` layers.
     """
     height = hole.plane_mm - source_mm[0]
-    shrink = height / (hole.detector_mm - source_mm[0])
     axes = []
     for k in (0, 1):
-        low, high = (source_mm[1 + k] + shrink * (rim - source_mm[1 + k]) for rim in hole.rims_mm(k))
-        axes.append(_graded(hole.centre_mm[k], low, high, 2 * hole.radius_mm, nodes))
-    y, z = (part.ravel() for part in np.meshgrid(axes[0][0], axes[1][0], indexing="ij"))
+        ends = [
+            source_mm[1 + k] + shrink * (rim - source_mm[1 + k])
+            for shrink, rim in _corners(hole, source_mm, k)
+        ]
+        axes.append(_graded(hole.centre_mm[k], min(ends), max(ends), 2 * hole.radius_mm, nodes))
+    waist = np.stack([part.ravel() for part in np.meshgrid(axes[0][0], axes[1][0], indexing="ij")], axis=1)
     area = np.outer(axes[0][1], axes[1][1]).ravel()
-    slope = np.stack((y - source_mm[1], z - source_mm[2]), axis=1) / height
+    slope = (waist - np.array(source_mm[1:])) / height
     slant = np.hypot(1.0, np.hypot(slope[:, 0], slope[:, 1]))
     solid = area / (4 * math.pi * height**2 * slant**3)
-    stopped = -np.expm1(-hole.crystal_mu * hole.crystal_mm * slant)
-    waist = np.stack((y, z), axis=1)
+    stopped = -np.expm1(-hole.crystal_mu * _crystal_mm(hole, waist, slope) * slant)
     metal = np.concatenate(
         [
             _metal_mm(hole, waist[i : i + _RAYS_AT_ONCE], slope[i : i + _RAYS_AT_ONCE], steps)
@@ -83,6 +84,25 @@ def interacting_share(hole: Hole, source_mm: tuple[float, float, float], nodes: 
         ]
     )
     return float((solid * stopped * np.exp(-hole.plate_mu * metal * slant)).sum())
+
+
+def _corners(hole: Hole, source_mm: tuple[float, float, float], axis: int) -> list[tuple[float, float]]:
+    """How much nearer the waist is than the detector's front or back, with each rim there."""
+    height = hole.plane_mm - source_mm[0]
+    faces = (hole.detector_mm, hole.detector_mm + hole.crystal_mm)
+    return [(height / (face - source_mm[0]), rim) for face in faces for rim in hole.rims_mm(axis)]
+
+
+def _crystal_mm(hole: Hole, waist: Array, slope: Array) -> Array:
+    """Depth of crystal [ray] between entry, by face or side, and exit of lines through ``waist``, mm of x."""
+    first, last = np.zeros(len(waist)), np.full(len(waist), hole.crystal_mm)
+    for k in (0, 1):
+        place = waist[:, k] + slope[:, k] * (hole.detector_mm - hole.plane_mm)
+        along = np.where(np.abs(slope[:, k]) < 1e-12, 1e-12, slope[:, k])
+        crossed = np.stack([(rim - place) / along for rim in hole.rims_mm(k)])
+        first, last = np.maximum(first, crossed.min(axis=0)), np.minimum(last, crossed.max(axis=0))
+    depth: Array = np.maximum(last - first, 0.0)
+    return depth
 
 
 def _graded(middle: float, low: float, high: float, fine: float, nodes: int) -> tuple[Array, Array]:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
+from data_gen.camera.binning import seeing_every_aperture
 from data_gen.grid import VoxelGrid
 from data_gen.projector import RayProjector, RaySampling
+from data_gen.projector.leak import LeakCaster
 
 STOPS_ALL_MM = 500.0
 """CdTe that stops every photon."""
@@ -137,8 +139,18 @@ def rays_seen(
     body = torch.zeros(grid.shape, dtype=torch.float64) if density is None else density
     with torch.no_grad():
         seen = projector.forward(activity, projector.attenuation(body[None]))
-    detector = camera.spec.detector
-    return seen[0, :, 0, 0].reshape(detector.rows, detector.columns)
+    return seen[0, :, 0, 0].reshape(camera.spec.detector.rows, camera.spec.detector.columns)
+
+
+def straight_share(camera: Camera, energy_kev: float, grid: VoxelGrid, activity: Tensor, rays: int) -> float:
+    """First interactions per photon of all straight rays, by the aperture and by the plate around it."""
+    energies = torch.tensor([energy_kev], dtype=torch.float64)
+    plate = RayProjector(
+        seeing_every_aperture(camera), grid, energies, sampling=RaySampling(rays), caster=LeakCaster
+    )
+    with torch.no_grad():
+        leaked = plate.forward(activity, plate.attenuation(torch.zeros(1, *grid.shape, dtype=torch.float64)))
+    return float(rays_seen(camera, energy_kev, grid, activity, rays=rays).sum() + leaked.sum())
 
 
 def centroid_mm(image: Tensor, pitch_mm: float) -> tuple[float, float]:
