@@ -48,7 +48,7 @@ def test_gradients() -> None:
 
 def test_geometry() -> None:
     """Inverse square 0.5 %, sin^3 1 %, magnification 0.5 %, centroid 0.1 pixel."""
-    held(geometry((20.0, 100.0), (0.0, 40.0), rays=16))
+    held(geometry((20.0, 100.0), (0.0, 40.0), rays=32))
 
 
 def test_knife_edges() -> None:
