@@ -8,6 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+_HEAVY = 5.0
+"""Photons worth more than this times the least weight are split."""
+_MOST_COPIES = 8
+
 
 class Chance(Protocol):
     """Decides what happens to photons of given weights; expectations are the same for every way to decide.
@@ -27,6 +31,9 @@ class Chance(Protocol):
 
     def thin(self, weight: Tensor, line: Tensor) -> Tensor:
         """Weights after photons not worth following are given up; ``line`` they were emitted in."""
+
+    def copies(self, worth: Tensor, line: Tensor) -> Tensor:
+        """Into how many equal parts photons are split, [n] int64, by the weight that is likely to count."""
 
     def analog_share(self, aimed: float) -> float:
         """Share of scattered photons whose direction follows nature, where ``aimed`` is the wish."""
@@ -50,6 +57,10 @@ class Analog:
     def thin(self, weight: Tensor, line: Tensor) -> Tensor:  # noqa: ARG002
         """See :class:`Chance`."""
         return weight
+
+    def copies(self, worth: Tensor, line: Tensor) -> Tensor:  # noqa: ARG002
+        """See :class:`Chance`."""
+        return torch.ones_like(line)
 
     def analog_share(self, aimed: float) -> float:  # noqa: ARG002
         """See :class:`Chance`."""
@@ -82,6 +93,10 @@ class Forced:
         least = self.least[line]
         kept = uniform(len(weight), self.generator) * least < weight
         return torch.maximum(weight, least) * kept
+
+    def copies(self, worth: Tensor, line: Tensor) -> Tensor:
+        """See :class:`Chance`."""
+        return (worth / (_HEAVY * self.least[line])).clamp(1, _MOST_COPIES).to(torch.int64)
 
     def analog_share(self, aimed: float) -> float:
         """See :class:`Chance`."""

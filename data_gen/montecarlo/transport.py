@@ -73,10 +73,13 @@ class Collimator:
             hits = self.panel.meets_detector(photons.place, photons.way)
             arrived.append(_worth_following(photons.having(weight=passing, kind=kind).take(hits), chance))
             kept = chance.thin(staying, photons.line)
-            index = (kept > 0).nonzero()[:, 0]
+            # From the waists on, half a plate is left to go through.
+            worth = kept * torch.exp(-per_mm * self.panel.half_plate_mm)
+            copies = torch.where(kept > 0, chance.copies(worth, photons.line), 0)
+            index = torch.arange(len(kept), device=kept.device).repeat_interleave(copies)
             depth = first_interaction((length * per_mm)[index], chance.generator) / per_mm[index]
             run = path.take(index).distance_at(depth)
-            photons = photons.having(weight=kept).take(index)
+            photons = photons.having(weight=kept / copies.clamp_min(1)).take(index)
             photons = photons.having(place=photons.place + run[:, None] * photons.way)
             photons = self._interact(photons, aim, chance)
         return together(arrived)
