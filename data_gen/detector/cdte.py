@@ -96,7 +96,7 @@ class CdTeResponse:
     electronic_noise_kev: float | Tensor = 0.4
     threshold_kev: float | Tensor = 4.0
     threshold_width_kev: float | Tensor = 0.4
-    gain_spread_fraction: float | Tensor = 0.00493
+    gain_spread_fraction: float | Tensor = 0.00497
     offset_spread_kev: float | Tensor = 0.660
     mode: Mode = "addition"
     binning: int = 1

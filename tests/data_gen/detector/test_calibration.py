@@ -1,0 +1,62 @@
+"""Gains and offsets of pixels."""
+
+import pytest
+import torch
+
+from data_gen import UserError
+from data_gen.detector import CdTeResponse, PixelCalibration
+from data_gen.scan import EventList
+
+
+def drawn(spread: float = 0.005, offset: float = 0.66) -> PixelCalibration:
+    return PixelCalibration.drawn(1000, spread, offset, torch.Generator().manual_seed(5))
+
+
+def events(count: int, energy_kev: float) -> EventList:
+    pixel = torch.arange(count) % 1000
+    return EventList(pixel, torch.full((count,), energy_kev, dtype=torch.float64), torch.zeros(count))
+
+
+def test_correction_undoes_recording():
+    """Exact to 1e-9 keV."""
+    calibration, seen = drawn(), events(5000, 218.0)
+    assert torch.allclose(
+        calibration.corrected(calibration.recorded(seen)).energy_kev, seen.energy_kev, rtol=0, atol=1e-9
+    )
+
+
+def test_spread_over_pixels_is_that_of_the_response():
+    """Variances of 1000 pixels at 218 keV add to the single pixel's: the mean spectrum's, within 4 sigma."""
+    single = CdTeResponse(2.0, 0.25, gain_spread_fraction=0.0, offset_spread_kev=0.0)
+    whole = CdTeResponse(2.0, 0.25, gain_spread_fraction=0.005, offset_spread_kev=0.66)
+    edges = torch.arange(100, 300, 0.2, dtype=torch.float64)
+    centre = (edges[1:] + edges[:-1]) / 2
+
+    def variance(response: CdTeResponse) -> float:
+        counts = response.kernel(torch.tensor([218.0]), edges).sum((0, 1))
+        counts = counts * (centre > 212)
+        mean = (counts * centre).sum() / counts.sum()
+        return float((counts * (centre - mean) ** 2).sum() / counts.sum())
+
+    spread = drawn().recorded(events(1000, 218.0)).energy_kev.var()
+    wider = drawn().recorded(events(1000, 216.0)).energy_kev
+    assert float(spread) == pytest.approx(0.66**2 + (0.005 * 218) ** 2, rel=4 * (2 / 1000) ** 0.5)
+    assert variance(whole) - variance(single) > 0
+    assert float(wider.mean()) == pytest.approx(216.0, abs=4 * float(wider.std()) / 1000**0.5)
+
+
+def test_the_same_seed_draws_the_same():
+    """Bit by bit."""
+    assert torch.equal(drawn().gain, drawn().gain)
+
+
+@pytest.mark.parametrize(
+    ("gain", "offset", "reason"),
+    [
+        (torch.ones(3), torch.zeros(4), "one number per pixel"),
+        (torch.tensor([1.0, -1.0]), torch.zeros(2), "gain is -1"),
+    ],
+)
+def test_wrong_calibrations_are_told(gain, offset, reason):
+    with pytest.raises(UserError, match=reason):
+        PixelCalibration(gain, offset)
