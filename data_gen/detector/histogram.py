@@ -59,7 +59,8 @@ class Axis:
     def gathered(self, hits: Hits) -> Tensor:
         """Probability at the nodes, [pixels, place, line, node].
 
-        Hits are spread linearly over two nodes, so that one product blurs all lines; peaks widen by 0.5 % at most.
+        Hits are spread linearly over two nodes, so that one product blurs all lines; peaks widen by 0.5 % at
+        most.
         """
         nodes = self.nodes_kev
         energy = hits.energy_kev.clamp(float(nodes[0]), float(nodes[-1]))
