@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_IMAGES = 60
+_IMAGES = 200
 _FINE = 4000
 _DEPTHS = 401
 

@@ -47,7 +47,9 @@ def lofts(wide_camera: Callable[..., Camera]) -> Camera:
     return wide_camera(shape="loft_hole", diameter_mm=2.5, apertures=[2, 2], septa=True)
 
 
-def beam(count: int, energy_kev: float, place: tuple[float, float, float], way: tuple[float, float, float]) -> Photons:
+def beam(
+    count: int, energy_kev: float, place: tuple[float, float, float], way: tuple[float, float, float]
+) -> Photons:
     """Photons alike, of weight 1, each a history of its own."""
     direction = torch.tensor(way, dtype=torch.float64)
     zeros = torch.zeros(count, dtype=torch.int64)

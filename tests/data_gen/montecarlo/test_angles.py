@@ -82,7 +82,7 @@ def test_density_belongs_to_what_is_drawn(law: str) -> None:
 
 
 def test_turned_by_the_angle_asked_for() -> None:
-    """Truth: the scalar product of old and new direction is the cosine, to 1e-12; azimuths are even (z < 4)."""
+    """Truth: old and new direction multiply to the cosine, to 1e-12; azimuths are even (z < 4)."""
     way = isotropic(2000, _generator())
     way[0] = torch.tensor([0.0, 0.0, 1.0])
     cosine = torch.linspace(-1, 1, 2000, dtype=torch.float64)

@@ -1,0 +1,141 @@
+"""Charge, pixels and thresholds against closed forms."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from data_gen.camera import Camera
+from data_gen.detector import CdTeResponse
+from data_gen.montecarlo.charge import ChargeModel, Hits
+from data_gen.montecarlo.crystal import Deposits
+from data_gen.montecarlo.induction import induction_table, weighting_potential
+from data_gen.montecarlo.panel import Panel, stops
+
+COUNT = 20_000
+PITCH = 0.25
+
+
+def test_potential_of_a_small_pixel() -> None:
+    """Truth: the Fourier integral of a square pixel between two plates, by quadrature; to 1e-3."""
+    d, p = 2.0, PITCH
+    nodes, weights = np.polynomial.legendre.leggauss(1200)
+    k = 75.0 * (nodes + 1) / p  # up to where the pixel's spectrum has died away at these depths
+    w = 75.0 * weights / p
+    kx, ky = np.meshgrid(k, k)
+    size = np.hypot(kx, ky)
+    area = np.outer(w, w) * 4 * np.sin(kx * p / 2) * np.sin(ky * p / 2) / (kx * ky) / math.pi**2
+    for depth in (1.0, 1.7, 1.9):
+        ratio = np.exp(-size * (d - depth)) * (1 - np.exp(-2 * size * depth)) / (1 - np.exp(-2 * size * d))
+        expected = float((area * ratio).sum())
+        assert float(weighting_potential(np.array([depth]), d, p)[0]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_potential_at_the_electrodes() -> None:
+    """Truth: 0 at the cathode, 1 at the pixel."""
+    ends = weighting_potential(np.array([0.0, 2.0]), 2.0, PITCH)
+    assert ends[0] == pytest.approx(0.0, abs=1e-6)
+    assert ends[1] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_hecht_in_the_planar_limit() -> None:
+    """Truth: Hecht's equation for a pixel 10 times as wide as the crystal is deep; to 0.2 %."""
+    d, bias, electron, hole = 2.0, 300.0, 1e-3, 1e-4
+    table = induction_table(d, 20.0, bias, electron, hole)
+    depth = torch.tensor([0.2, 1.0, 1.8], dtype=torch.float64)
+    le, lh = 100 * electron * bias / d, 100 * hole * bias / d
+    expected = le / d * (1 - torch.exp(-(d - depth) / le)) + lh / d * (1 - torch.exp(-depth / lh))
+    assert torch.allclose(table.at(depth), expected, rtol=2e-3)
+
+
+def _panel(camera: Camera) -> Panel:
+    """The camera's panel with pixels of 0.25 mm."""
+    panel = stops(camera, torch.device("cpu"))[0][0]
+    return replace(panel, pitch_mm=PITCH, columns=96)
+
+
+def _record(camera: Camera, place: torch.Tensor, energy_kev: float, **constants: Any) -> Hits:
+    """Hits of one deposit for each of some places [n, 3]; no noise, trapping or spread unless asked for."""
+    quiet: dict[str, Any] = {
+        "electronic_noise_kev": 1e-6,
+        "gain_spread_fraction": 0.0,
+        "offset_spread_kev": 0.0,
+        "fano": 0.0,
+        "mu_tau_electron_cm2_v": 1e3,
+        "mu_tau_hole_cm2_v": 1e3,
+        "threshold_width_kev": 0.0,
+    }
+    response = CdTeResponse(2.0, PITCH, **{**quiet, **constants})
+    energy = torch.full((len(place),), energy_kev, dtype=torch.float64)
+    deposits = Deposits(torch.arange(len(place)), place, energy)
+    return ChargeModel(response, _panel(camera)).record(deposits, torch.Generator().manual_seed(4))
+
+
+def _over_a_pixel(depth_mm: float) -> torch.Tensor:
+    """Places spread evenly over the pixel beside the middle, at a depth, [n, 3]."""
+    random = torch.rand(COUNT, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * PITCH
+    random[:, 2] = 30.0 + depth_mm
+    return random
+
+
+def test_shared_fraction(pinhole: Camera) -> None:
+    """Truth: a neighbour is over threshold where more than t / E of the cloud lies in it: within s of an
+    edge, s = sigma times the normal quantile of 1 - t / E: 1 - (1 - 2 s / p)^2 of events; z < 4, 0.01 for
+    corners.
+    """
+    energy, threshold, cloud = 100.0, 4.0, 12.0
+    diffusion = 2 * 8.617333262e-5 * 293.0 / 1500.0 * 2.0 * 1.5
+    sigma = math.sqrt((cloud / 1000) ** 2 + diffusion)
+    reach = sigma * float(torch.special.ndtri(torch.tensor(1 - threshold / energy, dtype=torch.float64)))
+    expected = 1 - (1 - 2 * reach / PITCH) ** 2
+    hits = _record(
+        pinhole, _over_a_pixel(0.5), energy, mode="discrimination", threshold_kev=threshold, cloud_um=cloud
+    )
+    found = 1 - len(hits.event) / COUNT
+    assert abs(found - expected) < 4 * math.sqrt(expected / COUNT) + 0.01
+    assert 0.3 < found < 0.5  # the facts' share for 250 um
+
+
+def test_addition_restores_the_energy(pinhole: Camera) -> None:
+    """Truth: with no threshold and no trapping the 3x3 sum is the energy, to 0.1 keV of 60."""
+    hits = _record(pinhole, _over_a_pixel(0.3), 60.0, threshold_kev=0.0, cloud_um=20.0)
+    assert len(hits.event) == COUNT
+    assert float((hits.energy_kev - 60.0).abs().max()) < 0.1
+
+
+def test_raw_hits_share_the_energy(pinhole: Camera) -> None:
+    """Truth: one first hit a photon; it and the linked ones add up to the energy; linked ones are smaller."""
+    hits = _record(pinhole, _over_a_pixel(0.3), 60.0, threshold_kev=0.0, cloud_um=20.0, mode="raw")
+    total = torch.zeros(COUNT, dtype=torch.float64).index_add_(0, hits.event, hits.energy_kev)
+    assert int((~hits.linked).sum()) == COUNT
+    assert float((total - 60.0).abs().max()) < 0.15
+    first = hits.energy_kev[~hits.linked][torch.argsort(hits.event[~hits.linked])]
+    assert bool((hits.energy_kev[hits.linked] <= first[hits.event[hits.linked]] + 1e-4).all())
+
+
+def test_event_lies_where_the_charge_is(pinhole: Camera) -> None:
+    """Truth: deposits over a pixel of row 48, column 48 are recorded there but for those at its border."""
+    hits = _record(pinhole, _over_a_pixel(0.3), 60.0)
+    assert float((hits.pixel == 48 * 96 + 48).double().mean()) > 0.99
+
+
+def test_noise_and_threshold(pinhole: Camera) -> None:
+    """Truth: at the middle of a pixel, noise of 1.5 keV FWHM; half of 10 keV passes 10 keV; z < 4."""
+    place = torch.zeros(COUNT, 3, dtype=torch.float64) + PITCH / 2
+    place[:, 2] = 31.0
+    hits = _record(pinhole, place, 40.0, electronic_noise_kev=1.5, threshold_kev=10.0, cloud_um=5.0)
+    sigma = 1.5 / math.sqrt(8 * math.log(2))
+    assert abs(float(hits.energy_kev.std()) - sigma) < 4 * sigma / math.sqrt(2 * COUNT)
+    hits = _record(pinhole, place, 10.0, electronic_noise_kev=1.5, threshold_kev=10.0, cloud_um=5.0)
+    assert abs(len(hits.event) / COUNT - 0.5) < 4 * 0.5 / math.sqrt(COUNT) + 0.01
+
+
+def test_fano_width(pinhole: Camera) -> None:
+    """Truth: sigma^2 = F w E, 0.38 keV FWHM at 60 keV for F = 0.1; z < 4."""
+    place = torch.zeros(COUNT, 3, dtype=torch.float64) + PITCH / 2
+    place[:, 2] = 31.0
+    sigma = float(_record(pinhole, place, 60.0, fano=0.1, cloud_um=5.0).energy_kev.std())
+    assert abs(sigma - 0.163) < 4 * 0.163 / math.sqrt(2 * COUNT) + 0.001
