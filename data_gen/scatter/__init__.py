@@ -2,7 +2,18 @@
 
 from data_gen.scatter.base import ScatterTerm
 from data_gen.scatter.coarse import block_of_pixel
+from data_gen.scatter.collimator import CollimatorScatter
 from data_gen.scatter.leakage import Leakage, leaking
+from data_gen.scatter.metal_rays import MetalSampling
 from data_gen.scatter.object import ObjectScatter, ScatterSampling
 
-__all__ = ["Leakage", "ObjectScatter", "ScatterSampling", "ScatterTerm", "block_of_pixel", "leaking"]
+__all__ = [
+    "CollimatorScatter",
+    "Leakage",
+    "MetalSampling",
+    "ObjectScatter",
+    "ScatterSampling",
+    "ScatterTerm",
+    "block_of_pixel",
+    "leaking",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,20 +29,6 @@ PARTS = 2
 """Parts of a voxel's edge between which the matrix is averaged."""
 
 
-@dataclass(frozen=True)
-class Collimation:
-    """Blocks in channels that look along about the same direction from each voxel."""
-
-    seen: Tensor
-    """First interactions per photon emitted, [node, channel, block of channel, voxel] float32."""
-    block: Tensor
-    """Block of the camera, [channel, block of channel]."""
-    aim_mm: Tensor
-    """Where photons for a channel head to, [channel, 3]: the middle of its apertures."""
-    energies_kev: Tensor
-    """Energies of the nodes, [node] keV."""
-
-
 def energy_nodes(arrival_kev: Tensor) -> Tensor:
     """Energies that span all arrival classes in equal ratios, [node] keV."""
     low, high = float(arrival_kev.mean(dim=-1).min()), float(arrival_kev.max())
@@ -64,16 +49,12 @@ def node_weights(arrival_kev: Tensor, nodes_kev: Tensor, camera: Camera) -> Tens
     return share * stopped[0][..., None] / stopped[1]
 
 
-def collimation(camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> Collimation:
-    """The matrix of a camera, in air, kept on disk between runs."""
-    pixel, aperture = camera.pairs.unbind(dim=1)
-    first = torch.full((camera.pixel_count,), camera.aperture_count).scatter_reduce(
-        0, pixel, aperture, "amin"
-    )
-    channels, channel = torch.unique(first, return_inverse=True)
-    block = channel.argsort(stable=True).reshape(len(channels), -1)
-    seen = [_kept(camera, grid, energy)[block] for energy in energies_kev.tolist()]
-    return Collimation(torch.stack(seen), block, _aims(camera, channel[pixel], len(channels)), energies_kev)
+def collimation(camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> Tensor:
+    """First interactions per photon from anywhere in a voxel, in air, [node, block, voxel] float32.
+
+    Kept on disk between runs.
+    """
+    return torch.stack([_kept(camera, grid, energy) for energy in energies_kev.tolist()])
 
 
 def _kept(camera: Camera, grid: VoxelGrid, energy_kev: float) -> Tensor:
@@ -86,10 +67,15 @@ def _kept(camera: Camera, grid: VoxelGrid, energy_kev: float) -> Tensor:
     ]
 
 
+def is_opaque(camera: Camera, energy_kev: float) -> bool:
+    """Whether nothing to speak of penetrates the plate far from an aperture."""
+    optical = linear_attenuation_per_mm(camera.collimator_material, energy_kev) * camera.plate_mm
+    return float(optical) > OPAQUE
+
+
 def _caster(camera: Camera, energy_kev: float) -> RayCaster:
     """Rays of all ways through the collimator, or only through apertures where the plate stops the rest."""
-    optical = linear_attenuation_per_mm(camera.collimator_material, energy_kev) * camera.plate_mm
-    if float(optical) > OPAQUE:
+    if is_opaque(camera, energy_kev):
         return RayCaster(camera, energy_kev, RaySampling())
     return LeakCaster(seeing_every_aperture(camera), energy_kev, LEAKING, everything=True)
 
@@ -117,10 +103,3 @@ def _dense_rows(caster: RayCaster, pairs: Tensor, grid: VoxelGrid) -> Tensor:
     dense = torch.zeros(len(pairs) * grid.voxels)
     dense.index_add_(0, pair * grid.voxels + part_of.flatten()[rows.column], rows.value / PARTS**3)
     return dense.reshape(-1, grid.voxels)
-
-
-def _aims(camera: Camera, channel: Tensor, channels: int) -> Tensor:
-    """Middle of the apertures of each channel; ``channel`` is that of each pair."""
-    centre = camera.aperture_centre_mm.detach()[camera.pairs[:, 1]]
-    total = torch.zeros(channels, 3, dtype=torch.float64).index_add_(0, channel, centre)
-    return total / torch.bincount(channel, minlength=channels)[:, None]

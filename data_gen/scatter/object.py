@@ -15,6 +15,7 @@ from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
+from data_gen.scatter.channels import Channels
 from data_gen.scatter.coarse import (
     coarse_camera,
     coarse_grid,
@@ -84,18 +85,22 @@ class ObjectScatter(nn.Module):
         self.arrival_kev = arrival_classes(self.energies_kev, how.classes)
         self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
         nodes = energy_nodes(self.arrival_kev)
-        self._seen = collimation(self.camera, self.coarse, nodes)
+        self._channels = Channels.of(self.camera)
+        # [node, channel, block of channel, voxel]
+        self._seen = collimation(self.camera, self.coarse, nodes)[:, self._channels.block]
         self._weight = node_weights(self.arrival_kev, nodes, self.camera)
         self._flight = flight_table(self.coarse, how.order)
         volume = 1000.0 * self.coarse.voxel_volume_ml
         # Equivalent isotropic photons per fluence: 4 pi mm3 per cm2/g/sr times g/cm3.
         series = turning_series(self.energies_kev, self.arrival_kev, how.order)
         self._turning = 0.4 * math.pi * volume * series
-        way = self._seen.aim_mm - self.coarse.centres_mm().reshape(-1, 1, 3)
+        way = self._channels.aim_mm - self.coarse.centres_mm().reshape(-1, 1, 3)
         self._heading = harmonics(way / way.norm(dim=-1, keepdim=True), how.order)
         self._ratios = scatterer_ratios(self.energies_kev, how.classes)
         self._mu = tissue_attenuation(self.energies_kev)
-        self._to_channel = ApertureTransmission(self._seen.aim_mm, tissue_attenuation(nodes), self.coarse, 1)
+        self._to_channel = ApertureTransmission(
+            self._channels.aim_mm, tissue_attenuation(nodes), self.coarse, 1
+        )
 
     # What is kept of an object.
 
@@ -112,7 +117,7 @@ class ObjectScatter(nn.Module):
     def _kept(self, state: Tensor) -> _Object:
         """One object of a state [n]."""
         energies, classes = self.arrival_kev.shape[:2]
-        voxels, shape = self.coarse.voxels, self._seen.seen.shape
+        voxels, shape = self.coarse.voxels, self._seen.shape
         shapes = (
             (energies, classes, voxels),
             (energies, voxels, voxels),
@@ -132,13 +137,12 @@ class ObjectScatter(nn.Module):
     def _seen_of(self, source: Tensor, kept: _Object) -> Tensor:
         """Blocks [block, g, k, map] that see a source [map, voxel]."""
         fluence = self._fluence(source, kept.between)
-        seen = self._seen.seen.to(source.dtype) * kept.out[:, :, None]
+        seen = self._seen.to(source.dtype) * kept.out[:, :, None]
         parts = [
             self._collimated(self._turned(fluence[:, :, g], g, kept.scatterer[g]), g, seen)
             for g in range(len(self.energies_kev))
         ]
-        by_channel = torch.stack(parts, dim=2).flatten(0, 1)
-        return torch.zeros_like(by_channel).index_copy(0, self._seen.block.flatten(), by_channel)
+        return self._channels.by_block(torch.stack(parts, dim=2))
 
     def _fluence(self, source: Tensor, between: Tensor) -> Tensor:
         """Photons/mm2/s in each voxel times harmonics of direction, [voxel, lm, g, map]."""
@@ -177,8 +181,8 @@ class ObjectScatter(nn.Module):
 
     def _sent_back(self, values: Tensor, kept: _Object) -> Tensor:
         """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
-        seen = self._seen.seen.to(values.dtype) * kept.out[:, :, None]
-        by_channel = values[self._seen.block]
+        seen = self._seen.to(values.dtype) * kept.out[:, :, None]
+        by_channel = values[self._channels.block]
         parts = [
             self._turned_back(self._uncollimated(by_channel[:, :, g], g, seen), g, kept.scatterer[g])
             for g in range(len(self.energies_kev))

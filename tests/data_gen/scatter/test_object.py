@@ -175,7 +175,7 @@ def _ball() -> torch.Tensor:
 def _sensitivity(energy_kev: float) -> float:
     """First interactions of the whole detector per photon from the isocentre, in air."""
     grid = VoxelGrid((4, 4, 4), 2.0)
-    seen = collimation(pinhole(), grid, torch.tensor([energy_kev], dtype=torch.float64)).seen
+    seen = collimation(pinhole(), grid, torch.tensor([energy_kev], dtype=torch.float64))
     return float(seen.sum() / grid.voxels)
 
 

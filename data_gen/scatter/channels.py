@@ -1,0 +1,38 @@
+"""Blocks of pixels that look through the same apertures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Blocks in channels that see along about the same direction from each voxel: through one aperture where
+    septa stand, through all apertures of a panel otherwise."""
+
+    block: Tensor
+    """Block of the camera, [channel, block of channel]."""
+    aim_mm: Tensor
+    """Where photons for a channel head to, [channel, 3]: the middle of its apertures."""
+
+    @classmethod
+    def of(cls, camera: Camera) -> Channels:
+        """The channels of a camera."""
+        pixel, aperture = camera.pairs.unbind(dim=1)
+        highest = torch.full((camera.pixel_count,), camera.aperture_count)
+        first = highest.scatter_reduce(0, pixel, aperture, "amin")
+        names, channel = torch.unique(first, return_inverse=True)
+        block = channel.argsort(stable=True).reshape(len(names), -1)
+        centre = camera.aperture_centre_mm.detach()[aperture]
+        total = torch.zeros(len(names), 3, dtype=torch.float64).index_add_(0, channel[pixel], centre)
+        return cls(block, total / torch.bincount(channel[pixel])[:, None])
+
+    def by_block(self, by_channel: Tensor) -> Tensor:
+        """Values [channel, block of channel, ...] in the order of the camera's blocks, [block, ...]."""
+        flat = by_channel.flatten(0, 1)
+        return torch.zeros_like(flat).index_copy(0, self.block.flatten(), flat)

@@ -1,0 +1,152 @@
+"""K photons and Compton photons that the collimator sends on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import torch
+from torch import Tensor, nn
+
+from data_gen.camera import Camera
+from data_gen.camera.binning import seeing_every_aperture
+from data_gen.grid import VoxelGrid
+from data_gen.projector import MirrorOrbits, mirror_orbits
+from data_gen.projector.cache import cache_folder, cached, content_key
+from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
+from data_gen.projector.transmission import ApertureTransmission
+from data_gen.scatter.channels import Channels
+from data_gen.scatter.coarse import (
+    coarse_camera,
+    coarse_grid,
+    density_shares,
+    resample,
+    resample_back,
+    source_shares,
+)
+from data_gen.scatter.collimation import is_opaque
+from data_gen.scatter.metal_physics import Metal, metal_arrivals
+from data_gen.scatter.metal_rays import MetalRays, MetalSampling
+
+CODE_VERSION = 2
+"""Raised whenever the numbers in the matrix change, so that kept ones are built again."""
+
+
+class CollimatorScatter(nn.Module):
+    """First-order K fluorescence, Compton and Rayleigh scatter of plate and septa: see ``ScatterTerm``.
+
+    Photons of a voxel meet metal around an aperture; where they stop, K photons start evenly in all
+    directions, Compton photons by Klein and Nishina with the incoherent scattering function, and Rayleigh
+    photons by the form factor; what gets out of the metal towards a block is counted: a block behind this
+    aperture where the plate is opaque, any block of the panel where it is not. Classes k are the K lines
+    by rising energy, Rayleigh, then Compton by falling energy. The object attenuates on the way to the
+    aperture. Second scatter is left out.
+
+    Args:
+        camera: the camera, with its own pixels.
+        grid: voxels.
+        energies_kev: energies of emission [g].
+        sampling: how finely.
+        block_mm: edge of the blocks of pixels, as seen at the isocentre, at most.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        grid: VoxelGrid,
+        energies_kev: Tensor,
+        sampling: MetalSampling | None = None,
+        block_mm: float = 6.0,
+    ) -> None:
+        super().__init__()
+        how = sampling or MetalSampling()
+        self.grid, self.coarse = grid, coarse_grid(grid, how.voxel_mm)
+        self.camera = coarse_camera(camera, block_mm)
+        self.energies_kev = energies_kev.to(torch.float64)
+        self.arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
+        self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
+        self._channels = Channels.of(self.camera)
+        matrices = [
+            _kept(self.camera, self.coarse, energy, arrival, how)
+            for energy, arrival in zip(self.energies_kev.tolist(), self.arrival_kev, strict=True)
+        ]
+        # [g, channel, block of channel, k, voxel]
+        self._matrix = torch.stack(matrices)[:, self._channels.block]
+        self._to_channel = ApertureTransmission(
+            self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
+        )
+
+    def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
+        """Transmission to each channel, [batch, g, channel, voxel]; see ``ScatterTerm.state``."""
+        tissues = resample(density_by_tissue(density, material, self.grid), self._density)
+        through: Tensor = self._to_channel(tissues)[..., 0]
+        return through
+
+    def forward(self, activity: Tensor, state: Tensor) -> Tensor:
+        """First interactions a second [batch, block, g, k, map]; see ``ScatterTerm.forward``."""
+        source = resample(checked_activity(activity, self.grid), self._source).flatten(2)
+        seen = [self._seen_of(s, through) for s, through in zip(source, state, strict=True)]
+        return torch.stack(seen)
+
+    def _seen_of(self, source: Tensor, through: Tensor) -> Tensor:
+        """Blocks [block, g, k, map] that see a source [map, voxel]."""
+        sent = through[..., None] * source.T
+        seen = (self._matrix.to(source.dtype).flatten(2, 3) @ sent).unflatten(2, self._matrix.shape[2:4])
+        return self._channels.by_block(seen.movedim(0, 2))
+
+    def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
+        """Transpose of :meth:`forward`: [batch, block, g, k, map] to [batch, map, z, y, x]."""
+        back = [self._sent_back(v, through) for v, through in zip(values, state, strict=True)]
+        return resample_back(torch.stack(back).unflatten(2, self.coarse.shape), self._source)
+
+    def _sent_back(self, values: Tensor, through: Tensor) -> Tensor:
+        """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
+        by_channel = values[self._channels.block].movedim(2, 0).flatten(2, 3)
+        sent = self._matrix.to(values.dtype).flatten(2, 3).mT @ by_channel
+        return torch.einsum("gcv,gcvm->mv", through, sent)
+
+
+def _kept(
+    camera: Camera, grid: VoxelGrid, energy_kev: float, arrival_kev: Tensor, sampling: MetalSampling
+) -> Tensor:
+    """First interactions per photon emitted, [block, k, voxel] float32, kept on disk between runs."""
+    numbers = {
+        "metal": CODE_VERSION,
+        "grid": grid.to_dict(),
+        "energy_kev": energy_kev,
+        "sampling": asdict(sampling),
+        "collimator": camera.spec.collimator.model_dump(mode="json"),
+        "panels": camera.spec.panels.model_dump(mode="json"),
+        "detector": camera.spec.detector.model_dump(mode="json", exclude={"response"}),
+    }
+    if not is_opaque(camera, energy_kev):
+        camera = seeing_every_aperture(camera)
+    tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
+    orbits = mirror_orbits(camera)
+
+    def build() -> dict[str, Tensor]:
+        metal = Metal.of(camera.collimator_material, energy_kev)
+        return {"rows": _rows(camera, grid, orbits, metal, arrival_kev, sampling)}
+
+    rows = cached(cache_folder(), content_key(numbers, tensors), build)["rows"].unflatten(2, grid.shape)
+    whole = torch.zeros(camera.pixel_count, *rows.shape[1:])
+    for number, axes in enumerate(orbits.mirrors):
+        pairs = (orbits.mirror == number).nonzero()[:, 0]
+        whole.index_add_(0, camera.pairs[pairs, 0], rows.flip(axes)[orbits.row[pairs]])
+    return whole.flatten(2)
+
+
+def _rows(
+    camera: Camera,
+    grid: VoxelGrid,
+    orbits: MirrorOrbits,
+    metal: Metal,
+    arrival_kev: Tensor,
+    sampling: MetalSampling,
+) -> Tensor:
+    """Those of apertures that are no mirror images of others, by pair, [row, k, voxel]."""
+    pixel = camera.pairs[orbits.first_pair, 0]
+    parts = [
+        MetalRays(camera, aperture, pixel[orbits.orbit == orbit], grid, sampling).matrix(metal, arrival_kev)
+        for orbit, aperture in enumerate(orbits.aperture[:, 0].tolist())
+    ]
+    return torch.cat(parts)
