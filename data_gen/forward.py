@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from data_gen.acquisition import draw_counts, events_from_counts
+from data_gen.blocks import BlockTerms, block_corners
 from data_gen.camera import Camera
 from data_gen.grid import EnergyAxis, VoxelGrid
 from data_gen.materials import k_edges_kev
 from data_gen.nuclides import DecayChain, MemberGroups, each_member
-from data_gen.projector import MatrixProjector, Projector
+from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
+from data_gen.recording import Recorder
 from data_gen.scan import EventList, Frame, total_duration_s
-from data_gen.spectrum import EnergyGroups, LineSpectrum, energy_groups
+from data_gen.secondary import SECONDARY, Secondary, block_terms
+from data_gen.spectrum import LineSpectrum, reference_energies
 
-if TYPE_CHECKING:
-    ProjectorFactory = Callable[[Camera, VoxelGrid, Tensor], Projector]
-
-EMISSION_KEV = (20.0, 600.0)
+EMISSION_KEV = (20.0, 2700.0)
 """Photon energies that the model transports."""
+
+SHARP_KEV = 600.0
+"""Photons above are not recorded at full energy and hardly stopped by a plate: they have no sharp image."""
+
+MOST_HIGH_GROUPS = 3
+"""Reference energies above :data:`SHARP_KEV`, at most."""
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """What a model keeps of objects, made once and handed back: tensors with the batch first."""
+
+    sharp: Tensor
+    """The projector's attenuation."""
+    blocks: tuple[Tensor, ...] = ()
+    """What each leakage and scatter term keeps."""
+
+    def __len__(self) -> int:
+        return len(self.sharp)
+
+    def __getitem__(self, scans: slice) -> ObjectState:
+        return ObjectState(self.sharp[scans], tuple(part[scans] for part in self.blocks))
 
 
 class HyperspectralForwardModel(nn.Module):
     """Activity of chain members to expected counts per pixel and energy bin, and back.
 
-        n[p, b] = live[p] ( sum_o sum_g sum_m F[q(p, o), g, m] R[o, g, m, b] + d[b] )
+        n[p, b] = live[p] ( sum_o sum_g sum_m F[q(p, o), g, m] R[o, g, m, b] + B[p, b] + d[b] )
 
-    F are first interactions per photon at the reference energies g (the projector's work); q(p, o) is the
-    pixel of first interaction whose charge pixel p records; R gathers photons per decay, the ratios within
-    groups of chain members, and the detector's response, for all lines of energy group g; d is background.
+    F are first interactions per photon at the reference energies g behind apertures (the projector's work);
+    q(p, o) is the pixel of first interaction whose charge pixel p records; R gathers photons per decay, what
+    each line borrows from the reference energies, and the detector's response. B are counts of photons that
+    come otherwise: through plate and septa, scattered in the object or in the collimator, computed on blocks
+    of pixels. d is background.
 
     Args:
         camera: the camera.
@@ -39,9 +63,10 @@ class HyperspectralForwardModel(nn.Module):
         grid: voxels, centred on the isocentre.
         energy_bins: recorded energies.
         groups: which chain members share a map; None gives each radioactive member a map of its own.
-        projector: a finished projector at this model's reference energies, or what builds one; the
-            cached system matrix unless told otherwise.
-        most_energy_groups: number of reference energies, at most.
+        projector: what builds projectors; the cached system matrix unless told otherwise.
+        most_energy_groups: number of reference energies of sharp images, at most.
+        secondary: what is in B; all of it unless told otherwise.
+        live: share of its time that each pixel records, [pixel]; None: all of it.
     """
 
     def __init__(
@@ -51,27 +76,45 @@ class HyperspectralForwardModel(nn.Module):
         grid: VoxelGrid,
         energy_bins: EnergyAxis,
         groups: MemberGroups | None = None,
-        projector: Projector | ProjectorFactory = MatrixProjector,
+        projector: ProjectorFactory = MatrixProjector,
         most_energy_groups: int = 6,
+        secondary: Sequence[Secondary] = SECONDARY,
+        live: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.camera, self.chain, self.grid, self.energy_bins = camera, chain, grid, energy_bins
         self.groups = groups or each_member(chain)
         self.lines = LineSpectrum.of(chain, *EMISSION_KEV)
-        self.energy_groups = energy_groups(
-            self.lines,
-            most_energy_groups,
-            camera.detector_material,
-            camera.detector_thickness_mm,
-            k_edges_kev(camera.collimator_material),
-        )
-        reference = self.energy_groups.reference_kev
-        self.projector = projector(camera, grid, reference) if callable(projector) else projector
+        self.reference_kev = self._references(self.lines.up_to(SHARP_KEV), most_energy_groups)
+        self.high_kev = self._references(self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
+        self.projector: Projector = projector(camera, grid, self.reference_kev)
+        every = torch.cat((self.reference_kev, self.high_kev))
+        self.secondary = block_terms(secondary, camera, grid, every, SHARP_KEV, projector)
+        recorder = self._recorder(energy_bins)
+        share = camera.time_fraction if live is None else live * camera.time_fraction
         self._set_recording(
-            _spectral_weights(camera, self.lines, self.energy_groups, self.groups, energy_bins),
+            recorder.sharp(self.reference_kev),
             torch.stack([camera.neighbours((-r, -c)) for r, c in camera.response.offsets], dim=1),
-            camera.time_fraction,
+            share,
         )
+        self.blocks: BlockTerms | None = None
+        if self.secondary:
+            corner, weight = block_corners(camera, self.secondary[0].term.camera)
+            self.blocks = BlockTerms(
+                [s.term for s in self.secondary],
+                [s.recorded(recorder) for s in self.secondary],
+                corner,
+                share[:, None] * weight,
+            )
+
+    def _references(self, lines: LineSpectrum, most: int) -> Tensor:
+        """Reference energies for some lines, [g] keV."""
+        camera = self.camera
+        edges = k_edges_kev(camera.collimator_material)
+        return reference_energies(lines, most, camera.detector_material, camera.detector_thickness_mm, edges)
+
+    def _recorder(self, axis: EnergyAxis) -> Recorder:
+        return Recorder(self.camera, self.lines, self.groups, axis.edges_kev, SHARP_KEV)
 
     def _set_recording(self, spectral: Tensor, neighbours: Tensor, live: Tensor) -> None:
         """What turns first interactions into counts: R, q and the share of the scan that a pixel is live."""
@@ -123,41 +166,75 @@ class HyperspectralForwardModel(nn.Module):
             for scan in expected
         ]
 
-    # The same with the object's attenuation made once and kept.
+    # The same with what is kept of the object made once.
 
-    def attenuation(self, density: Tensor, material: Tensor | None = None) -> Tensor:
-        """What the projector keeps of an object; hand it to the methods below."""
-        return self.projector.attenuation(density, material)
+    def attenuation(self, density: Tensor, material: Tensor | None = None) -> ObjectState:
+        """What the model keeps of an object; hand it to the methods below."""
+        blocks = self.blocks.state(density, material) if self.blocks else ()
+        return ObjectState(self.projector.attenuation(density, material), blocks)
 
-    def project(self, activity: Tensor, attenuation: Tensor) -> Tensor:
+    def project(self, activity: Tensor, state: ObjectState) -> Tensor:
         """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
-        return self.record(self.projector.forward(activity, attenuation))
+        counts = self.record(self.projector.forward(activity, state.sharp))
+        return counts + self.blocks.project(activity, state.blocks) if self.blocks else counts
 
-    def back_project(self, projections: Tensor, attenuation: Tensor) -> Tensor:
+    def back_project(self, projections: Tensor, state: ObjectState) -> Tensor:
         """Transpose of :meth:`project`."""
-        return self.projector.adjoint(self.unrecord(projections), attenuation)
+        image = self.projector.adjoint(self.unrecord(projections), state.sharp)
+        return image + self.blocks.back_project(projections, state.blocks) if self.blocks else image
 
-    def expected_counts(self, activity: Tensor, attenuation: Tensor, duration_s: float | Tensor) -> Tensor:
+    def project_at(self, activity: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor) -> Tensor:
+        """Counts a second of one scan [1, map, z, y, x] in the pixels and bins of events, [event].
+
+        No dense [pixel, bin] array is made.
+        """
+        rate = self.record_at(self.projector.forward(activity, state.sharp)[0], pixel, energy_bin)
+        if self.blocks is None:
+            return rate
+        return rate + self.blocks.project_at(activity, state.blocks, pixel, energy_bin)
+
+    def back_project_at(
+        self, values: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor
+    ) -> Tensor:
+        """Transpose of :meth:`project_at`: [event] to [1, map, z, y, x]."""
+        image = self.projector.adjoint(self.unrecord_at(values, pixel, energy_bin)[None], state.sharp)
+        if self.blocks is None:
+            return image
+        return image + self.blocks.back_project_at(values, state.blocks, pixel, energy_bin)
+
+    def expected_counts(self, activity: Tensor, state: ObjectState, duration_s: float | Tensor) -> Tensor:
         """Expected counts [batch, pixel, bin] in ``duration_s`` (a number or [batch]), with background."""
         duration = torch.as_tensor(duration_s, dtype=activity.dtype, device=activity.device).reshape(-1, 1, 1)
-        return duration * (self.project(activity, attenuation) + self.background_rate())
+        return duration * (self.project(activity, state) + self.background_rate())
 
     def background_rate(self) -> Tensor:
         """Detector background in counts/s, [pixel, bin]."""
         return self.live[:, None] * self.background
 
-    def sensitivity(self, attenuation: Tensor) -> Tensor:
+    def sensitivity(self, state: ObjectState) -> Tensor:
         """Counts a second over all pixels and bins per Bq in each voxel, [batch, map, z, y, x]."""
         # unrecord() of ones, without ever holding a dense [pixel, bin] array.
-        live, spectral = self.live.to(attenuation.dtype), self.spectral.to(attenuation.dtype)
-        whole = live[:, None, None] * spectral.sum(-1)[:, None]
+        dtype = state.sharp.dtype
+        whole = self.live.to(dtype)[:, None, None] * self.spectral.to(dtype).sum(-1)[:, None]
         recorded = torch.stack(
             [
                 _scatter(whole[o][None], self.neighbours[:, o], self.projector.pixels)
                 for o in range(len(whole))
             ]
         ).sum(0)
-        return self.projector.adjoint(recorded.expand(len(attenuation), -1, -1, -1), attenuation)
+        image = self.projector.adjoint(recorded.expand(len(state), -1, -1, -1), state.sharp)
+        return image + self.blocks.summed(state.blocks) if self.blocks else image
+
+    def spectrum(self, activity: Tensor, state: ObjectState) -> Tensor:
+        """Counts a second of the whole camera with background, [batch, bin], never held by pixel."""
+        interactions = self.projector.forward(activity, state.sharp)
+        rate = self.background_rate().sum(0)
+        for o, spectral in enumerate(self.spectral.to(activity.dtype)):
+            source = self.neighbours[:, o]
+            recorded = torch.where(source >= 0, self.live, 0.0).to(activity.dtype)
+            summed = torch.einsum("p,bpgm->bgm", recorded, interactions[:, source.clamp_min(0)])
+            rate = rate + torch.einsum("bgm,gmk->bk", summed, spectral)
+        return rate + self.blocks.total(activity, state.blocks) if self.blocks else rate
 
     # Recording: first interactions [batch, q, g, map] to counts, densely or at given events.
 
@@ -221,8 +298,10 @@ class HyperspectralForwardModel(nn.Module):
 
     def with_energy_bins(self, energy_bins: EnergyAxis) -> HyperspectralForwardModel:
         """The same model recording other energy bins; the projector is shared."""
-        other = self._sharing(self.projector, energy_bins)
-        weights = _spectral_weights(self.camera, self.lines, self.energy_groups, self.groups, energy_bins)
+        recorder = self._recorder(energy_bins)
+        blocks = self.blocks and self.blocks.recording([s.recorded(recorder) for s in self.secondary])
+        other = self._sharing(self.projector, energy_bins, blocks)
+        weights = recorder.sharp(self.reference_kev)
         other._set_recording(weights.to(self.live.device), self.neighbours, self.live)
         return other
 
@@ -232,35 +311,21 @@ class HyperspectralForwardModel(nn.Module):
         needed = torch.unique(neighbours[neighbours >= 0])
         place = torch.full((self.projector.pixels + 1,), -1, dtype=torch.int64, device=needed.device)
         place[needed] = torch.arange(len(needed), device=needed.device)
-        other = self._sharing(self.projector.subset(needed), self.energy_bins)
+        blocks = self.blocks and self.blocks.subset(pixels)
+        other = self._sharing(self.projector.subset(needed), self.energy_bins, blocks)
         other._set_recording(self.spectral, place[neighbours], self.live[pixels])
         return other
 
-    def _sharing(self, projector: Projector, energy_bins: EnergyAxis) -> HyperspectralForwardModel:
-        """A copy around another projector or energy axis, its recording not yet set."""
+    def _sharing(
+        self, projector: Projector, energy_bins: EnergyAxis, blocks: BlockTerms | None
+    ) -> HyperspectralForwardModel:
+        """A copy around another projector, energy axis and recording of blocks, its recording not yet set."""
         other = HyperspectralForwardModel.__new__(HyperspectralForwardModel)
         nn.Module.__init__(other)
-        other.camera, other.chain, other.grid, other.energy_bins = (
-            self.camera,
-            self.chain,
-            self.grid,
-            energy_bins,
-        )
-        other.groups, other.lines, other.energy_groups = self.groups, self.lines, self.energy_groups
-        other.projector = projector
+        for name in ("camera", "chain", "grid", "groups", "lines", "reference_kev", "high_kev", "secondary"):
+            setattr(other, name, getattr(self, name))
+        other.energy_bins, other.projector, other.blocks = energy_bins, projector, blocks
         return other
-
-
-def _spectral_weights(
-    camera: Camera, lines: LineSpectrum, grouping: EnergyGroups, groups: MemberGroups, axis: EnergyAxis
-) -> Tensor:
-    """R [offset, g, map, bin]: counts per first interaction at the reference energy per Bq of the head."""
-    kernel = camera.response.kernel(lines.energy_kev, axis.edges_kev).to(torch.float64)
-    emitted = lines.photons_per_decay * grouping.efficiency_ratio
-    per_map = emitted[:, None] * groups.weights[lines.member]
-    count = len(grouping.reference_kev)
-    spectral = torch.zeros(len(kernel), count, per_map.shape[1], axis.count, dtype=torch.float64)
-    return spectral.index_add_(1, grouping.group, torch.einsum("olk,lm->olmk", kernel, per_map))
 
 
 def _gather(interactions: Tensor, source: Tensor) -> Tensor:

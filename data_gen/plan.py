@@ -15,6 +15,7 @@ from data_gen.exposure import ExposureLimits
 from data_gen.grid import EnergyBins, VoxelGrid
 from data_gen.nuclides import DecayChain
 from data_gen.phantoms import PhantomFamily
+from data_gen.secondary import SECONDARY, Secondary
 from data_gen.storage import SCHEMA_VERSION
 from data_gen.system import ImagingSystem
 
@@ -38,6 +39,7 @@ class DatasetPlan:
         shard_size: scans in a file.
         groups: which chain members share a map; None ties those that live shorter than ten minutes.
         most_energy_groups: reference energies of the geometry, at most.
+        secondary: what reaches the detector otherwise than through apertures, see ``data_gen.secondary``.
         licence: under which the data set may be used.
 
     Raises:
@@ -58,6 +60,7 @@ class DatasetPlan:
     shard_size: int = 8
     groups: Mapping[str, Sequence[str]] | None = None
     most_energy_groups: int = 6
+    secondary: Sequence[Secondary] = SECONDARY
     licence: str = "CC0-1.0"
 
     def __post_init__(self) -> None:
@@ -78,7 +81,13 @@ class DatasetPlan:
     def system(self) -> ImagingSystem:
         """Camera, chain, grid and energies together."""
         return ImagingSystem(
-            self.camera, self.chain, self.grid, self.energy_bins, self.groups, self.most_energy_groups
+            self.camera,
+            self.chain,
+            self.grid,
+            self.energy_bins,
+            self.groups,
+            self.most_energy_groups,
+            self.secondary,
         )
 
     @property

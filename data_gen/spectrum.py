@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,26 +10,48 @@ from torch import Tensor
 
 from data_gen.errors import UserError
 from data_gen.materials import interaction_probability
-from data_gen.nuclides import DecayChain, photon_lines
+from data_gen.nuclides import DecayChain, bremsstrahlung, photon_lines
+
+CONTINUUM_PIECES = 32
+"""Pieces of the bremsstrahlung spectrum of each member."""
 
 
 @dataclass(frozen=True)
 class LineSpectrum:
-    """All photon lines of a chain: energy [line] keV, photons per decay [line], emitting member [line]."""
+    """All photons of a chain: energy [line] keV, photons per decay [line], emitting member [line].
+
+    The bremsstrahlung of betas is among them in pieces of ``width_kev`` [line], evenly filled about their
+    energy; the width of a line is 0.
+    """
 
     energy_kev: Tensor
     photons_per_decay: Tensor
     member: Tensor
+    width_kev: Tensor
 
     @classmethod
-    def of(cls, chain: DecayChain, min_kev: float, max_kev: float, weakest: float = 1e-4) -> LineSpectrum:
+    def of(
+        cls,
+        chain: DecayChain,
+        min_kev: float,
+        max_kev: float,
+        weakest: float = 1e-4,
+        continuum: bool = True,
+    ) -> LineSpectrum:
         """Lines above ``weakest`` photons per decay of their emitter between two energies.
+
+        Args:
+            chain: the decay chain.
+            min_kev: lowest energy.
+            max_kev: highest energy.
+            weakest: photons per decay below which a line is left out.
+            continuum: bremsstrahlung too.
 
         Raises:
             UserError: no member of the chain emits there.
         """
         rows = [
-            (line.energy_kev, line.photons_per_decay, index)
+            (line.energy_kev, line.photons_per_decay, index, 0.0)
             for index, member in enumerate(chain.members)
             for line in photon_lines(member, min_kev, max_kev)
             if line.photons_per_decay >= weakest
@@ -37,43 +60,59 @@ class LineSpectrum:
             raise UserError(
                 f"{chain.members[0]} and its progeny emit no photon line at {min_kev}-{max_kev} keV"
             )
-        energy, strength, member = zip(*sorted(rows), strict=True)
+        if continuum:
+            rows += _continuum(chain, min_kev, max_kev)
+        energy, strength, member_of, width = zip(*sorted(rows), strict=True)
         return cls(
             torch.tensor(energy, dtype=torch.float64),
             torch.tensor(strength, dtype=torch.float64),
-            torch.tensor(member, dtype=torch.int64),
+            torch.tensor(member_of, dtype=torch.int64),
+            torch.tensor(width, dtype=torch.float64),
         )
 
+    def up_to(self, most_kev: float) -> LineSpectrum:
+        """The lines of at most this energy."""
+        return self._chosen(self.energy_kev <= most_kev)
 
-@dataclass(frozen=True)
-class EnergyGroups:
-    """Lines sharing one geometric factor: reference energies [g] keV, group of each line [line], and the
-    ratio [line] of the detector's interaction probability at the line to that at its reference energy."""
+    def above(self, least_kev: float) -> LineSpectrum:
+        """The lines above this energy."""
+        return self._chosen(self.energy_kev > least_kev)
 
-    reference_kev: Tensor
-    group: Tensor
-    efficiency_ratio: Tensor
+    def _chosen(self, keep: Tensor) -> LineSpectrum:
+        parts = (self.energy_kev, self.photons_per_decay, self.member, self.width_kev)
+        return LineSpectrum(*(part[keep] for part in parts))
 
 
-def energy_groups(
+def _continuum(chain: DecayChain, min_kev: float, max_kev: float) -> list[tuple[float, float, int, float]]:
+    """Bremsstrahlung in pieces even in log energy: energy, photons per decay, member, width."""
+    edges = torch.logspace(
+        math.log10(min_kev), math.log10(max_kev), CONTINUUM_PIECES + 1, dtype=torch.float64
+    )
+    middle, width = (edges[1:] + edges[:-1]) / 2, edges.diff()
+    rows = []
+    for index, member in enumerate(chain.members):
+        photons = bremsstrahlung(member, edges)
+        pieces = zip(middle.tolist(), photons.tolist(), width.tolist(), strict=True)
+        rows += [(energy, count, index, span) for energy, count, span in pieces if count > 0]
+    return rows
+
+
+def reference_energies(
     spectrum: LineSpectrum, most: int, detector: str, thickness_mm: float, edges_kev: tuple[float, ...] = ()
-) -> EnergyGroups:
-    """Cut the energy axis into at most ``most`` groups at its widest gaps in log energy.
+) -> Tensor:
+    """At most ``most`` energies at which the geometry is computed, rising, [g] keV.
 
-    The reference is the mean energy weighted by detected photons. ``edges_kev`` (K edges of the collimator)
-    always cut, since transmission jumps there.
+    The energy axis is cut at ``edges_kev`` (K edges of the collimator, where transmission jumps) and so that
+    detected lines are near their group's mean log energy, which is the reference.
     """
     energy = spectrum.energy_kev
-    efficiency = interaction_probability(detector, energy, thickness_mm)
-    detected = spectrum.photons_per_decay * efficiency
-    cuts = _cuts(energy, detected, most, edges_kev)
-    group = torch.bucketize(energy, cuts, right=True)
+    if not len(energy) or most < 1:
+        return energy.new_zeros(0)
+    detected = spectrum.photons_per_decay * interaction_probability(detector, energy, thickness_mm)
+    group = torch.bucketize(energy, _cuts(energy, detected, most, edges_kev), right=True)
     group = torch.unique(group, return_inverse=True)[1]
-    count = int(group.max()) + 1
-    weight = torch.zeros(count, dtype=torch.float64).index_add_(0, group, detected)
-    reference = torch.zeros(count, dtype=torch.float64).index_add_(0, group, detected * energy) / weight
-    ratio = efficiency / interaction_probability(detector, reference, thickness_mm)[group]
-    return EnergyGroups(reference, group, ratio)
+    weight = torch.zeros(int(group.max()) + 1, dtype=torch.float64).index_add_(0, group, detected)
+    return torch.zeros_like(weight).index_add_(0, group, detected * energy) / weight
 
 
 def _cuts(energy: Tensor, detected: Tensor, most: int, edges_kev: tuple[float, ...]) -> Tensor:

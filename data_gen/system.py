@@ -13,6 +13,7 @@ from data_gen.errors import UserError
 from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import EnergyAxis, EnergyBins, VoxelGrid
 from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, tied_groups
+from data_gen.secondary import SECONDARY, Secondary
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class ImagingSystem:
         groups: name of each activity map to the chain members that share it, head first; None ties
             members shorter-lived than ten minutes to their parent.
         most_energy_groups: reference energies of the geometry, at most.
+        secondary: what reaches the detector otherwise than through apertures, see ``data_gen.secondary``.
     """
 
     camera: Camera
@@ -35,6 +37,7 @@ class ImagingSystem:
     energy_bins: EnergyBins
     groups: MemberGroups
     most_energy_groups: int = 6
+    secondary: tuple[Secondary, ...] = SECONDARY
 
     def __init__(
         self,
@@ -44,10 +47,11 @@ class ImagingSystem:
         energy_bins: EnergyBins,
         groups: Mapping[str, Sequence[str]] | None = None,
         most_energy_groups: int = 6,
+        secondary: Sequence[Secondary] = SECONDARY,
     ) -> None:
         tied = tied_groups(chain) if groups is None else MemberGroups(chain, groups)
-        parts = (camera, chain, grid, energy_bins, tied, most_energy_groups)
-        names = ("camera", "chain", "grid", "energy_bins", "groups", "most_energy_groups")
+        parts = (camera, chain, grid, energy_bins, tied, most_energy_groups, tuple(secondary))
+        names = ("camera", "chain", "grid", "energy_bins", "groups", "most_energy_groups", "secondary")
         for name, part in zip(names, parts, strict=True):
             object.__setattr__(self, name, part)
 
@@ -60,6 +64,7 @@ class ImagingSystem:
             energy_bins or self.energy_bins,
             groups=self.groups,
             most_energy_groups=self.most_energy_groups,
+            secondary=self.secondary,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +78,7 @@ class ImagingSystem:
             "grid": self.grid.to_dict(),
             "energy_bins": {"min_kev": bins.min_kev, "max_kev": bins.max_kev, "count": bins.count},
             "most_energy_groups": self.most_energy_groups,
+            "secondary": list(self.secondary),
         }
 
     @classmethod
@@ -82,7 +88,8 @@ class ImagingSystem:
         Raises:
             UserError: a part is missing or wrong.
         """
-        missing = {"camera", "nuclide", "groups", "grid", "energy_bins", "most_energy_groups"} - set(data)
+        parts = {"camera", "nuclide", "groups", "grid", "energy_bins", "most_energy_groups", "secondary"}
+        missing = parts - set(data)
         if missing:
             raise UserError(f"imaging system lacks {sorted(missing)}; it was written by another version")
         return cls(
@@ -92,6 +99,7 @@ class ImagingSystem:
             EnergyBins(**data["energy_bins"]),
             dict(data["groups"]),
             data["most_energy_groups"],
+            data["secondary"],
         )
 
     @property

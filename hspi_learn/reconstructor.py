@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward import HyperspectralForwardModel, ObjectState
 
 
 class ScanBatch(NamedTuple):
@@ -36,10 +36,15 @@ class ScanContext(NamedTuple):
     """[batch, z, y, x] in g/cm3."""
     duration_s: Tensor
     """[batch] in s."""
-    attenuation: Tensor
+    attenuation: ObjectState
     """From ``model.attenuation(density)``."""
     body: Tensor
     """Voxels that may hold activity [batch, 1, z, y, x], bool."""
+
+    def first(self, scans: int) -> ScanContext:
+        """What is told of the first so many scans; none if that is below 1."""
+        kept = slice(0, max(0, scans))
+        return ScanContext(self.density[kept], self.duration_s[kept], self.attenuation[kept], self.body[kept])
 
 
 class Reconstructor(Protocol):

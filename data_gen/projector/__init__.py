@@ -1,6 +1,6 @@
 """From activity to first interactions in the pixels: ray-traced, or as a cached matrix."""
 
-from data_gen.projector.base import Projector, split_pixels
+from data_gen.projector.base import Projector, ProjectorFactory, split_pixels
 from data_gen.projector.matrix import MatrixProjector
 from data_gen.projector.ray import RayProjector
 from data_gen.projector.sampling import RaySampling
@@ -10,6 +10,7 @@ __all__ = [
     "MatrixProjector",
     "MirrorOrbits",
     "Projector",
+    "ProjectorFactory",
     "RayProjector",
     "RaySampling",
     "mirror_orbits",

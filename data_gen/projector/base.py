@@ -7,7 +7,9 @@ from typing import Protocol
 
 from torch import Tensor
 
+from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
+from data_gen.projector.rays import CasterFactory, RayCaster
 
 
 class Projector(Protocol):
@@ -48,6 +50,15 @@ class Projector(Protocol):
 
     def subset(self, pixels: Tensor) -> Projector:
         """The same projector restricted to these pixels [k], in this order."""
+
+
+class ProjectorFactory(Protocol):
+    """What builds a projector: a projector class, or a function that adds settings of its own."""
+
+    def __call__(
+        self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor, *, caster: CasterFactory = RayCaster
+    ) -> Projector:
+        """The projector of a camera at these reference energies [g] keV, with rays of this caster."""
 
 
 def split_pixels(pixels: int, parts: int) -> Sequence[slice]:

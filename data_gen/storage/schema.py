@@ -8,7 +8,7 @@ from torch import Tensor
 
 from data_gen.scan import EventList, Frame
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 COLUMNS: dict[str, tuple[str, str]] = {
     "events/offsets": ("<i8", "scan+1"),

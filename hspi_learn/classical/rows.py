@@ -50,12 +50,11 @@ class EventRows(NamedTuple):
     def back_projected_ratio(self, activity: Tensor, context: ScanContext) -> Tensor:
         """See :class:`Rows`."""
         model = self.model
-        interactions = model.projector.forward(activity, context.attenuation)[0]
-        rate = model.record_at(interactions, self.pixel, self.energy_bin)
+        rate = model.project_at(activity, context.attenuation, self.pixel, self.energy_bin)
         rate = rate + model.background_rate()[self.pixel, self.energy_bin]
         ratio = measured_over_expected(self.weight, context.duration_s.to(rate.dtype) * rate)
-        values = model.unrecord_at(ratio.to(activity.dtype), self.pixel, self.energy_bin)
-        return torch.as_tensor(model.projector.adjoint(values[None], context.attenuation))
+        ratio = ratio.to(activity.dtype)
+        return model.back_project_at(ratio, context.attenuation, self.pixel, self.energy_bin)
 
 
 def event_rows(

@@ -63,7 +63,7 @@ class Case:
         kept = slice(0, max(0, scans))
         return Case(
             ScanBatch(*(part[kept] for part in self.scans)),
-            ScanContext(*(part[kept] for part in self.context)),
+            self.context.first(scans),
             self.mask[kept],
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward import HyperspectralForwardModel, ObjectState
 from data_gen.grid import EnergyBins
 from data_gen.nuclides import photon_lines
 from hspi_learn.visual import LineLabel
@@ -16,29 +16,19 @@ def expected_spectrum(
     model: HyperspectralForwardModel,
     bins: EnergyBins,
     activity: Tensor,
-    attenuation: Tensor,
+    attenuation: ObjectState,
     duration_s: float,
 ) -> Tensor:
     """Expected counts of the whole camera [bin], background included.
 
-    Interactions are summed over pixels before they are spread over bins, so that [pixel, bin] never exists.
-
     Args:
-        model: any windows; its projector is what counts.
+        model: of any windows.
         bins: fine energy bins.
         activity: of one scan, [1, map, z, y, x] in Bq per voxel.
         attenuation: of the same scan.
         duration_s: measured time in s.
     """
-    fine = model.with_energy_bins(bins)
-    interactions = fine.projector.forward(activity, attenuation)[0]
-    rate = fine.background_rate().sum(0)
-    for offset, spectral in enumerate(fine.spectral):
-        source = fine.neighbours[:, offset]
-        recorded = torch.where(source >= 0, fine.live, 0.0)
-        summed = torch.einsum("p,pgm->gm", recorded, interactions[source.clamp_min(0)])
-        rate = rate + torch.einsum("gm,gmk->k", summed, spectral)
-    return duration_s * rate
+    return duration_s * model.with_energy_bins(bins).spectrum(activity, attenuation)[0]
 
 
 def line_labels(model: HyperspectralForwardModel) -> list[LineLabel]:

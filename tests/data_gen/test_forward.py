@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from data_gen.grid import EnergyBins, EnergyWindows, VoxelGrid
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 from data_gen.scan import Frame
+from data_gen.secondary import SECONDARY, Secondary
 
 GRID = VoxelGrid((4, 5, 6), 4.5)
 FEW = RaySampling(rays=12, plate_steps=4)
@@ -58,14 +61,19 @@ class Sharing:
         return torch.stack((0.7 * inside, 0.3 * inside))
 
 
-def model(of: Camera, axis: object = None, projector: object = None) -> HyperspectralForwardModel:
+def model(
+    of: Camera, axis: object = None, projector: object = None, secondary: Sequence[Secondary] = SECONDARY
+) -> HyperspectralForwardModel:
     bins = axis or EnergyBins(20, 600, 29)
 
-    def matrix(c: Camera, g: VoxelGrid, e: Tensor) -> RayProjector:
-        return RayProjector(c, g, e, sampling=FEW)
-
     return HyperspectralForwardModel(
-        of, decay_chain("Pb-212"), GRID, bins, projector=projector or matrix, most_energy_groups=2
+        of,
+        decay_chain("Pb-212"),
+        GRID,
+        bins,
+        projector=projector or partial(RayProjector, sampling=FEW),
+        most_energy_groups=2,
+        secondary=secondary,
     )
 
 
@@ -89,24 +97,42 @@ def test_windows_are_sums_of_bins(scene):
 
 
 def test_rows_of_events_are_rows_of_the_histogram(scene):
-    """record_at gives record's values at events, and unrecord_at its transpose's part (1e-5)."""
+    """project_at gives project's values at events, and back_project_at its transpose's part (1e-5)."""
     two, activity, density = scene
     kept = two.attenuation(density)
-    seen = two.projector.forward(activity, kept)
     pixel, energy = torch.tensor([3, 70, 70, 127]), torch.tensor([2, 11, 3, 20])
-    torch.testing.assert_close(two.record_at(seen[0], pixel, energy), two.record(seen)[0, pixel, energy])
+    whole = two.project(activity, kept)
+    torch.testing.assert_close(two.project_at(activity, kept, pixel, energy), whole[0, pixel, energy])
     values = torch.tensor([1.0, 2.0, 3.0, 4.0])
     dense = torch.zeros(1, two.pixels, two.energy_bins.count)
     dense[0, pixel, energy] = values
-    torch.testing.assert_close(two.unrecord_at(values, pixel, energy), two.unrecord(dense)[0])
+    torch.testing.assert_close(
+        two.back_project_at(values, kept, pixel, energy), two.back_project(dense, kept), rtol=1e-4, atol=1e-9
+    )
+
+
+def test_spectrum_is_the_sum_over_pixels(scene):
+    """The spectrum of the whole camera, never held by pixel, is that of all its pixels (1e-4, float32)."""
+    two, activity, density = scene
+    kept = two.attenuation(density)
+    by_pixel = two.project(activity, kept)[0] + two.background_rate()
+    torch.testing.assert_close(two.spectrum(activity, kept)[0], by_pixel.sum(0), rtol=1e-4, atol=0)
+
+
+def test_sensitivity_is_the_transpose_of_ones(scene):
+    """Counts a second per Bq, without a dense array, are what ones send back (1e-4, float32)."""
+    two, _, density = scene
+    kept = two.attenuation(density)
+    ones = torch.ones(1, two.pixels, two.energy_bins.count)
+    torch.testing.assert_close(two.sensitivity(kept), two.back_project(ones, kept), rtol=1e-4, atol=0)
 
 
 def test_charge_goes_to_the_next_row():
     """With 30 % of the charge recorded one row on, counts are 0.7 there and 0.3 one row on (definition of
     offsets); what leaves the panel's last row is lost."""
     plain = camera()
-    shared = model(replace(plain, response=Sharing()))
-    alone = model(replace(plain, response=Sharing(offsets=((0, 0),))))
+    shared = model(replace(plain, response=Sharing()), secondary=())
+    alone = model(replace(plain, response=Sharing(offsets=((0, 0),))), secondary=())
     alone.spectral = shared.spectral[:1] / 0.7
     activity = torch.ones(1, len(alone.groups.names), *GRID.shape)
     density = torch.zeros(1, *GRID.shape)
@@ -149,8 +175,6 @@ def test_ray_and_matrix_projectors_are_interchangeable(scene, tmp_path):
     """The model's counts change by less than 2 % of the peak with the projector."""
     two, activity, density = scene
 
-    def matrix(c: Camera, g: VoxelGrid, e: Tensor) -> MatrixProjector:
-        return MatrixProjector(c, g, e, tmp_path, sampling=FEW)
-
+    matrix = partial(MatrixProjector, cache_dir=tmp_path, sampling=FEW)
     one, other = two.A(activity, density), model(camera(), projector=matrix).A(activity, density)
     assert float((one - other).abs().max() / one.max()) < 0.02

@@ -76,7 +76,9 @@ def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> Hyperspect
 
     groups = MemberGroups(chain, {"ac225": ["Ac-225", "Fr-221"], "bi213": ["Bi-213"]})
     windows = EnergyWindows([60.0, 150.0, 300.0, 500.0])
-    return HyperspectralForwardModel(camera, chain, grid, windows, groups, projector, most_energy_groups=4)
+    return HyperspectralForwardModel(
+        camera, chain, grid, windows, groups, projector, most_energy_groups=4, secondary=()
+    )
 
 
 @pytest.fixture(scope="session")

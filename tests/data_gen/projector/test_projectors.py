@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from contracts.projector_contract import Case, ProjectorContract
@@ -95,9 +97,7 @@ class TestForwardModel(ProjectorContract):
         self.folder = tmp_path
 
     def case(self, dtype: torch.dtype) -> Case:
-        def projector(camera: Camera, grid: VoxelGrid, energies: torch.Tensor) -> MatrixProjector:
-            return MatrixProjector(camera, grid, energies, self.folder, sampling=FEW, dtype=dtype)
-
+        projector = partial(MatrixProjector, cache_dir=self.folder, sampling=FEW, dtype=dtype)
         model = HyperspectralForwardModel(
             small_camera(),
             decay_chain("Pb-212"),

@@ -1,0 +1,177 @@
+"""Photons that reach the detector otherwise than through their aperture, from blocks of pixels to counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from data_gen.camera import Camera
+from data_gen.projector.sparse import SparseMatrix
+from data_gen.scatter import ScatterTerm
+
+CORNERS = 4
+"""Blocks between which a pixel lies."""
+
+
+class BlockTerms(nn.Module):
+    """Leakage and scatter terms on the same blocks, recorded: linear in activity, [pixel, bin] or at events.
+
+    A block's counts are spread over its pixels, linearly between the middles of blocks, so that sums stay.
+    What charge sharing moves to a neighbour is far less than a block and stays in place.
+
+    Args:
+        terms: on the same blocks.
+        spectral: of each term, [g, k, map, bin]: counts per first interaction, per photon per decay at g.
+        corner: block [pixel, 4] of the recording pixels.
+        weight: share of that block's counts [pixel, 4], live time included.
+    """
+
+    def __init__(
+        self, terms: Sequence[ScatterTerm], spectral: Sequence[Tensor], corner: Tensor, weight: Tensor
+    ) -> None:
+        super().__init__()
+        self.terms = list(terms)
+        self.parts = nn.ModuleList(term for term in terms if isinstance(term, nn.Module))
+        self.blocks = terms[0].camera.pixel_count if terms else 1
+        for index, factor in enumerate(spectral):
+            self.register_buffer(f"spectral_{index}", factor.float(), persistent=False)
+        self.register_buffer("corner", corner, persistent=False)
+        self.register_buffer("weight", weight.float(), persistent=False)
+        self._spread: SparseMatrix | None = None
+
+    corner: Tensor
+    weight: Tensor
+
+    def state(self, density: Tensor, material: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What the terms keep of an object, batch first."""
+        return tuple(term.state(density, material) for term in self.terms)
+
+    def project(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
+        return self._on_pixels(self._table(activity, state))
+
+    def project_at(
+        self, activity: Tensor, state: tuple[Tensor, ...], pixel: Tensor, energy_bin: Tensor
+    ) -> Tensor:
+        """Counts a second of one scan at events, [event]."""
+        near = self._table(activity, state)[0][self.corner[pixel], energy_bin[:, None]]
+        return (near * self.weight[pixel].to(near.dtype)).sum(dim=1)
+
+    def back_project(self, values: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """Transpose of :meth:`project`."""
+        return self._image(self._on_blocks(values), state)
+
+    def back_project_at(
+        self, values: Tensor, state: tuple[Tensor, ...], pixel: Tensor, energy_bin: Tensor
+    ) -> Tensor:
+        """Transpose of :meth:`project_at`, [1, map, z, y, x]."""
+        bins = self._spectral(0, values.dtype).shape[-1]
+        place = self.corner[pixel] * bins + energy_bin[:, None]
+        table = values.new_zeros(self.blocks * bins)
+        table = table.index_add(
+            0, place.flatten(), (values[:, None] * self.weight[pixel].to(values.dtype)).flatten()
+        )
+        return self._image(table.reshape(1, self.blocks, bins), state)
+
+    def summed(self, state: tuple[Tensor, ...]) -> Tensor:
+        """The transpose applied to ones: counts a second over all pixels and bins, [batch, map, z, y, x]."""
+        weight = self.weight.to(state[0].dtype)
+        by_block = weight.new_zeros(self.blocks).index_add(0, self.corner.flatten(), weight.flatten())
+        values = [
+            torch.einsum("q,gkm->qgkm", by_block, self._spectral(i, weight.dtype).sum(-1))
+            for i in range(len(self.terms))
+        ]
+        batch = len(state[0])
+        return self._adjoint([v.expand(batch, *v.shape) for v in values], state)
+
+    def total(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """Counts a second of the whole camera, [batch, bin]."""
+        weight = self.weight.to(activity.dtype)
+        by_block = weight.new_zeros(self.blocks).index_add(0, self.corner.flatten(), weight.flatten())
+        return torch.einsum("q,bqk->bk", by_block, self._table(activity, state))
+
+    def subset(self, pixels: Tensor | slice) -> BlockTerms:
+        """The same terms recorded by some pixels alone."""
+        spectral = [self._spectral(i, torch.float32) for i in range(len(self.terms))]
+        return BlockTerms(self.terms, spectral, self.corner[pixels], self.weight[pixels])
+
+    def recording(self, spectral: Sequence[Tensor]) -> BlockTerms:
+        """The same terms on another energy axis."""
+        return BlockTerms(self.terms, spectral, self.corner, self.weight)
+
+    def _table(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """Counts a second of whole blocks, [batch, block, bin]."""
+        parts = [
+            torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), self._spectral(i, activity.dtype))
+            for i, (term, kept) in enumerate(zip(self.terms, state, strict=True))
+        ]
+        return torch.stack(parts).sum(0)
+
+    def _image(self, table: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """Transpose of :meth:`_table`."""
+        values = [
+            torch.einsum("bqe,gkme->bqgkm", table, self._spectral(i, table.dtype))
+            for i in range(len(self.terms))
+        ]
+        return self._adjoint(values, state)
+
+    def _adjoint(self, values: Sequence[Tensor], state: tuple[Tensor, ...]) -> Tensor:
+        images = [t.adjoint(v, kept) for t, v, kept in zip(self.terms, values, state, strict=True)]
+        return torch.stack(images).sum(0)
+
+    def _spectral(self, index: int, dtype: torch.dtype) -> Tensor:
+        factor: Tensor = getattr(self, f"spectral_{index}")
+        return factor.to(dtype)
+
+    def _on_pixels(self, table: Tensor) -> Tensor:
+        """[batch, block, bin] to [batch, pixel, bin]."""
+        flat = table.movedim(0, 1).flatten(1)
+        spread: Tensor = self._matrix(table.dtype).times(flat).unflatten(1, (len(table), -1))
+        return spread.movedim(1, 0)
+
+    def _on_blocks(self, values: Tensor) -> Tensor:
+        """Transpose of :meth:`_on_pixels`."""
+        flat = values.movedim(0, 1).flatten(1)
+        gathered: Tensor = self._matrix(values.dtype).transpose_times(flat).unflatten(1, (len(values), -1))
+        return gathered.movedim(1, 0)
+
+    def _matrix(self, dtype: torch.dtype) -> SparseMatrix:
+        """:attr:`weight` as a matrix [pixel, block]."""
+        if self._spread is None or self._spread.value.dtype != dtype:
+            start = torch.arange(len(self.corner) + 1, dtype=torch.int32) * CORNERS
+            column = self.corner.flatten().to(torch.int32)
+            self._spread = SparseMatrix(start, column, self.weight.flatten().to(dtype), self.blocks)
+        return self._spread
+
+
+def block_corners(camera: Camera, blocks: Camera) -> tuple[Tensor, Tensor]:
+    """Blocks [pixel, 4] between which each pixel lies, and what it takes of their counts, [pixel, 4].
+
+    Beyond the outermost middles a panel's outer blocks go on evenly, so that every block gives all it has.
+    """
+    fine, coarse = camera.spec.detector, blocks.spec.detector
+    factor = fine.rows // coarse.rows
+    low_row, next_row, share_row = _between(camera.pixel_row, factor, coarse.rows)
+    low_column, next_column, share_column = _between(camera.pixel_column, factor, coarse.columns)
+    first = camera.pixel_panel * coarse.rows * coarse.columns
+    corner = torch.stack(
+        [
+            first + row * coarse.columns + column
+            for row in (low_row, next_row)
+            for column in (low_column, next_column)
+        ],
+        dim=1,
+    )
+    weight = torch.stack(
+        [r * c for r in (1 - share_row, share_row) for c in (1 - share_column, share_column)], dim=1
+    )
+    return corner, weight / factor**2
+
+
+def _between(index: Tensor, factor: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Blocks before and behind each pixel along one axis, and the share of the one behind."""
+    place = ((index.to(torch.float64) + 0.5) / factor - 0.5).clamp(0, count - 1)
+    before = place.floor().clamp(max=max(count - 2, 0)).to(torch.int64)
+    return before, (before + 1).clamp(max=count - 1), place - before

@@ -1,0 +1,115 @@
+"""Photons per decay times what the detector makes of them: the spectral factor of the forward model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera
+from data_gen.mixing import leak_shares, photon_shares, sharp_shares
+from data_gen.nuclides import MemberGroups
+from data_gen.spectrum import LineSpectrum
+
+FINE_RATIO, FINE_UP_TO_KEV = 1.03, 700.0
+"""Ratio of neighbouring energies between which the response to a continuum is interpolated, while peaks of
+full energy are recorded; above that it is all Compton continuum, and changes slowly."""
+COARSE_RATIO = 1.12
+POINTS_PER_PIECE = 24
+
+
+class Recorder:
+    """What a camera's detector records of the photons of a chain, on one energy axis.
+
+    Lines up to ``sharp_kev`` borrow from the reference energies up to there, lines above from those above.
+
+    Args:
+        camera: the camera.
+        lines: every line of the chain that is transported.
+        groups: chain members to activity maps.
+        edges_kev: of the recorded bins, [bin + 1].
+        sharp_kev: lines above have no image of their own.
+    """
+
+    def __init__(
+        self, camera: Camera, lines: LineSpectrum, groups: MemberGroups, edges_kev: Tensor, sharp_kev: float
+    ) -> None:
+        self.camera, self.lines, self.sharp_kev = camera, lines, sharp_kev
+        self.edges_kev = edges_kev.to("cpu", torch.float64)
+        self.emitted = lines.photons_per_decay[:, None] * groups.weights[lines.member]
+        self.kernel = self._kernel(lines.energy_kev, lines.width_kev)
+
+    def sharp(self, reference_kev: Tensor) -> Tensor:
+        """R [offset, g, map, bin]: counts per first interaction behind apertures at the reference energies up
+        to ``sharp_kev``, for one photon per decay there."""
+        low = self.lines.energy_kev <= self.sharp_kev
+        share = sharp_shares(self.camera, self.lines.energy_kev[low], reference_kev)
+        return torch.einsum("lg,lm,olb->ogmb", share, self.emitted[low], self.kernel[:, low])
+
+    def leaked(self, reference_kev: Tensor, leaking: Tensor) -> Tensor:
+        """The same behind plate and septa, [leaking, 1, map, bin], for the references [g] that leak."""
+        share = self._shares(leak_shares, reference_kev)[:, leaking]
+        return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
+
+    def scattered(self, reference_kev: Tensor, arrival_kev: Tensor) -> Tensor:
+        """The same for photons that arrive with energies of classes [g, k, 2], [g, k, map, bin]."""
+        share = self._shares(photon_shares, reference_kev)
+        low, high = arrival_kev.flatten(0, 1).unbind(dim=-1)
+        by_class = self._kernel((low + high) / 2, high - low).sum(0).unflatten(0, arrival_kev.shape[:2])
+        return torch.einsum("lg,lm,gkb->gkmb", share, self.emitted, by_class)
+
+    def _shares(self, mixing: Callable[[Camera, Tensor, Tensor], Tensor], reference_kev: Tensor) -> Tensor:
+        """Shares [line, g], lines and references on either side of ``sharp_kev`` apart."""
+        energy = self.lines.energy_kev
+        table = torch.zeros(len(energy), len(reference_kev), dtype=torch.float64)
+        for lines, references in (
+            (energy <= self.sharp_kev, reference_kev <= self.sharp_kev),
+            (energy > self.sharp_kev, reference_kev > self.sharp_kev),
+        ):
+            if bool(lines.any()):
+                mixed = mixing(self.camera, energy[lines], reference_kev[references])
+                table[lines.nonzero(), references.nonzero()[:, 0]] = mixed
+        return table
+
+    def _kernel(self, energy_kev: Tensor, width_kev: Tensor) -> Tensor:
+        """Response [offset, piece, bin] to photons spread evenly over a width about an energy, [piece]."""
+        response = self.camera.response
+        count = len(response.offsets)
+        out = torch.zeros(count, len(energy_kev), len(self.edges_kev) - 1, dtype=torch.float64)
+        line = width_kev <= 0
+        if bool(line.any()):
+            distinct, which = torch.unique(energy_kev[line], return_inverse=True)
+            out[:, line] = response.kernel(distinct, self.edges_kev)[:, which]
+        if bool((~line).any()):
+            nodes, weight = _continuum_weights(energy_kev[~line], width_kev[~line])
+            out[:, ~line] = torch.einsum("pn,onb->opb", weight, response.kernel(nodes, self.edges_kev))
+        return out
+
+
+def _continuum_weights(energy_kev: Tensor, width_kev: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies [node], and the weights [piece, node] that make the mean over each piece of what is
+    interpolated between them."""
+    low, high = energy_kev - width_kev / 2, energy_kev + width_kev / 2
+    nodes = _between(float(low.min()), min(FINE_UP_TO_KEV, float(high.max())), FINE_RATIO)
+    if float(high.max()) > FINE_UP_TO_KEV:
+        above = _between(max(FINE_UP_TO_KEV, float(low.min())), float(high.max()), COARSE_RATIO)
+        nodes = torch.unique(torch.cat((nodes, above)))
+    share = (torch.arange(POINTS_PER_PIECE, dtype=torch.float64) + 0.5) / POINTS_PER_PIECE
+    point = low[:, None] + width_kev[:, None] * share
+    above_of = torch.bucketize(point, nodes).clamp(1, len(nodes) - 1)
+    first, second = nodes[above_of - 1], nodes[above_of]
+    part = ((point - first) / (second - first)).clamp(0, 1) / POINTS_PER_PIECE
+    weight = torch.zeros(len(energy_kev), len(nodes), dtype=torch.float64)
+    weight.scatter_add_(1, above_of - 1, 1 / POINTS_PER_PIECE - part)
+    weight.scatter_add_(1, above_of, part)
+    used = weight.sum(0) > 0
+    return nodes[used], weight[:, used]
+
+
+def _between(low_kev: float, high_kev: float, ratio: float) -> Tensor:
+    """Energies from low to high, in equal ratios of at most ``ratio``, at least two."""
+    steps = max(1, math.ceil(math.log(max(high_kev / low_kev, 1.0)) / math.log(ratio)))
+    top = max(high_kev, low_kev * 1.001)
+    return torch.logspace(math.log10(low_kev), math.log10(top), steps + 1, dtype=torch.float64)
