@@ -12,7 +12,7 @@ from torch import Tensor
 from data_gen.detector.charge import charge_transport
 from data_gen.detector.crystal import crystal_events
 from data_gen.detector.events import Events
-from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels
+from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels, on_nodes
 from data_gen.detector.hits import MODES, Hits, Mode, Readout, Threshold, read_out
 from data_gen.detector.peak import peak_fwhm_kev
 from data_gen.detector.recording import FWHM_PER_SIGMA
@@ -20,6 +20,8 @@ from data_gen.errors import UserError
 from data_gen.materials import material_named
 
 _LINES_AT_ONCE = 16
+_DISTANT_STEP_KEV = 4.0
+
 CONSTANTS = (
     "thickness_mm",
     "pixel_pitch_mm",
@@ -144,10 +146,29 @@ class CdTeResponse:
     def distant(self, energy_kev: Tensor) -> Tensor:
         """Mean number per first interaction of photons that interact again beyond the 3x3, [line].
 
-        They are events of their own, linked to the first, and in no kernel.
+        They make events of their own, linked to the first, and in no kernel.
         """
         kinds = self._events(energy_kev.detach().to("cpu", torch.float64))
-        return torch.stack([kind.distant for kind in kinds]).sum(0)
+        return torch.stack([kind.distant.sum(1) for kind in kinds]).sum(0)
+
+    def distant_hits(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
+        """Mean number of hits that such photons give, wherever they are recorded, [line, bin].
+
+        Each is taken to respond like a photon of its energy that arrives by itself.
+        """
+        highest = float(energy_kev.max())
+        fine = torch.arange(15.0, min(highest, float(edges_kev[-1])) + 20.0, _DISTANT_STEP_KEV)
+        coarse = torch.linspace(float(fine[-1]) + 20.0, max(highest, float(fine[-1])) + 40.0, 20)
+        nodes = torch.cat((fine, coarse)).to(torch.float64)
+        arrived = torch.cat(
+            [
+                torch.stack(
+                    [on_nodes(kind.distant_kev, kind.distant, nodes) for kind in self._events(few)]
+                ).sum(0)
+                for few in energy_kev.detach().to("cpu", torch.float64).split(_LINES_AT_ONCE)
+            ]
+        )
+        return arrived.to(edges_kev.device) @ self.kernel(nodes, edges_kev).sum(0)
 
     def fwhm_kev(self, energy_kev: Tensor) -> Tensor:
         """Full width at half maximum of the full-energy peak of :meth:`kernel`, all offsets, [line] keV."""

@@ -67,7 +67,7 @@ def compton_events(
     flight = block.flight(start, way, tables.attenuation_per_mm(scattered), points[:, 5])
     electron = energy_kev[:, None] - scattered
     first = electron[..., None] * charge.signals(start)
-    alone = Events(share * flight.escape, first, _stretch(electron), (share * flight.distant).sum(1))
+    alone = Events(share * flight.escape, first, _stretch(electron), share * flight.distant, scattered)
     k_kev, k_lost = k_escape(material, scattered, flight.end, block, points[:, 7:])
     absorbed = tables.photoelectric_share(scattered)
     chances = (absorbed * (1 - k_lost), absorbed * k_lost, 1 - absorbed)
@@ -75,7 +75,8 @@ def compton_events(
     two = charge.signals(flight.end)
     chance = (share * (1 - flight.escape)).repeat(1, 3) * torch.cat(chances, dim=1)
     signal = torch.cat([first + energy[..., None] * two for energy in left], dim=1)
-    return alone, Events(chance, signal, torch.ones_like(chance)[..., None], torch.zeros_like(energy_kev))
+    once = torch.ones_like(chance)[..., None]
+    return alone, Events(chance, signal, once, scattered[:, :0], scattered[:, :0])
 
 
 def _stretch(electron_kev: Tensor) -> Tensor:

@@ -16,14 +16,17 @@ class Events:
         signal_kev: mean signal of each of the 3x3 pixels, without noise, [line, event, 9].
         stretch: factors by which signals may be multiplied, equally likely, [line, event, copy]: energies
             that differ a little at the same places in the crystal.
-        distant: photons per first interaction that interact again beyond the 3x3, [line].
+        distant: photons per first interaction that interact again beyond the 3x3, [line, photon].
+        distant_kev: their energies, [line, photon].
     """
 
     probability: Tensor
     signal_kev: Tensor
     stretch: Tensor
     distant: Tensor
+    distant_kev: Tensor
 
     def weighted(self, share: Tensor) -> Events:
         """The same for a share [line] of first interactions."""
-        return replace(self, probability=share[:, None] * self.probability, distant=share * self.distant)
+        part = share[:, None]
+        return replace(self, probability=part * self.probability, distant=part * self.distant)

@@ -79,9 +79,14 @@ def photoelectric_events(material: str, energy_kev: Tensor, block: Block, charge
         (stays * (1 - escape_again))[:, has_two],
     )
     signal = (at_one, (at_one + at_two)[:, has_one], (at_one + at_two + at_three)[:, has_two])
-    distant = weight * has_one * once.distant + stays * has_two * again.distant
     chance = torch.cat(probability, dim=1)
-    return Events(chance, torch.cat(signal, dim=1), torch.ones_like(chance)[..., None], distant.sum(1))
+    return Events(
+        chance,
+        torch.cat(signal, dim=1),
+        torch.ones_like(chance)[..., None],
+        torch.cat((weight * has_one * once.distant, stays * has_two * again.distant), dim=1),
+        torch.cat((first_kev, second_kev)).expand(len(energy_kev), -1),
+    )
 
 
 def k_escape(

@@ -80,9 +80,7 @@ def collected(response: CdTeResponse, depth: Array) -> Array:
 def signals(response: CdTeResponse, energy_kev: float, photons: int, rng: np.random.Generator) -> Array:
     """Signals of the 3x3 pixels without noise, [photon, 9]."""
     d, p = float(response.thickness_mm), float(response.pixel_pitch_mm) / response.binning
-    mu = np.interp(energy_kev, _ENERGIES, _PER_MM)
-    depth = -np.log1p(rng.random(photons) * math.expm1(-mu * d)) / mu
-    place = np.column_stack((rng.uniform(-p / 2, p / 2, (photons, 2)), depth))
+    place = _first(response, energy_kev, photons, rng)
     total, index = np.zeros((photons, 9)), np.arange(photons)
     energy, way = np.full(photons, energy_kev), np.tile([0.0, 0.0, 1.0], (photons, 1))
     while len(index):
@@ -99,6 +97,28 @@ def signals(response: CdTeResponse, energy_kev: float, photons: int, rng: np.ran
         alive = (sent > 0) & inside
         index, place, energy, way = index[alive], place[alive], sent[alive], way[alive]
     return total
+
+
+def distant(response: CdTeResponse, energy_kev: float, photons: int, seed: int) -> Array:
+    """Energies of photons that scatter at first interaction and interact again beyond the 3x3 pixels."""
+    rng = np.random.default_rng(seed)
+    d, p = float(response.thickness_mm), float(response.pixel_pitch_mm) / response.binning
+    place = _first(response, energy_kev, photons, rng)
+    place = place[rng.random(photons) > np.interp(energy_kev, _ENERGIES, _SHARE)]
+    scattered, cosine = _compton(np.full(len(place), energy_kev), rng)
+    way = _turned(np.tile([0.0, 0.0, 1.0], (len(place), 1)), cosine, rng)
+    flown = rng.exponential(1, len(place)) / np.interp(scattered, _ENERGIES, _PER_MM)
+    place = place + flown[:, None] * way
+    beyond = (np.abs(place[:, :2]) > 1.5 * p).any(1) & (place[:, 2] > 0) & (place[:, 2] < d)
+    return scattered[beyond]
+
+
+def _first(response: CdTeResponse, energy_kev: float, photons: int, rng: np.random.Generator) -> Array:
+    """First interactions, even over the middle pixel."""
+    d, p = float(response.thickness_mm), float(response.pixel_pitch_mm) / response.binning
+    mu = np.interp(energy_kev, _ENERGIES, _PER_MM)
+    depth = -np.log1p(rng.random(photons) * math.expm1(-mu * d)) / mu
+    return np.column_stack((rng.uniform(-p / 2, p / 2, (photons, 2)), depth))
 
 
 def _left(response: CdTeResponse, place: Array, energy: Array) -> Array:
