@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.materials import interaction_probability, k_edges_kev, linear_attenuation_per_mm
+from data_gen.materials import interaction_attenuation_per_mm, interaction_probability, k_edges_kev
 
 OPEN_PATHS_MM = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Paths in collimator metal of rays through and beside an aperture."""
@@ -39,7 +39,9 @@ def sharp_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> T
     """Shares [line, g] with which first interactions behind apertures at the reference energies make those of
     a line; most rays there cross no metal, so errors count by what gets through."""
     paths = torch.tensor(OPEN_PATHS_MM, dtype=torch.float64)
-    weight = torch.exp(-linear_attenuation_per_mm(camera.collimator_material, energy_kev)[:, None] * paths)
+    weight = torch.exp(
+        -interaction_attenuation_per_mm(camera.collimator_material, energy_kev)[:, None] * paths
+    )
     weight[:, 0] = OPEN_WEIGHT
     return _fitted(camera, energy_kev, reference_kev, paths, weight)
 
@@ -67,7 +69,7 @@ def _fitted(
     """Shares, 0 or more, that fit transmission times detection of a line at all paths best."""
 
     def seen(energy: Tensor) -> Tensor:
-        mu = linear_attenuation_per_mm(camera.collimator_material, energy)
+        mu = interaction_attenuation_per_mm(camera.collimator_material, energy)
         stopped = interaction_probability(camera.detector_material, energy, camera.detector_thickness_mm)
         # What is nothing anyway stays above 0, since ratios are fitted.
         return (stopped[:, None] * torch.exp(-mu[:, None] * paths_mm)).clamp_min(1e-60)

@@ -75,17 +75,21 @@ class Recorder:
 
     def _kernel(self, energy_kev: Tensor, width_kev: Tensor) -> Tensor:
         """Response [offset, piece, bin] to photons spread evenly over a width about an energy, [piece]."""
-        response = self.camera.response
-        count = len(response.offsets)
-        out = torch.zeros(count, len(energy_kev), len(self.edges_kev) - 1, dtype=torch.float64)
         line = width_kev <= 0
+        parts = []
         if bool(line.any()):
             distinct, which = torch.unique(energy_kev[line], return_inverse=True)
-            out[:, line] = response.kernel(distinct, self.edges_kev)[:, which]
+            parts.append(self._response(distinct)[:, which])
         if bool((~line).any()):
             nodes, weight = _continuum_weights(energy_kev[~line], width_kev[~line])
-            out[:, ~line] = torch.einsum("pn,onb->opb", weight, response.kernel(nodes, self.edges_kev))
-        return out
+            parts.append(torch.einsum("pn,onb->opb", weight, self._response(nodes)))
+        order = torch.cat((line.nonzero()[:, 0], (~line).nonzero()[:, 0])).argsort()
+        return torch.cat(parts, dim=1)[:, order]
+
+    def _response(self, energy_kev: Tensor) -> Tensor:
+        """Response [offset, energy, bin] to lines."""
+        kernel: Tensor = self.camera.response.kernel(energy_kev, self.edges_kev)
+        return kernel.to(torch.float64)
 
 
 def _continuum_weights(energy_kev: Tensor, width_kev: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.materials import interaction_attenuation_per_mm, linear_attenuation_per_mm
+from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.projector.plate import path_in_plate
 from data_gen.projector.sampling import RaySampling, spread_points, waist_nodes
 from data_gen.projector.septa import path_in_septa
@@ -58,7 +58,8 @@ class RayCaster:
     def __init__(self, camera: Camera, energy_kev: float, sampling: RaySampling) -> None:
         self.camera, self.sampling = camera, sampling
         self.detector_mu = float(interaction_attenuation_per_mm(camera.detector_material, energy_kev))
-        self.plate_mu = float(linear_attenuation_per_mm(camera.collimator_material, energy_kev))
+        # Without coherent scatter, which turns photons by a few degrees: nearly all still come through.
+        self.plate_mu = float(interaction_attenuation_per_mm(camera.collimator_material, energy_kev))
         # A ray parallel to the axis crosses 2 t / tangent of plate at a distance t from the opening.
         tangent = float(camera.aperture_opening.detach().max())
         self.fold_mm = tangent / (2 * self.plate_mu)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.camera.binning import seeing_every_aperture
 from data_gen.grid import VoxelGrid
-from data_gen.materials import linear_attenuation_per_mm
+from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.projector import MatrixProjector, ProjectorFactory, RaySampling
 from data_gen.projector.leak import LeakCaster
 from data_gen.projector.rays import RayCaster
@@ -86,5 +86,5 @@ def leaking(camera: Camera, energies_kev: Tensor) -> Tensor:
     """Whether photons get through the thinnest metal between object and pixel, [g] bool."""
     plate = camera.spec.collimator
     thinnest = min(plate.septa_mm, plate.plate_mm) if plate.septa else plate.plate_mm
-    passed: Tensor = torch.exp(-thinnest * linear_attenuation_per_mm(plate.material, energies_kev)) > LEAST
+    passed: Tensor = torch.exp(-thinnest * interaction_attenuation_per_mm(plate.material, energies_kev)) > LEAST
     return passed

@@ -10,7 +10,7 @@ import torch
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.materials import linear_attenuation_per_mm, mass_attenuation
+from data_gen.materials import interaction_attenuation_per_mm, mass_attenuation
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 
 VOXEL = VoxelGrid((1, 1, 1), 1.0)
@@ -62,7 +62,7 @@ def sensitivity(
 )
 def test_on_axis_sensitivity(energy_kev, diameter_mm, opening_deg):
     """d_se^2 / (16 h^2) with d_se of Metzler 2001, plate >= 10/mu, h >= 20 d_se: within 2 %."""
-    mu = float(linear_attenuation_per_mm("tungsten", energy_kev))
+    mu = float(interaction_attenuation_per_mm("tungsten", energy_kev))
     tangent = math.tan(math.radians(opening_deg) / 2)
     effective = math.sqrt(diameter_mm * (diameter_mm + 2 * tangent / mu) + 2 * tangent**2 / mu**2)
     height = max(30.0, 20 * effective)
@@ -123,5 +123,5 @@ def test_gradient_in_diameter_and_pose():
             numeric = float(seen(*plus) - seen(*minus)) / (2 * step)
         exact = float(slope[0]) if k == 0 else float(slope[1][k - 1])
         assert exact == pytest.approx(numeric, rel=1e-4, abs=1e-8), part
-    mu, tangent = float(linear_attenuation_per_mm("tungsten", 140.0)), 1.0
+    mu, tangent = float(interaction_attenuation_per_mm("tungsten", 140.0)), 1.0
     assert float(slope[0]) == pytest.approx((2 + 2 * tangent / mu) / (16 * 40.0**2), rel=0.02)

@@ -39,7 +39,7 @@ def test_mlem_is_the_textbook_update(model64: HyperspectralForwardModel, density
     counts = _counts(expected)
     body = context.body.expand(-1, 2, -1, -1, -1)
     unit = torch.eye(body.numel(), dtype=torch.float64).reshape(-1, *body.shape[1:])
-    columns = model64.project(unit, context.attenuation.expand(len(unit), -1, -1, -1))
+    columns = model64.project(unit, model64.attenuation(context.density.expand(len(unit), -1, -1, -1)))
     matrix = DURATION_S * columns.flatten(1).T
     background = DURATION_S * model64.background_rate().flatten().double()
     image = body.flatten().double()
