@@ -3,12 +3,21 @@
 from data_gen.design.objective import DesignObjective
 from data_gen.design.redesign import redesigned
 from data_gen.design.search import Bounds, Search, Trial, by_gradient, by_grid
-from data_gen.design.study import PARAMETERS, DesignProblem, MaterialDesign, best_of, design
+from data_gen.design.study import (
+    PARAMETERS,
+    Comparison,
+    DesignProblem,
+    MaterialDesign,
+    best_of,
+    compare,
+    design,
+)
 from data_gen.design.task import RegionalTask, regional_task, surroundings
 
 __all__ = [
     "PARAMETERS",
     "Bounds",
+    "Comparison",
     "DesignObjective",
     "DesignProblem",
     "MaterialDesign",
@@ -18,6 +27,7 @@ __all__ = [
     "best_of",
     "by_gradient",
     "by_grid",
+    "compare",
     "design",
     "redesigned",
     "regional_task",

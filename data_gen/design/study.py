@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -21,6 +21,9 @@ from data_gen.nuclides import DecayChain, MemberGroups
 from data_gen.projector import RayProjector, RaySampling
 
 PARAMETERS = ("diameter_mm", "plane_mm")
+
+FINER = 4
+"""Times the rays of the search in the comparison: noise of the quadrature passes for information."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ class DesignProblem:
             self.groups,
             projector,
             self.most_energy_groups,
+            secondary=("leakage",),
         )
         return DesignObjective(model, self.task, self.sampling)
 
@@ -86,10 +90,6 @@ class MaterialDesign:
     grid: Search
     gradient_s: float
     grid_s: float
-    before: Tensor
-    """Relative Cramer-Rao deviation of each part of the task with the camera's own apertures, [part]."""
-    after: Tensor
-    """The same with the gradient's optimum."""
 
 
 def design(
@@ -117,15 +117,14 @@ def design(
     objectives = {material: problem.objective(material) for material in materials}
     found = []
     for material, objective in objectives.items():
-        progress(f"{material}: by gradient")
-        began = time.perf_counter()
-        gradient = by_gradient(objective, problem.bounds, problem.start, most_evaluations)
-        turned = time.perf_counter()
         progress(f"{material}: by grid")
+        began = time.perf_counter()
         grid = by_grid(objective, problem.bounds, grid_points)
+        turned = time.perf_counter()
+        progress(f"{material}: by gradient")
+        gradient = by_gradient(objective, problem.bounds, problem.start, most_evaluations)
         ended = time.perf_counter()
-        before, after = (_deviations(objective, p) for p in (problem.start, gradient.best.parameters))
-        found.append(MaterialDesign(material, gradient, grid, turned - began, ended - turned, before, after))
+        found.append(MaterialDesign(material, gradient, grid, ended - turned, turned - began))
     return found
 
 
@@ -134,7 +133,30 @@ def best_of(designs: Sequence[MaterialDesign]) -> MaterialDesign:
     return min(designs, key=lambda found: found.gradient.best.value)
 
 
-def _deviations(objective: DesignObjective, parameters: Sequence[float]) -> Tensor:
-    """Relative deviation of each part of the task at a design."""
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The camera as it came and the best design, both computed with more rays than the search took."""
+
+    best: MaterialDesign
+    before: Tensor
+    """Relative Cramer-Rao deviation of each part of the task, [part]."""
+    after: Tensor
+    wanted: slice
+    """The parts that were designed for."""
+
+    @property
+    def gain(self) -> float:
+        """Sum of the wanted deviations before over that after."""
+        return float(self.before[self.wanted].sum() / self.after[self.wanted].sum())
+
+
+def compare(problem: DesignProblem, designs: Sequence[MaterialDesign]) -> Comparison:
+    """Compare the camera as it came with the best design, with :data:`FINER` times the rays."""
+    sampling = replace(problem.sampling, rays=FINER * problem.sampling.rays)
+    finer, best = replace(problem, sampling=sampling), best_of(designs)
+    own = finer.objective(problem.camera.collimator_material)
     with torch.no_grad():
-        return objective.deviations(torch.tensor(parameters, dtype=torch.float64))
+        before = own.deviations(torch.tensor(problem.start, dtype=torch.float64))
+        found = torch.tensor(best.gradient.best.parameters, dtype=torch.float64)
+        after = finer.objective(best.material).deviations(found)
+    return Comparison(best, before, after, problem.task.wanted_parts)

@@ -56,7 +56,7 @@ def design(config: DictConfig) -> dict[str, float]:
     """
     import torch
 
-    from data_gen.design import best_of
+    from data_gen.design import compare
     from data_gen.design import design as search
     from hspi_learn.evaluation.designs import design_table, numbers_of, statement
     from hspi_learn.io.run_folder import RunFolder
@@ -66,13 +66,15 @@ def design(config: DictConfig) -> dict[str, float]:
     torch.set_num_threads(config.threads)
     folder = RunFolder.fresh(config.run_dir)
     problem = _problem(config)
-    found = search(problem, config.materials, config.most_evaluations, config.grid_points, _told)
+    designs = search(problem, config.materials, config.most_evaluations, config.grid_points, _told)
+    _told("comparing before and after")
+    found = compare(problem, designs)
     _describe(folder, config, problem)
-    table, numbers = design_table(problem, found), numbers_of(problem, found)
+    table, numbers = design_table(problem, designs), numbers_of(problem, designs, found)
     table.write(folder.path / "tables")
-    save_figure(design_figure(problem, best_of(found)), folder.figures / "design.png")
+    save_figure(design_figure(problem, found), folder.figures / "design.png")
     folder.write_metrics(numbers)
-    print(f"\n{table.markdown()}\n{statement(problem, found)}\n{folder.path}")
+    print(f"\n{table.markdown()}\n{statement(problem, designs, found)}\n{folder.path}")
     return numbers
 
 

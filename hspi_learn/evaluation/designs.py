@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from data_gen.design import DesignProblem, MaterialDesign, best_of
+from data_gen.design import Comparison, DesignProblem, MaterialDesign, Search
 from hspi_learn.evaluation.tables import Cell, Table
 
 
@@ -28,46 +28,44 @@ def design_table(problem: DesignProblem, designs: Sequence[MaterialDesign]) -> T
     return Table("materials", caption, tuple(columns), tuple(rows))
 
 
-def numbers_of(problem: DesignProblem, designs: Sequence[MaterialDesign]) -> dict[str, float]:
-    """Flat names and numbers; ``before`` is the camera as it came, ``after`` the best material's optimum."""
-    best, numbers = best_of(designs), {}
-    for found in designs:
+def numbers_of(
+    problem: DesignProblem, designs: Sequence[MaterialDesign], found: Comparison
+) -> dict[str, float]:
+    """Flat names and numbers; what could not be told apart has no deviation and no number."""
+    numbers = {"gain": found.gain}
+    for each in designs:
         for name, search, seconds in (
-            ("gradient", found.gradient, found.gradient_s),
-            ("grid", found.grid, found.grid_s),
+            ("gradient", each.gradient, each.gradient_s),
+            ("grid", each.grid, each.grid_s),
         ):
-            key = f"{found.material}/{name}"
+            key = f"{each.material}/{name}"
             numbers[f"{key}/objective"] = search.best.value
             numbers[f"{key}/diameter_mm"], numbers[f"{key}/plane_mm"] = search.best.parameters
             numbers[f"{key}/evaluations"] = float(len(search.trials))
             numbers[f"{key}/seconds"] = seconds
-    own = _own(problem, designs)
-    numbers["before/objective"] = own.gradient.trials[0].value
-    numbers["after/objective"] = best.gradient.best.value
-    numbers["gain"] = numbers["before/objective"] / numbers["after/objective"]
-    for part, before, after in zip(problem.task.parts, own.before.tolist(), best.after.tolist(), strict=True):
-        numbers[f"before/{part}"], numbers[f"after/{part}"] = before, after
+    for moment, deviations in (("before", found.before), ("after", found.after)):
+        numbers[f"{moment}/objective"] = float(deviations[found.wanted].sum())
+        values = zip(problem.task.parts, deviations.tolist(), strict=True)
+        numbers |= {f"{moment}/{part}": value for part, value in values}
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def statement(problem: DesignProblem, designs: Sequence[MaterialDesign]) -> str:
+def statement(problem: DesignProblem, designs: Sequence[MaterialDesign], found: Comparison) -> str:
     """The result in words."""
-    best, own = best_of(designs), _own(problem, designs)
-    diameter, plane = best.gradient.best.parameters
+    diameter, plane = found.best.gradient.best.parameters
     detector = problem.camera.spec.panels.detector_mm
-    tried = sum(len(found.gradient.trials) for found in designs), sum(len(f.grid.trials) for f in designs)
+    by_gradient, by_grid = (sum(len(s.trials) for s in kind) for kind in _searches(designs))
     return (
-        f"{best.material}, diameter {diameter:.2f} mm at {plane:.1f} mm (magnification "
-        f"{(detector - plane) / plane:.2f}): deviations sum to {best.gradient.best.value:.3g}, "
-        f"{own.gradient.trials[0].value:.3g} with the camera as it came; {tried[0]} evaluations by gradient, "
-        f"{tried[1]} by grid."
+        f"{found.best.material}, diameter {diameter:.2f} mm at {plane:.1f} mm (magnification "
+        f"{(detector - plane) / plane:.2f}): deviations sum to {float(found.after[found.wanted].sum()):.3g}, "
+        f"{float(found.before[found.wanted].sum()):.3g} with the camera as it came (gain {found.gain:.2f}); "
+        f"{by_gradient} evaluations by gradient, {by_grid} by grid."
     )
 
 
-def _own(problem: DesignProblem, designs: Sequence[MaterialDesign]) -> MaterialDesign:
-    """The design of the camera's own material, or the first if that was not tried."""
-    own = problem.camera.collimator_material
-    return next((found for found in designs if found.material == own), designs[0])
+def _searches(designs: Sequence[MaterialDesign]) -> tuple[list[Search], list[Search]]:
+    """All searches by gradient, and all by grid."""
+    return [each.gradient for each in designs], [each.grid for each in designs]
 
 
 def _wanted(problem: DesignProblem) -> tuple[str, ...]:

@@ -7,18 +7,18 @@ import math
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data_gen.design import DesignProblem, MaterialDesign
+from data_gen.design import Comparison, DesignProblem, MaterialDesign
 from hspi_learn.visual.style import paper_figure
 
 _BEFORE, _AFTER = "#8C8C8C", "#D55E00"
 
 
-def design_figure(problem: DesignProblem, found: MaterialDesign) -> Figure:
+def design_figure(problem: DesignProblem, found: Comparison) -> Figure:
     """Left: the grid search's map of the objective and the gradient's way over it; right: deviations of all
     uptakes with the camera's own apertures and with those found."""
     with paper_figure(7.2, 3.4) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.1, 1.0))
-        _landscape(left, found)
+        _landscape(left, found.best)
         _deviations(right, problem, found)
     return figure
 
@@ -39,7 +39,7 @@ def _landscape(axis: Axes, found: MaterialDesign) -> None:
     axis.legend(labelcolor="white")
 
 
-def _deviations(axis: Axes, problem: DesignProblem, found: MaterialDesign) -> None:
+def _deviations(axis: Axes, problem: DesignProblem, found: Comparison) -> None:
     """Bars of every uptake, the wanted ones first."""
     places = range(len(problem.task.parts))
     for shift, values, colour, label in (
