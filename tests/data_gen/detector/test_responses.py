@@ -19,7 +19,7 @@ from data_gen.detector import (
     peak_fwhm_kev,
     photoelectric,
 )
-from data_gen.detector.cdte import CONSTANTS
+from data_gen.detector.constants import CONSTANTS
 
 CDTE = CdTeResponse(thickness_mm=2.0, pixel_pitch_mm=0.25)
 PIXEL = replace(CDTE, gain_spread_fraction=0.0, offset_spread_kev=0.0)
