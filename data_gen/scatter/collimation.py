@@ -10,14 +10,14 @@ from torch import Tensor
 from data_gen.camera import Camera
 from data_gen.camera.binning import seeing_every_aperture
 from data_gen.grid import VoxelGrid
-from data_gen.materials import interaction_probability, linear_attenuation_per_mm
+from data_gen.materials import interaction_probability, k_edges_kev, linear_attenuation_per_mm
 from data_gen.projector import RaySampling, mirror_orbits
 from data_gen.projector.cache import cache_folder, cached, content_key
 from data_gen.projector.leak import LeakCaster
 from data_gen.projector.rays import RayCaster
 from data_gen.projector.weights import build_rows
 
-STEP = 1.4
+STEP = 1.25
 """Ratio of neighbouring energies of the matrix."""
 CODE_VERSION = 1
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
@@ -29,24 +29,41 @@ PARTS = 2
 """Parts of a voxel's edge between which the matrix is averaged."""
 
 
-def energy_nodes(arrival_kev: Tensor) -> Tensor:
-    """Energies that span all arrival classes in equal ratios, [node] keV."""
+def energy_nodes(arrival_kev: Tensor, material: str) -> Tensor:
+    """Energies that span all arrival classes in about equal ratios, [node] keV.
+
+    At the K edges of the collimator's material there is a node on either side.
+    """
     low, high = float(arrival_kev.mean(dim=-1).min()), float(arrival_kev.max())
     count = max(2, 1 + math.ceil(math.log(high / low) / math.log(STEP)))
-    return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
+    nodes = torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64).tolist()
+    edges = [edge for edge in k_edges_kev(material) if low < edge < high]
+    return torch.tensor(sorted([*nodes, *(edge * side for edge in edges for side in (0.9999, 1.0001))]))
 
 
-def node_weights(arrival_kev: Tensor, nodes_kev: Tensor, camera: Camera) -> Tensor:
+def node_weights(arrival_kev: Tensor, nodes_kev: Tensor, seen: Tensor, camera: Camera) -> Tensor:
     """What each node counts for a class's middle energy, [g, k, node].
 
-    Linear in log energy, the detector's interaction probability taken exactly.
+    Linear in log energy; the detector's interaction probability is taken exactly, and what the collimator
+    lets through in all grows by equal ratios between nodes.
+
+    Args:
+        arrival_kev: edges of the classes, [g, k, 2].
+        nodes_kev: the nodes.
+        seen: the matrix at the nodes, first axis node.
+        camera: the camera.
     """
     middle = arrival_kev.mean(dim=-1)
-    place = (middle.log() - nodes_kev[0].log()) / (nodes_kev[1] / nodes_kev[0]).log()
-    share = (1 - (place[..., None] - torch.arange(len(nodes_kev))).abs()).clamp_min(0)
+    above = torch.searchsorted(nodes_kev, middle).clamp(1, len(nodes_kev) - 1)
+    low, high = nodes_kev[above - 1], nodes_kev[above]
+    part = ((middle / low).log() / (high / low).log()).clamp(0, 1)[..., None]
+    one = torch.eye(len(nodes_kev), dtype=torch.float64)
+    share = one[above - 1] * (1 - part) + one[above] * part
     material, thickness = camera.detector_material, camera.detector_thickness_mm
     stopped = [interaction_probability(material, e, thickness) for e in (middle, nodes_kev)]
-    return share * stopped[0][..., None] / stopped[1]
+    total = seen.flatten(1).sum(dim=1, dtype=torch.float64)
+    through = torch.exp(share @ (total / stopped[1]).log())
+    return share * (stopped[0] * through)[..., None] / total
 
 
 def collimation(camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> Tensor:

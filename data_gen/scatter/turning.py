@@ -36,6 +36,17 @@ def arrival_classes(energies_kev: Tensor, classes: int) -> Tensor:
     return torch.cat((energies_kev[:, None, None].expand(-1, 1, 2), compton), dim=1)
 
 
+def mean_scattered_kev(energies_kev: Tensor) -> Tensor:
+    """Mean energy after Compton scatter in soft tissue, of the shape of ``energies_kev``."""
+    angle = (torch.arange(NODES, dtype=torch.float64) + 0.5) * math.pi / NODES
+    means = []
+    for energy in energies_kev.tolist():
+        weight = _differential(energy, angle, xraylib.DCS_Compt) * angle.sin()
+        scattered = compton_kev(torch.tensor(energy, dtype=torch.float64), angle.cos())
+        means.append((weight * scattered).sum() / weight.sum())
+    return torch.stack(means)
+
+
 def turning_series(energies_kev: Tensor, arrival_kev: Tensor, order: int) -> Tensor:
     """Cross section of soft tissue per solid angle as a series of Legendre polynomials of the cosine.
 
