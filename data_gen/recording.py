@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,10 +14,13 @@ from data_gen.mixing import leak_shares, photon_shares, sharp_shares
 from data_gen.nuclides import MemberGroups
 from data_gen.spectrum import LineSpectrum
 
-FINE_RATIO, FINE_UP_TO_KEV = 1.03, 700.0
-"""Ratio of neighbouring energies between which the response to a continuum is interpolated, while peaks of
-full energy are recorded; above that it is all Compton continuum, and changes slowly."""
-COARSE_RATIO = 1.12
+LOWEST_KEV = 15.0
+"""Photons below are not recorded."""
+
+FINE_RATIO, FINE_UP_TO_KEV, COARSE_RATIO = 1.04, 700.0, 1.12
+"""Ratios of neighbouring energies between which the response to a continuum is interpolated: while peaks of
+full energy are recorded, and above, where there is but Compton continuum, which changes slowly."""
+
 POINTS_PER_PIECE = 24
 
 
@@ -81,10 +85,21 @@ class Recorder:
             distinct, which = torch.unique(energy_kev[line], return_inverse=True)
             parts.append(self._response(distinct)[:, which])
         if bool((~line).any()):
-            nodes, weight = _continuum_weights(energy_kev[~line], width_kev[~line])
-            parts.append(torch.einsum("pn,onb->opb", weight, self._response(nodes)))
+            weight = _mean_weights(energy_kev[~line], width_kev[~line], self._nodes_kev)
+            parts.append(torch.einsum("pn,onb->opb", weight, self._at_nodes))
         order = torch.cat((line.nonzero()[:, 0], (~line).nonzero()[:, 0])).argsort()
         return torch.cat(parts, dim=1)[:, order]
+
+    @cached_property
+    def _nodes_kev(self) -> Tensor:
+        """Energies between which the response to a continuum is interpolated, [node]."""
+        top = float(self.lines.energy_kev.max() + self.lines.width_kev.max())
+        fine = _ratios(LOWEST_KEV, FINE_UP_TO_KEV, FINE_RATIO)
+        return torch.cat((fine, _ratios(FINE_UP_TO_KEV, max(top, 1.1 * FINE_UP_TO_KEV), COARSE_RATIO)[1:]))
+
+    @cached_property
+    def _at_nodes(self) -> Tensor:
+        return self._response(self._nodes_kev)
 
     def _response(self, energy_kev: Tensor) -> Tensor:
         """Response [offset, energy, bin] to lines."""
@@ -92,28 +107,18 @@ class Recorder:
         return kernel.to(torch.float64)
 
 
-def _continuum_weights(energy_kev: Tensor, width_kev: Tensor) -> tuple[Tensor, Tensor]:
-    """Energies [node], and the weights [piece, node] that make the mean over each piece of what is
-    interpolated between them."""
-    low, high = energy_kev - width_kev / 2, energy_kev + width_kev / 2
-    nodes = _between(float(low.min()), min(FINE_UP_TO_KEV, float(high.max())), FINE_RATIO)
-    if float(high.max()) > FINE_UP_TO_KEV:
-        above = _between(max(FINE_UP_TO_KEV, float(low.min())), float(high.max()), COARSE_RATIO)
-        nodes = torch.unique(torch.cat((nodes, above)))
-    share = (torch.arange(POINTS_PER_PIECE, dtype=torch.float64) + 0.5) / POINTS_PER_PIECE
-    point = low[:, None] + width_kev[:, None] * share
-    above_of = torch.bucketize(point, nodes).clamp(1, len(nodes) - 1)
-    first, second = nodes[above_of - 1], nodes[above_of]
+def _mean_weights(energy_kev: Tensor, width_kev: Tensor, nodes_kev: Tensor) -> Tensor:
+    """Weights [piece, node] that make the mean over each piece of what is interpolated between nodes."""
+    share = (torch.arange(POINTS_PER_PIECE, dtype=torch.float64) + 0.5) / POINTS_PER_PIECE - 0.5
+    point = energy_kev[:, None] + width_kev[:, None] * share
+    above = torch.bucketize(point, nodes_kev).clamp(1, len(nodes_kev) - 1)
+    first, second = nodes_kev[above - 1], nodes_kev[above]
     part = ((point - first) / (second - first)).clamp(0, 1) / POINTS_PER_PIECE
-    weight = torch.zeros(len(energy_kev), len(nodes), dtype=torch.float64)
-    weight.scatter_add_(1, above_of - 1, 1 / POINTS_PER_PIECE - part)
-    weight.scatter_add_(1, above_of, part)
-    used = weight.sum(0) > 0
-    return nodes[used], weight[:, used]
+    weight = torch.zeros(len(energy_kev), len(nodes_kev), dtype=torch.float64)
+    return weight.scatter_add(1, above - 1, 1 / POINTS_PER_PIECE - part).scatter_add(1, above, part)
 
 
-def _between(low_kev: float, high_kev: float, ratio: float) -> Tensor:
-    """Energies from low to high, in equal ratios of at most ``ratio``, at least two."""
-    steps = max(1, math.ceil(math.log(max(high_kev / low_kev, 1.0)) / math.log(ratio)))
-    top = max(high_kev, low_kev * 1.001)
-    return torch.logspace(math.log10(low_kev), math.log10(top), steps + 1, dtype=torch.float64)
+def _ratios(low_kev: float, high_kev: float, ratio: float) -> Tensor:
+    """Energies from low to high in equal ratios of at most ``ratio``."""
+    steps = math.ceil(math.log(high_kev / low_kev) / math.log(ratio))
+    return torch.logspace(math.log10(low_kev), math.log10(high_kev), steps + 1, dtype=torch.float64)
