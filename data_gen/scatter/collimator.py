@@ -27,19 +27,19 @@ from data_gen.scatter.collimation import is_opaque
 from data_gen.scatter.metal_physics import Metal, metal_arrivals
 from data_gen.scatter.metal_rays import MetalRays, MetalSampling
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 
 class CollimatorScatter(nn.Module):
-    """First-order K fluorescence, Compton and Rayleigh scatter of plate and septa: see ``ScatterTerm``.
+    """K fluorescence and first-order Compton scatter of plate and septa: see ``ScatterTerm``.
 
     Photons of a voxel meet metal around an aperture; where they stop, K photons start evenly in all
-    directions, Compton photons by Klein and Nishina with the incoherent scattering function, and Rayleigh
-    photons by the form factor; what gets out of the metal towards a block is counted: a block behind this
-    aperture where the plate is opaque, any block of the panel where it is not. Classes k are the K lines
-    by rising energy, Rayleigh, then Compton by falling energy. The object attenuates on the way to the
-    aperture. Second scatter is left out.
+    directions and Compton photons by Klein and Nishina with the incoherent scattering function; what gets
+    out of the metal towards a block is counted: a block behind this aperture where the plate is opaque, any
+    block of the panel where it is not. Classes k are the K lines by rising energy, then Compton photons by
+    falling energy. The object attenuates on the way to the aperture. Coherent scatter in metal is taken for
+    none, as the projector does; Compton photons that scatter again are lost.
 
     Args:
         camera: the camera, with its own pixels.

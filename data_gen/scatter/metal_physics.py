@@ -10,10 +10,9 @@ import xraylib
 from torch import Tensor
 
 from data_gen.materials import (
+    interaction_attenuation_per_mm,
     k_fluorescence,
-    linear_attenuation_per_mm,
     material_named,
-    process_mass_attenuation,
 )
 from data_gen.scatter.turning import arrival_classes
 
@@ -24,19 +23,18 @@ _ANGLES = 721
 
 @dataclass(frozen=True)
 class Metal:
-    """The collimator's material at one energy of emission."""
+    """The collimator's material at one energy of emission; coherent scatter counts as none."""
 
     energy_kev: float
     attenuation: float
-    """Total, 1/mm."""
+    """By absorption and Compton scatter, 1/mm."""
     k_kev: Tensor
     """Middle energy of each class of K lines, [line class]."""
     k_photons: Tensor
-    """Photons of each class per photon stopped (scattered ones counted as stopped), [line class]."""
+    """Photons of each class per photon stopped, [line class]. What is Compton scattered counts here too: it
+    is mostly absorbed nearby in the end, and makes K photons there."""
     compton: Tensor
     """Compton photons per sr and photon stopped, at equal steps of the angle from 0 to pi."""
-    rayleigh: Tensor
-    """The same of Rayleigh photons."""
     energies_kev: Tensor
     """Nodes of :attr:`out`, rising."""
     out: Tensor
@@ -46,11 +44,9 @@ class Metal:
     def of(cls, material: str, energy_kev: float) -> Metal:
         """A material at one energy."""
         energy = torch.tensor([energy_kev], dtype=torch.float64)
-        total = float(linear_attenuation_per_mm(material, energy_kev))
-        density = material_named(material).density_g_cm3 / 10
-        absorbed = float(process_mass_attenuation(material, energy, "photoelectric")) * density
+        total = float(interaction_attenuation_per_mm(material, energy_kev))
         lines = k_fluorescence(material, energy)
-        rates, which = lines.photons_per_absorption[0] * absorbed / total, k_classes(lines.energy_kev)
+        rates, which = lines.photons_per_absorption[0], k_classes(lines.energy_kev)
         count = int(which.max()) + 1 if len(which) else 0
         zero = torch.zeros(count, dtype=torch.float64)
         middle = [
@@ -65,9 +61,8 @@ class Metal:
             k_kev=torch.stack(middle) if middle else zero,
             k_photons=zero.index_add(0, which, rates),
             compton=_by_angle(material, energy_kev, xraylib.DCS_Compt) / total,
-            rayleigh=_by_angle(material, energy_kev, xraylib.DCS_Rayl) / total,
             energies_kev=nodes,
-            out=linear_attenuation_per_mm(material, nodes),
+            out=interaction_attenuation_per_mm(material, nodes),
         )
 
 
@@ -101,8 +96,8 @@ def k_classes(line_kev: Tensor) -> Tensor:
 
 
 def metal_arrivals(material: str, energies_kev: Tensor, compton_classes: int) -> Tensor:
-    """Edges of the arrival energies, [g, k, 2] keV: K lines by rising energy, Rayleigh, then Compton by
-    falling energy.
+    """Edges of the arrival energies, [g, k, 2] keV: K lines by rising energy, then Compton by falling
+    energy.
 
     Where a photon cannot make K photons its K classes are empty, and at its own energy.
     """
@@ -113,4 +108,4 @@ def metal_arrivals(material: str, energies_kev: Tensor, compton_classes: int) ->
         -1, 2
     )
     edges = torch.minimum(edges.expand(len(energies_kev), -1, -1), energies_kev[:, None, None])
-    return torch.cat((edges, arrival_classes(energies_kev, compton_classes)), dim=1)
+    return torch.cat((edges, arrival_classes(energies_kev, compton_classes)[:, 1:]), dim=1)

@@ -17,8 +17,6 @@ from data_gen.scatter.metal_physics import Metal, at_angle, at_energy
 from data_gen.scatter.turning import compton_kev
 
 VOXELS_AT_ONCE = 128
-FOLD_MM = 0.15
-"""Rays about a waist are as close as this, and farther apart the farther out."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +27,18 @@ class MetalSampling:
         voxel_mm: edge of the coarse voxels, at most.
         open_rays: rays from a voxel through the open waist.
         plate_rays: rays from a voxel through the rest of the plate around an aperture.
-        steps: along a ray, from the plate's front to the detector.
+        steps: along a ray, through half of the plate and from there to the detector.
         stops: places along a ray where photons interact.
         out_steps: from there to a block.
         classes: of arrival energy after Compton scatter.
     """
 
     voxel_mm: float = 5.4
-    open_rays: int = 4
+    open_rays: int = 6
     plate_rays: int = 10
-    steps: int = 48
+    steps: int = 16
     stops: int = 3
-    out_steps: int = 16
+    out_steps: int = 24
     classes: int = 4
 
 
@@ -88,9 +86,9 @@ class MetalRays:
     def _stops(self, voxels: Tensor, metal: Metal) -> _Stops:
         """Where photons of some voxels interact: drawn evenly from all interactions weighted by the chance to
         get out ahead."""
-        start, waist, photons = self._rays(voxels)
+        start, waist, photons = self._rays(voxels, metal)
         way = waist - start
-        heights = torch.linspace(-self.eye.half_plate, self.eye.detector, self.sampling.steps + 1)
+        heights = self._heights()
         share = (heights - start[..., 2:]) / way[..., 2:]
         share_in = metal_share(self.eye.depth(start[..., None, :] + share[..., None] * way[..., None, :]))
         length = share_in * share.diff() * way.norm(dim=-1, keepdim=True)
@@ -126,7 +124,14 @@ class MetalRays:
         chosen = torch.searchsorted(total, level * total[..., -1:]).clamp_max(importance.shape[-1] - 1)
         return chosen, draw[..., 1]
 
-    def _rays(self, voxels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heights(self) -> Tensor:
+        """Ends of steps through plate and septa, finest at the waist, where rays graze the walls."""
+        steps, half = self.sampling.steps, self.eye.half_plate
+        share = torch.linspace(-1, 1, 2 * steps + 1)
+        behind = torch.linspace(half, self.eye.detector, steps + 1)[1:]
+        return torch.cat((half * share * share.abs(), behind))
+
+    def _rays(self, voxels: Tensor, metal: Metal) -> tuple[Tensor, Tensor, Tensor]:
         """Starts in voxels, crossings of the waist plane, both (u, v, h) [voxel, ray, 3], and photons per
         photon emitted that each ray stands for, [voxel, ray]."""
         inner, outer = self.sampling.open_rays, self.sampling.plate_rays
@@ -140,8 +145,11 @@ class MetalRays:
         open_radius = (self.eye.radius * share.sqrt()).expand(len(voxels), -1)
         open_area = torch.full_like(open_radius, math.pi * self.eye.radius**2 / inner)
         rim = torch.full((len(voxels), outer), self.eye.radius)
+        fold = float(self.eye.opening.max()) / (
+            2 * metal.attenuation
+        )  # as transmission falls about the waist
         last = torch.maximum(self._border(heading[:, inner:]), rim)
-        radius, area = ring_nodes(rim, last, FOLD_MM, (torch.arange(outer) + 0.5) / outer)
+        radius, area = ring_nodes(rim, last, fold, (torch.arange(outer) + 0.5) / outer)
         place = self.eye.centre.float() + torch.cat((open_radius, radius), dim=1)[..., None] * heading
         waist = torch.cat((place, torch.zeros_like(place[..., :1])), dim=-1)
         way = waist - start
@@ -188,8 +196,6 @@ class MetalRays:
                 self._stopped(lit * float(n) / (4 * math.pi), e, behind, cosine, metal)
                 for e, n in zip(metal.k_kev.float(), metal.k_photons, strict=True)
             ]
-            whole = torch.tensor(metal.energy_kev)
-            classes.append(self._stopped(lit * at_angle(metal.rayleigh, angle), whole, behind, cosine, metal))
             compton = self._stopped(lit * at_angle(metal.compton, angle), energy, behind, cosine, metal)
             for low, high in arrival_kev[len(classes) :].tolist():
                 classes.append(compton * ((energy >= low) & (energy < high)))
