@@ -11,8 +11,10 @@ from hspi_learn.benchmark.physics.crystal import response
 from hspi_learn.benchmark.physics.derivatives import gradients
 from hspi_learn.benchmark.physics.operators import adjoint
 from hspi_learn.benchmark.physics.pinholes import geometry
+from hspi_learn.benchmark.physics.referee import spectra, straight
 from hspi_learn.benchmark.physics.sensitivity import finite_plates, knife_edges
 from hspi_learn.benchmark.physics.slabs import attenuation
+from hspi_learn.benchmark.physics.speed import grouping, scaling, speed
 from hspi_learn.benchmark.physics.widths import resolution
 
 __all__ = [
@@ -23,9 +25,14 @@ __all__ = [
     "finite_plates",
     "geometry",
     "gradients",
+    "grouping",
     "knife_edges",
     "poisson",
     "refinement",
     "resolution",
     "response",
+    "scaling",
+    "spectra",
+    "speed",
+    "straight",
 ]

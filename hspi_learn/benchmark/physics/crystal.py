@@ -74,7 +74,7 @@ def response(
 def _sum(name: str, kind: DetectorResponse, energy: Tensor) -> Point:
     """Largest deviation from 1 of all bins at all offsets plus all losses."""
     edges = torch.linspace(20.0, 600.0, 581, dtype=torch.float64)
-    lost = sum(kind.losses(energy, edges).values())  # type: ignore[attr-defined]
+    lost = sum(kind.losses(energy, edges).values())
     total = kind.kernel(energy, edges).sum((0, 2)) + lost
     return Point(
         f"sum_{name}",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from data_gen.detector import CdTeResponse
-from data_gen.detector.cdte import CONSTANTS
+from data_gen.detector.constants import CONSTANTS
 from data_gen.grid import VoxelGrid
 from data_gen.projector import RayProjector, RaySampling
 from hspi_learn.benchmark.physics.scenes import ring

@@ -5,15 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from data_gen.camera import Camera
 from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import EnergyBins, VoxelGrid
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
+from data_gen.scatter import ScatterTerm
 from hspi_learn.benchmark.physics.scenes import ring
 from hspi_learn.benchmark.point import Found, Point
 
@@ -52,12 +53,9 @@ def adjoint(rays: int = 12, parts: int = 3) -> Found:
 
 
 def _stages(dtype: torch.dtype, sampling: RaySampling, folder: str) -> Iterator[tuple[str, _Stage]]:
-    """Both projectors, the recording, its rows at events, and the whole model."""
+    """Both projectors, the recording, its rows at events, what comes otherwise, and the whole model."""
     energies = torch.tensor([82.0, 218.0], dtype=torch.float64)
-
-    def matrix(camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> MatrixProjector:
-        return MatrixProjector(camera, grid, energies_kev, folder, sampling=sampling, dtype=dtype)
-
+    matrix = partial(MatrixProjector, cache_dir=folder, sampling=sampling, dtype=dtype)
     density, shape = _density(dtype), (2, 2, *_GRID.shape)
     symmetric = ring((40.0, 140.0, 220.0, 320.0))
     yield "ray", _projector(RayProjector(ring(), _GRID, energies, sampling=sampling), density, shape)
@@ -66,19 +64,31 @@ def _stages(dtype: torch.dtype, sampling: RaySampling, folder: str) -> Iterator[
     model = HyperspectralForwardModel(
         ring(), decay_chain("Pb-212"), _GRID, EnergyBins(20, 600, 29), projector=matrix, most_energy_groups=2
     )
-    maps = len(model.groups.names)
-    seen = model.projector.forward(_draw((1, maps, *_GRID.shape), 5, dtype), model.attenuation(density[:1]))
+    yield from _parts(model, density[:1])
+    yield "model", _model(model, density[:1])
+
+
+def _parts(model: HyperspectralForwardModel, density: Tensor) -> Iterator[tuple[str, _Stage]]:
+    """The stages inside of a model, and the model at events."""
+    state, shape = model.attenuation(density), (1, len(model.groups.names), *model.grid.shape)
+    seen = model.projector.forward(_draw(shape, 5, density.dtype), state.sharp)
     yield "recording", _Stage(model.record, model.unrecord, tuple(seen.shape))
+    for part in model.secondary:
+        yield type(part.term).__name__.lower(), _term(part.term, density, shape)
     pixel, energy = (torch.randint(n, (200,), generator=_generator(6)) for n in (model.pixels, 29))
     yield (
-        "recording_at_events",
+        "model_at_events",
         _Stage(
-            lambda x: model.record_at(x, pixel, energy),
-            lambda y: model.unrecord_at(y, pixel, energy),
-            tuple(seen.shape[1:]),
+            lambda x: model.project_at(x, state, pixel, energy),
+            lambda y: model.back_project_at(y, state, pixel, energy),
+            shape,
         ),
     )
-    yield "model", _model(model, density[:1])
+
+
+def _term(term: ScatterTerm, density: Tensor, shape: tuple[int, ...]) -> _Stage:
+    kept = term.state(density)
+    return _Stage(lambda x: term.forward(x, kept), lambda y: term.adjoint(y, kept), shape)
 
 
 def _projector(projector: RayProjector | MatrixProjector, density: Tensor, shape: tuple[int, ...]) -> _Stage:

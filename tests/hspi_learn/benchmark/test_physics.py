@@ -22,6 +22,7 @@ from hspi_learn.benchmark.physics import (
     refinement,
     resolution,
     response,
+    straight,
 )
 from hspi_learn.benchmark.physics.bateman import Network
 from hspi_learn.benchmark.physics.brute_force import Hole, interacting_share
@@ -95,6 +96,11 @@ def test_poisson() -> None:
 def test_dead_time() -> None:
     """Closed forms, 1 %, with 2e5 drawn events."""
     held(dead_time((0.5,), events=200_000, seed=2))
+
+
+def test_straight_photons() -> None:
+    """The Monte Carlo's unscattered first interactions, 3 %; its own error is 0.3 %."""
+    held(straight(("pinhole",), ("point",), (82.0,), photons=100_000, rays=64))
 
 
 @pytest.mark.parametrize("angle_deg", [0.0, 20.0])

@@ -1,0 +1,238 @@
+"""The forward model against the Monte Carlo: straight first interactions, then all that is recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera, load_camera
+from data_gen.camera.binning import binned, binning_to, seeing_every_aperture
+from data_gen.forward import HyperspectralForwardModel
+from data_gen.grid import EnergyBins
+from data_gen.montecarlo import CLASSES, Batches, Body, Lines, Tally, VoxelSource, simulate
+from data_gen.nuclides import decay_chain, tied_groups
+from data_gen.projector import RayProjector, RaySampling
+from data_gen.projector.leak import LeakCaster
+from data_gen.spectrum import LineSpectrum
+from hspi_learn.benchmark.physics.objects import Scene, scene
+from hspi_learn.benchmark.physics.scenes import Pinhole
+from hspi_learn.benchmark.point import Found, Plot, Point
+
+_MC = "data_gen.montecarlo"
+_STRAIGHT = [CLASSES.index(name) for name in ("open", "penetrated")]
+_SHARP_MM, _SMOOTH_MM = 1.0, 2.5
+"""Pixels that straight rays are summed on: through apertures, and through the plate."""
+
+_PIECES = 8
+"""Lines that stand for each piece of a continuum in the Monte Carlo."""
+
+_ENOUGH = 1e4
+"""Counts that an energy bin of the Monte Carlo needs, by its own error, to be compared."""
+
+WINDOWS_KEV = {
+    "Ra-223": {82: (75.0, 90.0), 154: (148.0, 160.0), 270: (262.0, 278.0)},
+    "Ac-225": {218: (210.0, 224.0), 440: (428.0, 448.0)},
+}
+"""About the full-energy peaks of the lines that the tolerances name."""
+
+
+def named_camera(name: str) -> Camera:
+    """A camera by name, or one ``pinhole`` of the kind that formulas are about."""
+    if name == "pinhole":
+        return Pinhole(40.0, 80.0, 1.0, 80.0, 10.0, (80, 80), 0.5, 2.0).camera()
+    return load_camera(name)
+
+
+def straight(
+    cameras: Sequence[str] = ("pinhole", "alpha_spect_mini"),
+    scenes: Sequence[str] = ("point", "off_axis", "cylinder", "mouse"),
+    energies_kev: Sequence[float] = (82.0, 154.0, 218.0, 270.0, 440.0),
+    photons: int = 600_000,
+    rays: int = 64,
+    seed: int = 0,
+) -> Found:
+    """First interactions of photons that nothing scattered, over the whole camera: 3 %.
+
+    Args:
+        cameras: names.
+        scenes: names; see :func:`hspi_learn.benchmark.physics.objects.scene`.
+        energies_kev: one line each.
+        photons: of the Monte Carlo, for each energy.
+        rays: of the projector, for each pixel and aperture.
+        seed: of the Monte Carlo.
+    """
+    points = []
+    for name in cameras:
+        camera = named_camera(name)
+        for what in (scene(s) for s in scenes):
+            for energy in energies_kev:
+                sampled = _sampled_straight(camera, what, energy, photons, seed)
+                points.append(
+                    _straight_point(name, what, energy, sampled, _traced(camera, what, energy, rays))
+                )
+    return Found(points)
+
+
+def _sampled_straight(camera: Camera, what: Scene, energy_kev: float, photons: int, seed: int) -> Batches:
+    one = Lines(torch.tensor([energy_kev], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    tally = simulate(camera, _source(what), one, photons, seed, _body(what), EnergyBins(20.0, 600.0, 1))
+    return Batches(tally.totals.values[:, _STRAIGHT, 0].sum(dim=1))
+
+
+def _traced(camera: Camera, what: Scene, energy_kev: float, rays: int) -> float:
+    """The same by the ray projector, on coarser pixels, with the rays through plate and septa."""
+    energies = torch.tensor([energy_kev], dtype=torch.float64)
+    sharp = binned(camera, binning_to(camera, _SHARP_MM))
+    smooth = seeing_every_aperture(binned(camera, binning_to(camera, _SMOOTH_MM)))
+    with torch.no_grad():
+        total = 0.0
+        for projector in (
+            RayProjector(sharp, what.grid, energies, sampling=RaySampling(rays)),
+            RayProjector(smooth, what.grid, energies, sampling=RaySampling(rays), caster=LeakCaster),
+        ):
+            kept = projector.attenuation(what.density[None])
+            total += float(projector.forward(what.activity[None, None], kept).sum())
+    return total
+
+
+def _straight_point(camera: str, what: Scene, energy_kev: float, sampled: Batches, traced: float) -> Point:
+    return Point(
+        f"{camera}_{what.name}_{energy_kev:g}kev",
+        abs(traced / float(sampled.mean) - 1),
+        0.03,
+        "first interactions of unscattered photons",
+        _MC,
+        f"whole camera; Monte Carlo error {100 * float(sampled.error / sampled.mean):.2g} %",
+    )
+
+
+def spectra(
+    camera: str = "alpha_spect_mini",
+    nuclide: str = "Ra-223",
+    scenes: Sequence[str] = ("point", "cylinder", "mouse"),
+    photons: int = 20_000_000,
+    seed: int = 0,
+) -> Found:
+    """Recorded counts of a whole chain: windows 5 %, profiles 5 % of the peak, 10 keV bins 5 %.
+
+    Args:
+        camera: name.
+        nuclide: parent; all activity maps are alike, 1 Bq of each head.
+        scenes: names.
+        photons: of the Monte Carlo, for each scene.
+        seed: of the Monte Carlo.
+    """
+    points: list[Point] = []
+    plots = []
+    for name in scenes:
+        both = _both(named_camera(camera), nuclide, scene(name), photons, seed)
+        points += [*_windows(name, nuclide, both), _bins(name, both)]
+        plots.append(_plot(name, camera, nuclide, both))
+    return Found(points, plots)
+
+
+@dataclass(frozen=True)
+class _Both:
+    """Counts a second per Bq of each head: rows of the panels (summed) by bins of 2 keV, both ways.
+
+    ``error`` is the Monte Carlo's of the whole camera's bins of 10 keV, ``ten`` and ``model_ten`` are those.
+    """
+
+    edges_kev: Tensor
+    model: Tensor
+    sampled: Tensor
+    variance: Tensor
+    ten: Batches
+    model_ten: Tensor
+
+
+def _both(camera: Camera, nuclide: str, what: Scene, photons: int, seed: int) -> _Both:
+    chain, axis = decay_chain(nuclide), EnergyBins(20.0, 600.0, 290)
+    model = HyperspectralForwardModel(camera, chain, what.grid, axis, groups=tied_groups(chain))
+    activity = what.activity.float().expand(1, len(model.groups.names), *what.grid.shape)
+    with torch.no_grad():
+        counts = model.A(activity, what.density.float()[None])[0].double()
+    row = camera.pixel_row
+    rows = torch.zeros(int(row.max()) + 1, axis.count, dtype=torch.float64).index_add_(0, row, counts)
+    lines = _sampled_lines(model.lines, model.groups.weights[model.lines.member].sum(1))
+    tally = simulate(camera, _source(what), lines, photons, seed, _body(what), axis, row)
+    return _Both(
+        axis.edges_kev,
+        rows,
+        tally.counts.mean.sum(0),
+        tally.counts.variance.sum(0),
+        _ten_kev(tally),
+        rows.sum(0).unflatten(0, (-1, 5)).sum(1),
+    )
+
+
+def _sampled_lines(lines: LineSpectrum, heads: Tensor) -> Lines:
+    """Lines as they are, pieces of a continuum as several lines, per Bq of every head."""
+    steps = (torch.arange(_PIECES, dtype=torch.float64) + 0.5) / _PIECES - 0.5
+    energy = lines.energy_kev[:, None] + lines.width_kev[:, None] * steps
+    strength = (lines.photons_per_decay * heads / _PIECES)[:, None].expand_as(energy)
+    is_line = lines.width_kev == 0
+    return Lines(
+        torch.cat((lines.energy_kev[is_line], energy[~is_line].flatten())),
+        torch.cat((strength[is_line].sum(1), strength[~is_line].flatten())),
+    )
+
+
+def _source(what: Scene) -> VoxelSource:
+    return VoxelSource(what.grid, what.activity)
+
+
+def _body(what: Scene) -> Body | None:
+    return None if what.is_air else Body(what.grid, what.density)
+
+
+def _ten_kev(tally: Tally) -> Batches:
+    values = tally.spectrum.values.sum(dim=1)
+    return Batches(values.unflatten(1, (-1, 5)).sum(dim=2))
+
+
+def _windows(name: str, nuclide: str, both: _Both) -> list[Point]:
+    """Total and profile along z of each window."""
+    points = []
+    for line, (low, high) in WINDOWS_KEV[nuclide].items():
+        inside = (both.edges_kev[:-1] >= low) & (both.edges_kev[1:] <= high)
+        ours, theirs = both.model[:, inside].sum(1), both.sampled[:, inside].sum(1)
+        noise = float(both.variance[:, inside].sum().sqrt() / theirs.sum())
+        note = f"{low:g} to {high:g} keV; Monte Carlo error about {100 * noise:.2g} %"
+        total = abs(float(ours.sum() / theirs.sum()) - 1)
+        coarse_ours, coarse_theirs = (
+            v[: len(v) // 4 * 4].unflatten(0, (-1, 4)).sum(1) for v in (ours, theirs)
+        )
+        profile = float((coarse_ours - coarse_theirs).abs().max() / coarse_theirs.max())
+        points.append(Point(f"{name}_{line}kev_total", total, 0.05, "counts in the window", _MC, note))
+        told = "profile along z over its peak, 4 rows at a time"
+        points.append(Point(f"{name}_{line}kev_profile", profile, 0.05, told, _MC, note))
+    return points
+
+
+def _bins(name: str, both: _Both) -> Point:
+    """The worst bin of those with enough counts."""
+    counts = (both.ten.mean / both.ten.error.clamp_min(1e-300)).square()
+    enough = counts >= _ENOUGH
+    worst = (
+        float((both.model_ten / both.ten.mean - 1)[enough].abs().max()) if bool(enough.any()) else math.nan
+    )
+    note = f"{int(enough.sum())} of {len(counts)} bins of 10 keV have 1e4 counts or more by their error"
+    return Point(f"{name}_bins", worst, 0.05, "counts in every 10 keV bin", _MC, note)
+
+
+def _plot(name: str, camera: str, nuclide: str, both: _Both) -> Plot:
+    middle = np.asarray(((both.edges_kev[1:] + both.edges_kev[:-1]) / 2).numpy())
+    curves: dict[str, Any] = {
+        "forward model": (middle, np.asarray(both.model.sum(0).numpy()) / 2),
+        "Monte Carlo": (middle, np.asarray(both.sampled.sum(0).numpy()) / 2),
+    }
+    caption = f"{nuclide} in {name.replace('_', ' ')} before {camera}: counts of the whole camera."
+    axes = ("recorded energy [keV]", "counts a second, keV and Bq of each head")
+    return Plot(f"spectrum_{name}", caption, *axes, curves, ("linear", "log"))
