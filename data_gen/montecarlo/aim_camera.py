@@ -1,4 +1,4 @@
-"""Aims at the apertures and detectors of a camera, from the object and from within a collimator."""
+"""Aims at the apertures and detectors of a camera, from the object."""
 
 from __future__ import annotations
 
@@ -10,41 +10,16 @@ from torch import Tensor
 
 from data_gen.montecarlo.aim import (
     area_per_steradian,
-    to_detector,
     to_detector_per_steradian,
     towards,
 )
 from data_gen.montecarlo.chance import uniform
 from data_gen.montecarlo.medium import Medium
 from data_gen.montecarlo.panel import Panel
+from data_gen.montecarlo.zones import FOLDS, Zones, near_waists
 
-_FOLDS = (0.0, 3.0, 12.0)
-"""Widths of the zones aimed at around a waist, in distances over which transmission falls by e."""
 _LEAST_SHARES = (0.05, 0.05, 0.1, 0.05)
 """Of waists, their two zones and the detectors, so that no weight is very large."""
-
-
-class Zones:
-    """Disks about waists that photons pass or penetrate, by energy.
-
-    Args:
-        panels: of one stop.
-        metal: of the collimator.
-    """
-
-    def __init__(self, panels: Sequence[Panel], metal: Medium) -> None:
-        self.metal = metal
-        self.tangent = max(float(p.holes.tangent.max()) for p in panels)
-        self.opening_mm = self.tangent * panels[0].half_plate_mm
-
-    def fold_mm(self, energy_kev: Tensor) -> Tensor:
-        """Distance from the edge over which transmission falls by e, [n]."""
-        return self.tangent / (2 * self.metal.per_mm(energy_kev))
-
-    def widths_mm(self, energy_kev: Tensor) -> Tensor:
-        """How far the disks reach beyond the waist, [3, n]."""
-        fold = self.fold_mm(energy_kev)
-        return torch.stack([(folds * fold).clamp_max(self.opening_mm) for folds in _FOLDS])
 
 
 class CameraAim:
@@ -70,8 +45,8 @@ class CameraAim:
         choice = (uniform(len(place), generator) > self._shares(energy_kev).cumsum(0)[:3]).sum(0)
         random = torch.rand(4, len(place), generator=generator, dtype=place.dtype, device=place.device)
         hole = (random[0] * len(self.radius)).to(torch.int64)
-        at_detector = choice == len(_FOLDS)
-        width = self.zones.widths_mm(energy_kev).gather(0, choice.clamp_max(len(_FOLDS) - 1)[None])[0]
+        at_detector = choice == len(FOLDS)
+        width = self.zones.widths_mm(energy_kev).gather(0, choice.clamp_max(len(FOLDS) - 1)[None])[0]
         radius, turn = (self.radius[hole] + width) * random[1].sqrt(), 2 * math.pi * random[2]
         panel = torch.where(at_detector, (random[3] * len(self.panels)).to(torch.int64), self.owner[hole])
         spread = (2 * random[1:3].T - 1) * self.half_size[panel]
@@ -88,7 +63,7 @@ class CameraAim:
         for panel in self.panels:
             at, local = panel.turned(place, way)
             total += shares[-1] / len(self.panels) * to_detector_per_steradian(panel, at, local)
-            near, cross = _near_waists(panel, at, local, widths[-1])
+            near, cross = near_waists(panel, at, local, widths[-1])
             off = (cross[:, None] - panel.holes.centre).norm(dim=2)
             per_area = torch.zeros_like(off[:, 0])
             for share, width in zip(shares[:-1, near], widths[:, near], strict=True):
@@ -119,60 +94,6 @@ class CameraAim:
         worth = (1 - sum(_LEAST_SHARES)) * worth / worth.sum(0)
         worth = torch.cat((worth[:2], torch.zeros_like(worth[:1]), worth[2:]))
         return worth + worth.new_tensor(_LEAST_SHARES)[:, None]
-
-
-class InsideAim:
-    """From within a collimator: points of the detector, and from in front of the waists (half the time) the
-    nearest waist and a zone around it; in the panel's coordinates."""
-
-    def __init__(self, panel: Panel, metal: Medium) -> None:
-        self.panel, self.zones = panel, Zones([panel], metal)
-
-    def draw(self, place: Tensor, energy_kev: Tensor, generator: torch.Generator) -> Tensor:
-        """See ``Aim``."""
-        way = to_detector(self.panel, place, generator)
-        chosen = uniform(len(place), generator) < self._share(place)
-        index = chosen.nonzero()[:, 0]
-        random = torch.rand(2, len(index), generator=generator, dtype=place.dtype, device=place.device)
-        centre, reach = self._target(place[index], energy_kev[index])
-        radius, turn = reach * random[0].sqrt(), 2 * math.pi * random[1]
-        on_disk = centre + torch.stack((radius * turn.cos(), radius * turn.sin()), dim=1)
-        plane = torch.full_like(on_disk[:, :1], self.panel.plane_mm)
-        way[index] = towards(place[index], torch.cat((on_disk, plane), dim=1))
-        return way
-
-    def per_steradian(self, place: Tensor, way: Tensor, energy_kev: Tensor) -> Tensor:
-        """See ``Aim``."""
-        share = self._share(place)
-        density = (1 - share) * to_detector_per_steradian(self.panel, place, way)
-        near, cross = _near_waists(self.panel, place, way, self.zones.widths_mm(energy_kev)[1])
-        centre, reach = self._target(place[near], energy_kev[near])
-        hit = (cross - centre).norm(dim=1) <= reach
-        rise = self.panel.plane_mm - place[near, 2]
-        disk = hit * share[near] / (math.pi * reach.square()) * area_per_steradian(rise, way[near, 2])
-        return density.index_add(0, near, disk)
-
-    def _share(self, place: Tensor) -> Tensor:
-        """How often waists are aimed at."""
-        return 0.5 * (place[:, 2] < self.panel.plane_mm - 1e-6).to(place.dtype)
-
-    def _target(self, place: Tensor, energy_kev: Tensor) -> tuple[Tensor, Tensor]:
-        """Centre [n, 2] and radius [n] of the disk about the waist whose axis is nearest."""
-        holes = self.panel.holes
-        above = (place[:, 2] - self.panel.plane_mm)[:, None, None]
-        off = place[:, None, :2] - holes.centre - holes.slope * above
-        nearest = off.square().sum(-1).argmin(dim=1)
-        return holes.centre[nearest], holes.radius[nearest] + self.zones.widths_mm(energy_kev)[1]
-
-
-def _near_waists(panel: Panel, place: Tensor, way: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
-    """Rays (local) that cross the plane of the waists near an aperture, [k], and where, [k, 2]."""
-    along = torch.where(way[:, 2].abs() < 1e-12, 1e-12, way[:, 2])
-    run = (panel.plane_mm - place[:, 2]) / along
-    cross = place[:, :2] + way[:, :2] * run[:, None]
-    far = panel.holes.centre.abs().amax(0) + panel.holes.radius.max()
-    near = ((cross.abs() <= far + margin[:, None]).all(dim=1) & (run > 0)).nonzero()[:, 0]
-    return near, cross[near]
 
 
 def _waists_in_space(panel: Panel) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from data_gen.detector import CdTeResponse
+from data_gen.montecarlo.clusters import Signals, clusters
 from data_gen.montecarlo.crystal import Deposits
 from data_gen.montecarlo.induction import induction_table
 from data_gen.montecarlo.panel import Panel
@@ -21,7 +22,7 @@ _NOTHING_KEV = 0.02
 
 @dataclass(frozen=True)
 class Hits:
-    """What is recorded of some photons; a photon may give none, one, or linked ones."""
+    """What is recorded of some photons: an event or none of each, and linked hits."""
 
     event: Tensor
     """Photon that each comes from, [k] int64."""
@@ -29,20 +30,7 @@ class Hits:
     """Of the panel's recorded pixels, from 0, [k] int64."""
     energy_kev: Tensor
     linked: Tensor
-    """Whether it is a further hit of a photon that has one already, [k] bool."""
-
-
-@dataclass(frozen=True)
-class _Signals:
-    """Signals of anode pixels above threshold, [k] each."""
-
-    event: Tensor
-    row: Tensor
-    column: Tensor
-    energy_kev: Tensor
-
-    def take(self, index: Tensor) -> _Signals:
-        return _Signals(*(part[index] for part in vars(self).values()))
+    """Whether it is another hit than the photon's event, [k] bool; see ``clusters``."""
 
 
 class ChargeModel:
@@ -63,28 +51,18 @@ class ChargeModel:
             _number(response.mu_tau_hole_cm2_v),
         )
 
-    def record(self, deposits: Deposits, generator: torch.Generator) -> Hits:
-        """Hits of some photons' deposits (local)."""
-        seen = self._above_threshold(*self._signals(deposits, generator), generator)
-        order = torch.argsort(seen.energy_kev, descending=True)
-        seen = seen.take(order[torch.argsort(seen.event[order], stable=True)])
-        first = torch.ones_like(seen.event, dtype=torch.bool)
-        first[1:] = seen.event[1:] != seen.event[:-1]
-        leader = first.nonzero()[:, 0][first.cumsum(0) - 1]
-        near = ((seen.row - seen.row[leader]).abs() <= 1) & ((seen.column - seen.column[leader]).abs() <= 1)
-        group = first.cumsum(0) - 1
-        heads = seen.take(first.nonzero()[:, 0])
-        linked = torch.zeros_like(heads.event, dtype=torch.bool)
-        if self.response.mode == "raw":
-            heads, linked = seen, ~first
-        elif self.response.mode == "addition":
-            total = torch.zeros_like(heads.energy_kev).index_add_(0, group, seen.energy_kev * near)
-            heads = _Signals(heads.event, heads.row, heads.column, total)
-        else:
-            count = torch.zeros_like(heads.energy_kev).index_add_(0, group, near.to(torch.float64))
-            heads, linked = heads.take((count < 1.5).nonzero()[:, 0]), linked[count < 1.5]
-        pixel = heads.row // self.binning * self.panel.columns + heads.column // self.binning
-        return Hits(heads.event, pixel, self._calibrated(heads.energy_kev, generator), linked)
+    def record(self, deposits: Deposits, first_place: Tensor, generator: torch.Generator) -> Hits:
+        """Hits of some photons' deposits, given where each photon interacted first [n, 3] (all local)."""
+        seen = self._above_threshold(*self._signals(deposits, generator), self._home(first_place), generator)
+        found = clusters(seen, self.response.mode)
+        hits = found.signals
+        pixel = hits.row // self.binning * self.panel.columns + hits.column // self.binning
+        return Hits(hits.event, pixel, self._calibrated(hits.energy_kev, generator), found.linked)
+
+    def _home(self, place: Tensor) -> Tensor:
+        """Column and row of the anode pixel over points [n, >=2], [n, 2] int64."""
+        corner = place.new_tensor(self.panel.half_size)
+        return ((place[:, :2] + corner) / self.pitch_mm).floor().to(torch.int64)
 
     def _signals(self, deposits: Deposits, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Signals of anode pixels without noise: key (event and pixel) [k] and keV [k]."""
@@ -111,7 +89,9 @@ class ChargeModel:
         key = (event * self.rows + row) * self.columns + column
         return key[kept], signal[kept]
 
-    def _above_threshold(self, key: Tensor, signal: Tensor, generator: torch.Generator) -> _Signals:
+    def _above_threshold(
+        self, key: Tensor, signal: Tensor, home: Tensor, generator: torch.Generator
+    ) -> Signals:
         """Signals of each pixel added up, with noise, where they pass the threshold."""
         response = self.response
         key, pixel = torch.unique(key, return_inverse=True)
@@ -120,8 +100,10 @@ class ChargeModel:
         level = _number(response.threshold_width_kev) * _normal(total, generator)
         seen = total > _number(response.threshold_kev) + level
         key, total = key[seen], total[seen]
-        place = key % (self.rows * self.columns)
-        return _Signals(key // (self.rows * self.columns), place // self.columns, place % self.columns, total)
+        event, place = key // (self.rows * self.columns), key % (self.rows * self.columns)
+        row, column = place // self.columns, place % self.columns
+        by_home = ((column - home[event, 0]).abs() <= 1) & ((row - home[event, 1]).abs() <= 1)
+        return Signals(event, row, column, total, by_home)
 
     def _calibrated(self, energy: Tensor, generator: torch.Generator) -> Tensor:
         """Energies after the gain and offset of some pixel, drawn anew for each: the mean over pixels."""

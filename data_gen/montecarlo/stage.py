@@ -103,7 +103,8 @@ class Stage:
 
     def _book_hits(self, head: Head, photons: Photons, bins: EnergyAxis, book: Book, batch: int) -> None:
         """Book what the electronics records of first interactions."""
-        hits = head.charge.record(head.crystal.deposits(photons, self.generator), self.generator)
+        deposits = head.crystal.deposits(photons, self.generator)
+        hits = head.charge.record(deposits, photons.place, self.generator)
         kind, weight = photons.kind[hits.event], photons.weight[hits.event]
         first, more = ~hits.linked, hits.linked
         _fill(book.spectrum[batch], bins, kind[first], hits.energy_kev[first], weight[first])

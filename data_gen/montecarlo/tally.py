@@ -61,13 +61,14 @@ class Tally:
     photons: int
     """Photons emitted."""
     counts: Estimate
-    """Recorded events, [class, region, bin]."""
+    """Recorded events near the first interaction, at most one a photon, [class, region, bin]."""
     interactions: Estimate
     """First interactions in the crystal, before any charge physics, [class, region, line]."""
     spectrum: Batches
     """Recorded events of all regions, [batch, class, bin]."""
     linked: Batches
-    """Further hits of photons that have one already (raw mode), [batch, class, bin]."""
+    """Hits of the same photons beside their events: clusters beyond the 3x3 around the first interaction,
+    and in raw mode all further pixels, [batch, class, bin]."""
     arrivals: Batches
     """First interactions of all regions by the energy that photons arrive with, [batch, class, bin]."""
     totals: Batches

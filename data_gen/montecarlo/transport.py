@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from data_gen.montecarlo.aim import Aim, emitted
-from data_gen.montecarlo.aim_camera import InsideAim
+from data_gen.montecarlo.aim_inside import InsideAim
 from data_gen.montecarlo.body import Tissues
 from data_gen.montecarlo.chance import Chance, first_interaction, uniform
 from data_gen.montecarlo.medium import Medium

@@ -71,7 +71,7 @@ def _record(camera: Camera, place: torch.Tensor, energy_kev: float, **constants:
     response = CdTeResponse(2.0, PITCH, **{**quiet, **constants})
     energy = torch.full((len(place),), energy_kev, dtype=torch.float64)
     deposits = Deposits(torch.arange(len(place)), place, energy)
-    return ChargeModel(response, _panel(camera)).record(deposits, torch.Generator().manual_seed(4))
+    return ChargeModel(response, _panel(camera)).record(deposits, place, torch.Generator().manual_seed(4))
 
 
 def _over_a_pixel(depth_mm: float) -> torch.Tensor:
@@ -139,3 +139,20 @@ def test_fano_width(pinhole: Camera) -> None:
     place[:, 2] = 31.0
     sigma = float(_record(pinhole, place, 60.0, fano=0.1, cloud_um=5.0).energy_kev.std())
     assert abs(sigma - 0.163) < 4 * 0.163 / math.sqrt(2 * COUNT) + 0.001
+
+
+def test_distant_charge_is_a_linked_hit(pinhole: Camera) -> None:
+    """Truth: 20 keV where it first interacts, 60 keV 1 mm away: an event of 20, a linked hit of 60."""
+    place = torch.tensor(
+        [[PITCH / 2, PITCH / 2, 31.0], [PITCH / 2 + 1.0, PITCH / 2, 31.0]], dtype=torch.float64
+    )
+    deposits = Deposits(
+        torch.zeros(2, dtype=torch.int64), place, torch.tensor([20.0, 60.0], dtype=torch.float64)
+    )
+    response = CdTeResponse(2.0, PITCH, gain_spread_fraction=0.0, offset_spread_kev=0.0)
+    for mode in ("addition", "discrimination", "raw"):
+        charge = ChargeModel(replace(response, mode=mode), _panel(pinhole))
+        hits = charge.record(deposits, place[:1], torch.Generator().manual_seed(1))
+        assert hits.linked.tolist() == [False, True]
+        assert hits.energy_kev.tolist() == pytest.approx([20.0, 60.0], rel=0.04)
+        assert (hits.pixel[1] - hits.pixel[0]).item() == 4
