@@ -12,8 +12,6 @@ from data_gen.detector.trapping import InducedCharge, induced_charge
 
 BOLTZMANN_V_PER_K = 8.617333262e-5
 """kT/q per kelvin."""
-PIXELS = 9
-"""The 3x3 neighbourhood, row by row; the middle one is the pixel of first interaction."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +37,21 @@ class ChargeTransport:
         diffused = self.diffusion_mm2_per_mm * (self.thickness_mm - depth_mm).clamp_min(0)
         return torch.sqrt(self.cloud_mm**2 + diffused + 1e-10)
 
-    def signals(self, position_mm: Tensor) -> Tensor:
-        """Signal of each pixel of the 3x3 per energy left at a point, [..., 9].
+    def signals(self, position_mm: Tensor, side: int) -> Tensor:
+        """Signal of each of ``side`` x ``side`` pixels per energy left at a point, [..., pixel] row by row.
 
-        Positions are (row, column, depth) [..., 3] from the middle of the entrance face of the pixel of
-        first interaction; charge beyond the 3x3 is lost.
+        Positions are (row, column, depth) [..., 3] from the middle of the entrance face of the middle pixel;
+        charge beyond the pixels is lost.
         """
         row_mm, column_mm, depth_mm = position_mm.unbind(-1)
         sigma = self.cloud_at_anode_mm(depth_mm)
-        rows, columns = self._shares(row_mm, sigma), self._shares(column_mm, sigma)
+        rows, columns = (self._shares(place, sigma, side) for place in (row_mm, column_mm))
         shared = (rows[..., :, None] * columns[..., None, :]).flatten(-2)
         return self.induced.at(depth_mm)[..., None] * shared
 
-    def _shares(self, position_mm: Tensor, sigma_mm: Tensor) -> Tensor:
-        """Share of the charge in three neighbouring strips, [..., 3]."""
-        edges = self.pitch_mm * torch.tensor([-1.5, -0.5, 0.5, 1.5], dtype=torch.float64)
+    def _shares(self, position_mm: Tensor, sigma_mm: Tensor, side: int) -> Tensor:
+        """Share of the charge in ``side`` neighbouring strips, [..., side]."""
+        edges = self.pitch_mm * (torch.arange(side + 1, dtype=torch.float64) - side / 2)
         scaled = (edges - position_mm[..., None]) / (math.sqrt(2) * sigma_mm[..., None])
         return 0.5 * torch.erf(scaled).diff(dim=-1)
 

@@ -14,7 +14,7 @@ from data_gen.detector.points import spread_points
 
 ELECTRON_KEV = 510.998950
 _POINTS = 4096
-_BLOCKS, _COPIES = 16, 8
+_BLOCKS, _COPIES, _SKIP = 16, 8, 4
 
 
 def compton_scatter(material: str, energy_kev: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,17 +66,20 @@ def compton_events(
     way = direction(cosine, points[:, 4])
     flight = block.flight(start, way, tables.attenuation_per_mm(scattered), points[:, 5])
     electron = energy_kev[:, None] - scattered
-    first = electron[..., None] * charge.signals(start)
+    first = electron[..., None] * charge.signals(start, 3)
     alone = Events(share * flight.escape, first, _stretch(electron), share * flight.distant, scattered)
-    k_kev, k_lost = k_escape(material, scattered, flight.end, block, points[:, 7:])
-    absorbed = tables.photoelectric_share(scattered)
+    # What stays is little: fewer points are enough.
+    few = slice(_SKIP // 2, None, _SKIP)
+    stays = share * (1 - flight.escape)
+    stays = stays[:, few] * (stays.sum(1) / stays[:, few].sum(1))[:, None]
+    end, photon, points = flight.end[:, few], scattered[:, few], points[few]
+    k_kev, k_lost = k_escape(material, photon, end, block, points[:, 7:])
+    absorbed = tables.photoelectric_share(photon)
     chances = (absorbed * (1 - k_lost), absorbed * k_lost, 1 - absorbed)
-    left = (scattered, (scattered - k_kev).clamp_min(0), _second_electron_kev(scattered, points[:, 6]))
-    two = charge.signals(flight.end)
-    chance = (share * (1 - flight.escape)).repeat(1, 3) * torch.cat(chances, dim=1)
-    signal = torch.cat([first + energy[..., None] * two for energy in left], dim=1)
-    once = torch.ones_like(chance)[..., None]
-    return alone, Events(chance, signal, once, scattered[:, :0], scattered[:, :0])
+    left = (photon, (photon - k_kev).clamp_min(0), _second_electron_kev(photon, points[:, 6]))
+    one, two = electron[:, few, None] * charge.signals(start[:, few], 5), charge.signals(end, 5)
+    signal = torch.cat([one + energy[..., None] * two for energy in left], dim=1)
+    return alone, Events.at_points(stays.repeat(1, 3) * torch.cat(chances, dim=1), signal)
 
 
 def _stretch(electron_kev: Tensor) -> Tensor:

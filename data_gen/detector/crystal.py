@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from data_gen.detector.charge import ChargeTransport
@@ -17,8 +18,12 @@ def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -
 
     Probabilities of all kinds together sum to 1 per line.
     """
-    block = Block(charge.thickness_mm, 3 * charge.pitch_mm)
+    reach = 4 * charge.cloud_at_anode_mm(torch.zeros_like(charge.thickness_mm))
+    block = Block(charge.thickness_mm, 3 * charge.pitch_mm, reach)
     share = crystal_tables(material).photoelectric_share(energy_kev)
     absorbed = photoelectric_events(material, energy_kev, block, charge)
     scattered = compton_events(material, energy_kev, block, charge)
-    return absorbed.weighted(share), *(kind.weighted(1 - share) for kind in scattered)
+    return (
+        *(kind.weighted(share) for kind in absorbed),
+        *(kind.weighted(1 - share) for kind in scattered),
+    )

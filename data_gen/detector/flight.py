@@ -11,10 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Block:
-    """The 3x3 pixels around a first interaction: the crystal's full depth, ``width_mm`` wide."""
+    """The 3x3 pixels around a first interaction: the crystal's full depth, ``width_mm`` wide.
+
+    Within ``margin_mm`` beside them charge is freed that still reaches them.
+    """
 
     thickness_mm: Tensor
     width_mm: Tensor
+    margin_mm: Tensor
 
     def first(self, places: Tensor, attenuation_per_mm: Tensor) -> Tensor:
         """First interactions in the middle pixel of photons that arrive along the depth.
@@ -33,17 +37,20 @@ class Block:
         beside = (self.width_mm / 6 * places[:, :2]).expand(*depth.shape, 2)
         return torch.cat((beside, depth[..., None]), dim=-1)
 
-    def to_surface_mm(self, position: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-        """Way out through a face, and through a side of the block: [...] each for vectors [..., 3].
+    def to_face_mm(self, position: Tensor, direction: Tensor) -> Tensor:
+        """Way out through a face, [...] for vectors [..., 3].
 
         Vectors are (row, column, depth) in mm from the middle of the entrance face.
         """
-        rate = direction.abs().clamp_min(1e-9)
         depth = position[..., 2]
-        face = torch.where(direction[..., 2] > 0, self.thickness_mm - depth, depth) / rate[..., 2]
-        ahead = position[..., :2] * direction[..., :2].sign()
-        side = ((self.width_mm / 2 - ahead) / rate[..., :2]).amin(dim=-1)
-        return face, side
+        ahead = torch.where(direction[..., 2] > 0, self.thickness_mm - depth, depth)
+        return ahead / direction[..., 2].abs().clamp_min(1e-9)
+
+    def to_side_mm(self, position: Tensor, direction: Tensor, margin_mm: Tensor) -> Tensor:
+        """Way out through a side of the block with a margin, 0 from beyond it."""
+        gone = position[..., :2] * direction[..., :2].sign()
+        ahead = (self.width_mm / 2 + margin_mm - gone).clamp_min(0)
+        return (ahead / direction[..., :2].abs().clamp_min(1e-9)).amin(dim=-1)
 
     def flight(
         self, position: Tensor, direction: Tensor, attenuation_per_mm: Tensor, place: Tensor
@@ -52,17 +59,19 @@ class Block:
 
         ``place`` [...] in (0, 1) says how far photons get that interact, in even steps of probability.
         """
-        face, side = self.to_surface_mm(position, direction)
-        escape = torch.exp(-attenuation_per_mm * torch.minimum(face, side))
-        distant = escape - torch.exp(-attenuation_per_mm * face)
+        face = self.to_face_mm(position, direction)
+        wide = torch.minimum(face, self.to_side_mm(position, direction, self.margin_mm))
+        side = torch.minimum(face, self.to_side_mm(position, direction, torch.zeros_like(self.margin_mm)))
+        escape = torch.exp(-attenuation_per_mm * wide)
+        distant = torch.exp(-attenuation_per_mm * side) - torch.exp(-attenuation_per_mm * face)
         reached = -torch.log1p(-place * (1 - escape)) / attenuation_per_mm
         return Flight(escape, distant, position + reached[..., None] * direction)
 
 
 @dataclass(frozen=True)
 class Flight:
-    """Chance to leave the block [...]; to interact in the crystal beyond it [...]; where photons that stay
-    interact, [..., 3]."""
+    """Chance to leave the block and its margin [...]; to interact in the crystal beyond the block [...];
+    where photons that stay interact, [..., 3]."""
 
     escape: Tensor
     distant: Tensor

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from data_gen.detector.charge import PIXELS
 from data_gen.detector.events import Events
 
 Mode = Literal["addition", "discrimination", "raw"]
@@ -21,10 +21,6 @@ PLACES = 3
 """The middle of the 3x3, its four edges, its four corners: alike by symmetry."""
 
 _PLACE = torch.tensor([2, 1, 2, 1, 0, 1, 2, 1, 2])
-_ROW = torch.arange(PIXELS) // 3
-_NEIGHBOURS = ((_ROW[:, None] - _ROW).abs() <= 1) & (
-    (torch.arange(PIXELS)[:, None] % 3 - torch.arange(PIXELS) % 3).abs() <= 1
-)
 _JOINED = torch.tensor([[k >> j & 1 for j in range(SHARERS - 1)] for k in range(2 ** (SHARERS - 1))]).bool()
 """Every choice of the second to the fourth largest pixels, [choice, pixel]."""
 _LEAST = 1e-9
@@ -65,18 +61,22 @@ class Readout:
 
 
 def read_out(events: Events, threshold: Threshold, mode: Mode) -> Readout:
-    """Record each event in the pixel of its largest signal, if that passes the threshold.
+    """Record each event in the pixel of the 3x3 with the largest signal, if that passes the threshold.
 
     "addition" sums the signals of all pixels above threshold in the 3x3 around that pixel; "discrimination"
     rejects events with a second one; "raw" takes every pixel above threshold for itself: the largest is the
     event's hit, the others are linked hits.
     """
-    signal, pixel = events.signal_kev.topk(SHARERS, dim=-1)
-    passed = threshold.passed(signal)
-    seen = events.probability * passed[..., 0]
-    around = _NEIGHBOURS[pixel[..., :1], pixel[..., 1:]]
-    others = passed[..., 1:] * around
-    place = _PLACE[pixel]
+    middle, around = _neighbours(events.signal_kev.shape[-1])
+    inner = events.signal_kev[..., middle]
+    if mode == "raw":
+        signal, pixel = inner.topk(SHARERS, dim=-1)
+    else:
+        largest, pixel = inner.max(dim=-1, keepdim=True)
+        beside = (events.signal_kev * around[pixel[..., 0]]).topk(SHARERS - 1, dim=-1).values
+        signal = torch.cat((largest, beside), dim=-1)
+    passed, place = threshold.passed(signal), _PLACE[pixel]
+    seen, others = events.probability * passed[..., 0], passed[..., 1:]
     losses = {"below_threshold": (events.probability - seen).sum(1)}
     if mode == "addition":
         return Readout(_added(seen, signal, others, place, events.stretch), _none(events), losses)
@@ -88,6 +88,18 @@ def read_out(events: Events, threshold: Threshold, mode: Mode) -> Readout:
         _single(seen * passed[..., rank], signal, place, events.stretch, rank) for rank in range(1, SHARERS)
     ]
     return Readout(_single(seen, signal, place, events.stretch, 0), _all(linked), losses)
+
+
+@cache
+def _neighbours(pixels: int) -> tuple[Tensor, Tensor]:
+    """Of 3x3 or 5x5 pixels: which are the middle 3x3 [9], and whether each pixel is a neighbour of each of
+    those [9, pixel]."""
+    side = math.isqrt(pixels)
+    row, column = torch.arange(pixels) // side, torch.arange(pixels) % side
+    middle = ((row - side // 2).abs() <= 1) & ((column - side // 2).abs() <= 1)
+    middle = middle.nonzero()[:, 0]
+    steps = torch.maximum((row[middle, None] - row).abs(), (column[middle, None] - column).abs())
+    return middle, steps == 1
 
 
 def _added(seen: Tensor, signal_kev: Tensor, others: Tensor, place: Tensor, stretch: Tensor) -> Hits:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,8 +45,10 @@ def k_paths(material: str, energy_kev: Tensor) -> KPaths:
     )
 
 
-def photoelectric_events(material: str, energy_kev: Tensor, block: Block, charge: ChargeTransport) -> Events:
-    """What is left by photons [line] that are absorbed at first interaction.
+def photoelectric_events(
+    material: str, energy_kev: Tensor, block: Block, charge: ChargeTransport
+) -> tuple[Events, Events]:
+    """What is left by photons [line] that are absorbed at first interaction, there alone or elsewhere too.
 
     Each point of the quadrature is a depth, a place in the pixel and a path of K photons. A K photon
     escapes from the block, or leaves its energy where it is absorbed; there it may send out a second one.
@@ -67,26 +69,21 @@ def photoelectric_events(material: str, energy_kev: Tensor, block: Block, charge
     again = fly(once.end, second_kev, 7)
     escape = torch.where(first_kev > 0, once.escape, 1.0)
     escape_again = torch.where(second_kev > 0, again.escape, 1.0)
-    one, two, three = (charge.signals(place) for place in (start, once.end, again.end))
-    at_one = (energy_kev[:, None] - first_kev)[..., None] * one
-    at_two = (first_kev - second_kev)[:, None] * two
-    at_three = second_kev[:, None] * three
     has_one, has_two = first_kev > 0, second_kev > 0
     stays = weight * (1 - escape)
-    probability = (
-        weight * escape,
-        (stays * escape_again)[:, has_one],
-        (stays * (1 - escape_again))[:, has_two],
+    distant = torch.cat((weight * has_one * once.distant, stays * has_two * again.distant), dim=1)
+    alone = replace(
+        Events.at_points(
+            weight * escape, (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 3)
+        ),
+        distant=distant,
+        distant_kev=torch.cat((first_kev, second_kev)).expand(len(energy_kev), -1),
     )
-    signal = (at_one, (at_one + at_two)[:, has_one], (at_one + at_two + at_three)[:, has_two])
-    chance = torch.cat(probability, dim=1)
-    return Events(
-        chance,
-        torch.cat(signal, dim=1),
-        torch.ones_like(chance)[..., None],
-        torch.cat((weight * has_one * once.distant, stays * has_two * again.distant), dim=1),
-        torch.cat((first_kev, second_kev)).expand(len(energy_kev), -1),
-    )
+    at_one = (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 5)
+    two = at_one + (first_kev - second_kev)[:, None] * charge.signals(once.end, 5)
+    three = (two + second_kev[:, None] * charge.signals(again.end, 5))[:, has_two]
+    chance = torch.cat(((stays * escape_again)[:, has_one], (stays * (1 - escape_again))[:, has_two]), dim=1)
+    return alone, Events.at_points(chance, torch.cat((two[:, has_one], three), dim=1))
 
 
 def k_escape(

@@ -42,7 +42,7 @@ def test_charge_is_shared_as_it_diffuses():
         place += step * rng.standard_normal((count, 2))
     row, column = (np.floor(place / 0.25 + 1.5)).astype(int).T
     found = np.bincount(3 * row + column, minlength=9) / count
-    shares = transport().signals(torch.from_numpy(start)).numpy()
+    shares = transport().signals(torch.from_numpy(start), 3).numpy()
     sigma = np.sqrt(shares * (1 - shares) / count) + 1e-5
     assert (np.abs(found - shares) < 4 * sigma).all()
 
@@ -52,11 +52,11 @@ def test_nothing_is_lost_without_trapping():
     axis = torch.linspace(-0.125, 0.125, 5, dtype=torch.float64)
     place = torch.cartesian_prod(axis, axis, torch.tensor([0.05, 1.0, 1.95], dtype=torch.float64))
     assert torch.allclose(
-        transport().signals(place).sum(-1), torch.ones(len(place), dtype=torch.float64), atol=1e-5
+        transport().signals(place, 3).sum(-1), torch.ones(len(place), dtype=torch.float64), atol=1e-5
     )
 
 
 def test_a_corner_is_shared_by_four():
     """A quarter for each of the four pixels that meet there, within 1e-5."""
-    shares = transport().signals(torch.tensor([0.125, 0.125, 1.0], dtype=torch.float64))
+    shares = transport().signals(torch.tensor([0.125, 0.125, 1.0], dtype=torch.float64), 3)
     assert shares[[4, 5, 7, 8]].tolist() == pytest.approx([0.25] * 4, abs=1e-5)
