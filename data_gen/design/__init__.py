@@ -1,5 +1,6 @@
 """Cameras designed for a task: the least variance that estimates of uptakes can have, by gradient."""
 
+from data_gen.design.check import GainCheck, montecarlo_check
 from data_gen.design.objective import DesignObjective
 from data_gen.design.redesign import redesigned
 from data_gen.design.search import Bounds, Search, Trial, by_gradient, by_grid
@@ -20,6 +21,7 @@ __all__ = [
     "Comparison",
     "DesignObjective",
     "DesignProblem",
+    "GainCheck",
     "MaterialDesign",
     "RegionalTask",
     "Search",
@@ -29,6 +31,7 @@ __all__ = [
     "by_grid",
     "compare",
     "design",
+    "montecarlo_check",
     "redesigned",
     "regional_task",
     "surroundings",

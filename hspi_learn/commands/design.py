@@ -56,9 +56,15 @@ def design(config: DictConfig) -> dict[str, float]:
     """
     import torch
 
-    from data_gen.design import compare
+    from data_gen.design import compare, montecarlo_check
     from data_gen.design import design as search
-    from hspi_learn.evaluation.designs import design_table, numbers_of, statement
+    from hspi_learn.evaluation.designs import (
+        check_numbers,
+        check_statement,
+        design_table,
+        numbers_of,
+        statement,
+    )
     from hspi_learn.io.run_folder import RunFolder
     from hspi_learn.visual import save_figure
     from hspi_learn.visual.designs import design_figure
@@ -71,10 +77,14 @@ def design(config: DictConfig) -> dict[str, float]:
     found = compare(problem, designs)
     _describe(folder, config, problem)
     table, numbers = design_table(problem, designs), numbers_of(problem, designs, found)
+    said = statement(problem, designs, found)
+    if config.check:
+        checked = montecarlo_check(problem, found, config.check_photons, config.seed, _told)
+        numbers, said = numbers | check_numbers(checked), f"{said}\n{check_statement(checked)}"
     table.write(folder.path / "tables")
     save_figure(design_figure(problem, found), folder.figures / "design.png")
     folder.write_metrics(numbers)
-    print(f"\n{table.markdown()}\n{statement(problem, designs, found)}\n{folder.path}")
+    print(f"\n{table.markdown()}\n{said}\n{folder.path}")
     return numbers
 
 

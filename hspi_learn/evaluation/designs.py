@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from data_gen.design import Comparison, DesignProblem, MaterialDesign, Search
+from data_gen.design import Comparison, DesignProblem, GainCheck, MaterialDesign, Search
 from hspi_learn.evaluation.tables import Cell, Table
 
 
@@ -60,6 +60,23 @@ def statement(problem: DesignProblem, designs: Sequence[MaterialDesign], found: 
         f"{(detector - plane) / plane:.2f}): deviations sum to {float(found.after[found.wanted].sum()):.3g}, "
         f"{float(found.before[found.wanted].sum()):.3g} with the camera as it came (gain {found.gain:.2f}); "
         f"{by_gradient} evaluations by gradient, {by_grid} by grid."
+    )
+
+
+def check_numbers(check: GainCheck) -> dict[str, float]:
+    """Flat names and numbers of a check by Monte Carlo."""
+    return {
+        "check/gain_model": check.by_model,
+        "check/gain_monte_carlo": check.by_monte_carlo,
+        "check/gain_monte_carlo_error": check.error,
+    }
+
+
+def check_statement(check: GainCheck) -> str:
+    """The check in words."""
+    return (
+        f"From counts of blocks of pixels: gain {check.by_model:.2f} by the model, "
+        f"{check.by_monte_carlo:.2f} +- {check.error:.2f} by Monte Carlo, scatter included."
     )
 
 
