@@ -11,11 +11,11 @@ from tests.data_gen.design.test_objective import CAMERA, START, problem  # noqa:
 
 
 def test_noise_does_not_pass_for_information():
-    """Six noisy estimates of two parts in 4000 measurements: what tells the parts apart, the difference of their
-    patterns, holds within 10 % of the truth's; the mean's own information finds a quarter too much."""
+    """Six noisy estimates of two parts: what tells them apart, the difference of their patterns, is within
+    10 % of the truth's; the mean's own information finds a quarter too much."""
     generator = torch.Generator().manual_seed(2)
     truth = 1 + 0.2 * torch.rand(2, 4000, generator=generator, dtype=torch.float64)
-    noisy = truth * (1 + 0.2 * torch.randn(6, 2, 40000, generator=generator, dtype=torch.float64))
+    noisy = truth * (1 + 0.2 * torch.randn(6, 2, 4000, generator=generator, dtype=torch.float64))
     background = torch.zeros(4000, dtype=torch.float64)
     apart = torch.tensor([1.0, -1.0], dtype=torch.float64)
     exact = apart @ fisher_information(truth, background) @ apart
