@@ -26,7 +26,13 @@ from data_gen.scatter.collimation import collimation, energy_nodes, node_weights
 from data_gen.scatter.flight import flight_table, path_by_tissue
 from data_gen.scatter.harmonics import harmonics
 from data_gen.scatter.passage import Kept, Passage
-from data_gen.scatter.turning import arrival_classes, mean_scattered_kev, scatterer_ratios, turning_series
+from data_gen.scatter.turning import (
+    arrival_classes,
+    mean_scattered_kev,
+    scatterer_ratios,
+    spread_arrivals,
+    turning_series,
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class ScatterSampling:
 
     voxel_mm: float = 3.3
     block_mm: float = 6.0
-    order: int = 6
+    order: int = 4
     classes: int = 8
     twice_order: int = 2
     twice_classes: int = 4
@@ -84,8 +90,9 @@ class ObjectScatter(nn.Module):
         if not how.twice_classes:
             self._energies, counts = self._energies[:1], counts[:1]
         arrivals = [arrival_classes(e, count) for e, (count, _) in zip(self._energies, counts, strict=True)]
-        self.arrival_kev = torch.cat(arrivals, dim=1)
-        self._nodes = energy_nodes(self.arrival_kev, self.camera.collimator_material)
+        spread = [spread_arrivals(arrival, self.energies_kev) for arrival in arrivals[1:]]
+        self.arrival_kev = torch.cat((arrivals[0], *spread), dim=1)
+        self._nodes = energy_nodes(torch.cat(arrivals, dim=1), self.camera.collimator_material)
         # [node, channel, block of channel, voxel]
         self._seen = collimation(self.camera, self.coarse, self._nodes)[:, self._channels.block]
         flight = flight_table(self.coarse, how.order)

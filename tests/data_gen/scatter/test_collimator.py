@@ -106,8 +106,8 @@ def test_k_photons_against_brute_force():
     """K photons of tungsten at 100 keV on the blocks behind a hole, by a Monte Carlo of the test.
 
     Photons from a voxel at the isocentre fly through the waist plane, stop at their drawn depth in metal
-    (traced in steps of 0.02 mm), and send a K photon to a drawn place on the detector. 15 %, three times their
-    error.
+    (traced in steps of 0.02 mm), and send a K photon to a drawn place on the detector. 15 %, three times
+    their error.
     """
     wide = coarse_camera(camera(diameter_mm=1.5), 20.0)
     behind = wide.pairs[wide.pairs[:, 1] == 0, 0]

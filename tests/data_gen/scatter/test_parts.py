@@ -16,7 +16,13 @@ from data_gen.scatter import block_of_pixel
 from data_gen.scatter.coarse import coarse_camera, coarse_grid, density_shares, resample, source_shares
 from data_gen.scatter.flight import flight_table, path_by_tissue
 from data_gen.scatter.harmonics import harmonics, legendre
-from data_gen.scatter.turning import arrival_classes, compton_kev, turning_series
+from data_gen.scatter.turning import (
+    arrival_classes,
+    compton_kev,
+    mean_scattered_kev,
+    spread_arrivals,
+    turning_series,
+)
 
 ENERGIES = torch.tensor([82.0, 218.0, 440.0], dtype=torch.float64)
 
@@ -104,6 +110,23 @@ def test_classes_span_compton_energies():
     torch.testing.assert_close(edges[:, 1:-1, 0], edges[:, 2:, 1])
     right_angle = compton_kev(ENERGIES, torch.tensor(0.0, dtype=torch.float64))
     torch.testing.assert_close(right_angle, ENERGIES / (1 + ENERGIES / 510.99895))
+
+
+def test_mean_energy_after_scatter():
+    """Klein and Nishina's scattered over whole cross section in closed form (Evans 1955; 1 %)."""
+    a = ENERGIES / 510.99895
+    log, wide = (1 + 2 * a).log(), 1 + 2 * a
+    whole = 2 * ((1 + a) / a**2 * (2 * (1 + a) / wide - log / a) + log / (2 * a) - (1 + 3 * a) / wide**2)
+    scattered = log / a**3 + 2 * (1 + a) * (2 * a**2 - 2 * a - 1) / (a * wide) ** 2 + 8 * a**2 / (3 * wide**3)
+    torch.testing.assert_close(mean_scattered_kev(ENERGIES), ENERGIES * scattered / whole, rtol=0.01, atol=0)
+
+
+def test_arrivals_after_two_scatters():
+    """None gains energy; after two scatters photons may have less than any has after one."""
+    spread = spread_arrivals(arrival_classes(mean_scattered_kev(ENERGIES), 3), ENERGIES)
+    torch.testing.assert_close(spread[..., 1].amax(dim=1), ENERGIES)
+    assert bool((spread[..., 0] < spread[..., 1]).all())
+    assert bool((spread[..., 0].amin(dim=1) < arrival_classes(ENERGIES, 3).amin(dim=(1, 2))).all())
 
 
 def test_series_integrate_to_cross_sections():
