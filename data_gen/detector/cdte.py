@@ -28,9 +28,12 @@ class CdTeResponse(CdTeConstants):
 
     Photons arrive along the depth and interact all over a pixel. Energy is left by electrons at the point of
     interaction; K photons and scattered photons are followed within the 3x3 pixels around. Charge drifts in
-    a uniform field, spreads by diffusion, is trapped, and is shared by the pixels of the 3x3; each pixel has
-    its noise and its threshold. Energies are not corrected for trapped charge. All arguments are those of
-    :class:`CdTeConstants`.
+    a uniform field, spreads by diffusion, is trapped, and is shared by pixels; each has its noise and its
+    threshold. The event lies in the pixel of the 3x3 with the largest signal. Energies are not corrected for
+    trapped charge. All arguments are those of :class:`CdTeConstants`.
+
+    Left out: Doppler broadening of Compton scatter, the range of fast electrons (beyond ``cloud_um``),
+    signals of charge that passes by, third interactions, pair production, and obliquity.
     """
 
     @property

@@ -14,7 +14,7 @@ from data_gen.detector.points import spread_points
 
 ELECTRON_KEV = 510.998950
 _POINTS = 4096
-_BLOCKS, _COPIES, _SKIP = 16, 8, 4
+_BLOCKS, _COPIES, _SKIP = 16, 8, 2
 
 
 def compton_scatter(material: str, energy_kev: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:

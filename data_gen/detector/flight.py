@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_DIRECTIONS, _GOLDEN = 8, (math.sqrt(5) - 1) / 2
+
 
 @dataclass(frozen=True)
 class Block:
@@ -66,6 +68,20 @@ class Block:
         distant = torch.exp(-attenuation_per_mm * side) - torch.exp(-attenuation_per_mm * face)
         reached = -torch.log1p(-place * (1 - escape)) / attenuation_per_mm
         return Flight(escape, distant, position + reached[..., None] * direction)
+
+    def isotropic_escape(self, position: Tensor, attenuation_per_mm: Tensor, places: Tensor) -> Tensor:
+        """Chance to leave the block and its margin, the mean over directions [...], for positions [..., 3].
+
+        ``places`` [point, 2] in (0, 1) turn the set of directions from point to point.
+        """
+        total = torch.zeros(position.shape[:-1], dtype=torch.float64)
+        for k in range(_DIRECTIONS):
+            cosine = 2 * ((places[:, 0] + k / _DIRECTIONS) % 1) - 1
+            way = direction(cosine, (places[:, 1] + _GOLDEN * k) % 1)
+            wide = self.to_side_mm(position, way, self.margin_mm)
+            way_out = torch.minimum(self.to_face_mm(position, way), wide)
+            total = total + torch.exp(-attenuation_per_mm * way_out)
+        return total / _DIRECTIONS
 
 
 @dataclass(frozen=True)

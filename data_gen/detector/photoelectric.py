@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data_gen.detector.charge import ChargeTransport
-from data_gen.detector.cross_sections import crystal_tables
+from data_gen.detector.cross_sections import CrystalTables, crystal_tables
 from data_gen.detector.events import Events
 from data_gen.detector.flight import Block, Flight, direction
 from data_gen.detector.points import spread_points
@@ -60,30 +60,40 @@ def photoelectric_events(
     first_kev, second_kev = paths.first_kev[path], paths.second_kev[path]
     start = block.first(points[:, 1:4], tables.attenuation_per_mm(energy_kev))
 
-    def fly(origin: Tensor, photon_kev: Tensor, at: int) -> Flight:
-        attenuation = tables.attenuation_per_mm(photon_kev.clamp_min(1))
-        way = direction(2 * points[:, at] - 1, points[:, at + 1])
-        return block.flight(origin, way, attenuation, points[:, at + 2])
-
-    once = fly(start, first_kev, 4)
-    again = fly(once.end, second_kev, 7)
-    escape = torch.where(first_kev > 0, once.escape, 1.0)
-    escape_again = torch.where(second_kev > 0, again.escape, 1.0)
+    once = _sent(block, tables, start, first_kev, points[:, 4:7])
+    again = _sent(block, tables, once.end, second_kev, points[:, 7:10])
     has_one, has_two = first_kev > 0, second_kev > 0
-    stays = weight * (1 - escape)
-    distant = torch.cat((weight * has_one * once.distant, stays * has_two * again.distant), dim=1)
+    # Escape is the mean over directions; what stays follows one of them, and makes up for the rest.
+    mean = block.isotropic_escape(start, tables.stopping_per_mm(first_kev), points[:, 4:6])
+    escape = torch.where(has_one, mean, 1.0)
+    stays = _making_up(weight * has_one * (1 - once.escape), weight * (1 - escape))
+    mean = block.isotropic_escape(once.end, tables.stopping_per_mm(second_kev), points[:, 7:9])
+    alone_again = stays * torch.where(has_two, mean, 1.0)
+    stays_again = _making_up(stays * has_two * (1 - again.escape), stays - alone_again)
     alone = replace(
         Events.at_points(
             weight * escape, (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 3)
         ),
-        distant=distant,
+        distant=torch.cat((weight * has_one * once.distant, stays * has_two * again.distant), dim=1),
         distant_kev=torch.cat((first_kev, second_kev)).expand(len(energy_kev), -1),
     )
     at_one = (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 5)
     two = at_one + (first_kev - second_kev)[:, None] * charge.signals(once.end, 5)
     three = (two + second_kev[:, None] * charge.signals(again.end, 5))[:, has_two]
-    chance = torch.cat(((stays * escape_again)[:, has_one], (stays * (1 - escape_again))[:, has_two]), dim=1)
+    chance = torch.cat((alone_again[:, has_one], stays_again[:, has_two]), dim=1)
     return alone, Events.at_points(chance, torch.cat((two[:, has_one], three), dim=1))
+
+
+def _making_up(sampled: Tensor, exact: Tensor) -> Tensor:
+    """``sampled`` [line, point], with the sum over points of ``exact``."""
+    return sampled * (exact.sum(1) / sampled.sum(1).clamp_min(1e-300))[:, None]
+
+
+def _sent(block: Block, tables: CrystalTables, origin: Tensor, photon_kev: Tensor, places: Tensor) -> Flight:
+    """Isotropic photons [point] of some energy, for even places [point, 3] in the unit cube."""
+    attenuation = tables.stopping_per_mm(photon_kev)
+    way = direction(2 * places[:, 0] - 1, places[:, 1])
+    return block.flight(origin, way, attenuation, places[:, 2])
 
 
 def k_escape(
@@ -105,7 +115,7 @@ def k_escape(
     chosen = torch.bucketize(places[:, 0] * usual.sum(), usual.cumsum(0)).clamp_max(len(usual) - 1)
     k_kev = fluorescence.energy_kev[chosen]
     way = direction(2 * places[:, 1] - 1, places[:, 2])
-    escape = block.flight(end, way, crystal_tables(material).attenuation_per_mm(k_kev), places[:, 0]).escape
+    escape = block.flight(end, way, crystal_tables(material).stopping_per_mm(k_kev), places[:, 0]).escape
     return k_kev, usual.sum() * escape * (energy_kev > max(k_edges_kev(material, 0.0)))
 
 
