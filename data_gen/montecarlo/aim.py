@@ -41,9 +41,12 @@ def emitted(
 
 
 def to_detector(panel: Panel, place: Tensor, generator: torch.Generator) -> Tensor:
-    """Directions (local) to points drawn evenly on a panel's detector, [n, 3]."""
+    """Directions (local) to points drawn evenly on a panel's detector, [n, 3].
+
+    Around it, too, by its depth, since photons also enter at the sides.
+    """
     random = torch.rand(len(place), 2, generator=generator, dtype=place.dtype, device=place.device)
-    target = (2 * random - 1) * place.new_tensor(panel.half_size)
+    target = (2 * random - 1) * (place.new_tensor(panel.half_size) + panel.depth_mm)
     face = torch.full_like(target[:, :1], panel.detector_mm)
     return towards(place, torch.cat((target, face), dim=1))
 
@@ -52,7 +55,7 @@ def to_detector_per_steradian(panel: Panel, place: Tensor, way: Tensor) -> Tenso
     """Density [n] of :func:`to_detector`."""
     rise = panel.detector_mm - place[:, 2]
     a, b = panel.on_face(place, way).abs().unbind(dim=1)
-    half_a, half_b = panel.half_size
+    half_a, half_b = (half + panel.depth_mm for half in panel.half_size)
     hit = (a <= half_a) & (b <= half_b) & (rise * way[:, 2] > 0)
     return hit * area_per_steradian(rise, way[:, 2]) / (4 * half_a * half_b)
 

@@ -38,7 +38,7 @@ class CameraAim:
         self.radius = torch.cat([p.holes.radius for p in panels])
         self.axes = torch.stack([p.axes for p in panels])
         self.middle = torch.stack([p.middle for p in panels])
-        self.half_size = self.radius.new_tensor([p.half_size for p in panels])
+        self.half_size = self.radius.new_tensor([p.half_size for p in panels]) + panels[0].depth_mm
 
     def draw(self, place: Tensor, energy_kev: Tensor, generator: torch.Generator) -> Tensor:
         """See ``Aim``."""

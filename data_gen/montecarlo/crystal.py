@@ -36,14 +36,13 @@ class Crystal:
 
     panel: Panel
     medium: Medium
-    thickness_mm: float
 
     def first_interactions(self, photons: Photons, chance: Chance) -> Photons:
-        """Photons (local, on their way to the entrance face) where they first interact, before they do.
+        """Photons (local, on their way to the crystal) where they first interact, before they do.
 
         Coherent scatter is no interaction, but it turns photons; as chance has it once, before the first.
         """
-        face = photons.having(place=self._on_face(photons))
+        face = _moved(photons, self.panel.to_crystal_mm(photons.place, photons.way))
         optical = self._chord_mm(face.place, face.way) * self.medium.per_mm(face.energy_kev)
         _, weight = chance.divide(face.weight, optical)
         index = (weight > 0).nonzero()[:, 0]
@@ -100,16 +99,11 @@ class Crystal:
         """Whether an interaction is a coherent scatter."""
         return uniform(len(photons), generator) < self.medium.shares(photons.energy_kev)[1]
 
-    def _on_face(self, photons: Photons) -> Tensor:
-        """Where photons cross the entrance face, [n, 3]."""
-        across = self.panel.on_face(photons.place, photons.way)
-        return torch.cat((across, torch.full_like(across[:, :1], self.panel.detector_mm)), dim=1)
-
     def _chord_mm(self, place: Tensor, way: Tensor) -> Tensor:
         """Path from points inside (or on the surface) to the way out, [n]."""
         half_a, half_b = self.panel.half_size
         low = place.new_tensor((-half_a, -half_b, self.panel.detector_mm))
-        high = place.new_tensor((half_a, half_b, self.panel.detector_mm + self.thickness_mm))
+        high = place.new_tensor((half_a, half_b, self.panel.detector_mm + self.panel.depth_mm))
         way = torch.where(way.abs() < 1e-12, 1e-12, way)
         return torch.where(way > 0, (high - place) / way, (low - place) / way).amin(dim=1).clamp_min(0)
 

@@ -44,13 +44,12 @@ def heads(panels: Sequence[Panel], metal: Medium, crystal: Medium, response: CdT
             groups.append([number])
         else:
             like.append(number)
-    thickness = float(torch.as_tensor(response.thickness_mm).detach())
     return [
         Head(
             tuple(panels[k] for k in group),
             tuple(group),
             Collimator(panels[group[0]], metal),
-            Crystal(panels[group[0]], crystal, thickness),
+            Crystal(panels[group[0]], crystal),
             ChargeModel(response, panels[group[0]]),
         )
         for group in groups
@@ -65,7 +64,8 @@ def owning_panel(panels: Sequence[Panel], photons: Photons) -> Tensor:
         local = panel.local(photons)
         outwards = local.way[:, 2] > 1e-9
         run = (panel.plane_mm - panel.half_plate_mm - local.place[:, 2]) / local.way[:, 2].clamp_min(1e-9)
-        run = torch.where(panel.meets_detector(local.place, local.way), -torch.inf, run.clamp_min(0))
+        hits = panel.to_crystal_mm(local.place, local.way).isfinite()
+        run = torch.where(hits, -torch.inf, run.clamp_min(0))
         closer = outwards & (run < nearest)
         owner, nearest = torch.where(closer, number, owner), torch.where(closer, run, nearest)
     return owner

@@ -44,6 +44,8 @@ class Panel:
     """c of the entrance face."""
     half_size: tuple[float, float]
     """Half sizes of the detector along (u, v)."""
+    depth_mm: float
+    """Thickness of the detector."""
     pitch_mm: float
     columns: int
     first_pixel: int
@@ -80,11 +82,16 @@ class Panel:
             and math.isclose(self.detector_mm, other.detector_mm)
         )
 
-    def meets_detector(self, place: Tensor, way: Tensor) -> Tensor:
-        """Whether rays (local) run outwards through the detector's entrance face, [n]."""
-        a, b = self.on_face(place, way).unbind(dim=1)
-        outwards = (way[:, 2] > 0) & (place[:, 2] < self.detector_mm)
-        return outwards & (a.abs() < self.half_size[0]) & (b.abs() < self.half_size[1])
+    def to_crystal_mm(self, place: Tensor, way: Tensor) -> Tensor:
+        """Distance along rays (local) that run outwards to the face or a side of the crystal, [n]; infinite
+        where they miss it."""
+        half_a, half_b = self.half_size
+        low = place.new_tensor((-half_a, -half_b, self.detector_mm))
+        high = place.new_tensor((half_a, half_b, self.detector_mm + self.depth_mm))
+        along = torch.where(way.abs() < 1e-12, 1e-12, way)
+        one, other = (low - place) / along, (high - place) / along
+        enter, leave = torch.minimum(one, other).amax(dim=1), torch.maximum(one, other).amin(dim=1)
+        return torch.where((way[:, 2] > 0) & (enter >= 0) & (leave > enter), enter, torch.inf)
 
     def on_face(self, place: Tensor, way: Tensor) -> Tensor:
         """(a, b) where rays (local) cross the plane of the entrance face, [n, 2]."""
@@ -125,6 +132,7 @@ def _panel(camera: Camera, index: int, device: torch.device) -> Panel:
         middle=middle.to(device),
         detector_mm=distance,
         half_size=size,
+        depth_mm=camera.detector_thickness_mm,
         pitch_mm=camera.pitch_mm,
         columns=detector.columns,
         first_pixel=index * pixels,

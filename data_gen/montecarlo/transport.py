@@ -70,7 +70,7 @@ class Collimator:
             passing, staying = chance.divide(photons.weight, length * per_mm)
             crossed = (photons.kind == OPEN) & (length > 1e-9)
             kind = torch.where(crossed, PENETRATED, photons.kind)
-            hits = self.panel.meets_detector(photons.place, photons.way)
+            hits = self.panel.to_crystal_mm(photons.place, photons.way).isfinite()
             arrived.append(_worth_following(photons.having(weight=passing, kind=kind).take(hits), chance))
             kept = chance.thin(staying, photons.line)
             # From the waists on, half a plate is left to go through.

@@ -26,7 +26,7 @@ def _crystal(camera: Camera, thickness_mm: float = 2.0, coherent: bool = True) -
         parts[0] -= parts[2]
         parts[2] = 0
         matter = replace(matter, cross_section=parts)
-    return Crystal(stops(camera, torch.device("cpu"))[0][0], matter, thickness_mm)
+    return Crystal(replace(stops(camera, torch.device("cpu"))[0][0], depth_mm=thickness_mm), matter)
 
 
 def _generator(seed: int = 1) -> torch.Generator:
@@ -125,3 +125,13 @@ def test_compton_edge(pinhole: Camera) -> None:
     scattered = first[first < 400.0]
     assert float(scattered.max()) <= 278.3 + 0.1
     assert float(scattered.max()) > 277.0
+
+
+def test_photons_enter_at_face_and_sides(pinhole: Camera) -> None:
+    """Truth: distances to a box of 24 x 24 x 2 mm, 30 mm away: face, side, and past it; to rounding."""
+    panel = _crystal(pinhole).panel
+    place = torch.tensor([[14.0, 0.0, 27.5], [14.0, 0.0, 29.0], [14.0, 0.0, 30.5]], dtype=torch.float64)
+    way = torch.tensor([-math.sqrt(0.5), 0.0, math.sqrt(0.5)], dtype=torch.float64).expand(3, 3)
+    found = panel.to_crystal_mm(place, way).tolist()
+    assert found[:2] == pytest.approx([2.5 * math.sqrt(2), 2.0 * math.sqrt(2)], rel=1e-12)
+    assert math.isinf(found[2])  # 12 mm aside only at its back
