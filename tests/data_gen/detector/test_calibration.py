@@ -1,5 +1,7 @@
 """Gains and offsets of pixels."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -26,23 +28,22 @@ def test_correction_undoes_recording():
 
 
 def test_spread_over_pixels_is_that_of_the_response():
-    """Variances of 1000 pixels at 218 keV add to the single pixel's: the mean spectrum's, within 4 sigma."""
+    """1,000 pixels at the peak of 218 keV vary by offset^2 + (gain E)^2, within 4 sigma; the mean spectrum's
+    peak grows by as much, within 5 % (its tail, cut off at 210 keV, takes some)."""
     single = CdTeResponse(2.0, 0.25, gain_spread_fraction=0.0, offset_spread_kev=0.0)
-    whole = CdTeResponse(2.0, 0.25, gain_spread_fraction=0.005, offset_spread_kev=0.66)
-    edges = torch.arange(200, 235, 0.2, dtype=torch.float64)
+    edges = torch.arange(210, 235, 0.25, dtype=torch.float64)
     centre = (edges[1:] + edges[:-1]) / 2
 
     def variance(response: CdTeResponse) -> float:
         counts = response.kernel(torch.tensor([218.0]), edges).sum((0, 1))
-        counts = counts * (centre > 212)
         mean = (counts * centre).sum() / counts.sum()
         return float((counts * (centre - mean) ** 2).sum() / counts.sum())
 
-    spread = drawn().recorded(events(1000, 218.0)).energy_kev.var()
-    wider = drawn().recorded(events(1000, 216.0)).energy_kev
-    assert float(spread) == pytest.approx(0.66**2 + (0.005 * 218) ** 2, rel=4 * (2 / 1000) ** 0.5)
-    assert variance(whole) - variance(single) > 0
-    assert float(wider.mean()) == pytest.approx(216.0, abs=4 * float(wider.std()) / 1000**0.5)
+    added = 0.66**2 + (0.005 * 216) ** 2
+    spread = drawn().recorded(events(1000, 216.0)).energy_kev.var()
+    assert float(spread) == pytest.approx(added, rel=4 * (2 / 1000) ** 0.5)
+    whole = replace(single, gain_spread_fraction=0.005, offset_spread_kev=0.66)
+    assert variance(whole) - variance(single) == pytest.approx(added, rel=0.05)
 
 
 def test_the_same_seed_draws_the_same():
