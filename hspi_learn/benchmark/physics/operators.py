@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from hspi_learn.benchmark.point import Found, Point
 
 _GRID = VoxelGrid((5, 4, 6), (4.0, 5.0, 4.5))
 _LIMITS = {torch.float32: 1e-5, torch.float64: 1e-12}
-_NAMES = {torch.float32: "float32", torch.float64: "float64"}
+_Precision = Literal["float32", "float64"]
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,24 @@ class _Stage:
     """The same stage for some pixels; what it makes has pixels on axis 1."""
 
 
-def adjoint(rays: int = 12, parts: int = 3) -> Found:
+def adjoint(
+    precisions: Sequence[Literal["float32", "float64"]] = ("float32", "float64"),
+    rays: int = 12,
+    parts: int = 3,
+) -> Found:
     """<A x, y> = <x, A^T y> for signed x and y, linearity, and subsets that sum to the whole.
 
     Args:
+        precisions: of the numbers; linearity and subsets are looked at in float64.
         rays: for each pair of pixel and aperture.
         parts: into which the pixels are cut, at random.
     """
     points: list[Point] = []
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        for dtype in (torch.float32, torch.float64):
+        for precision in precisions:
+            dtype = _DTYPES[precision]
             for name, stage in _stages(dtype, RaySampling(rays, 4), folder):
-                points.append(_transpose(f"{name}_{_NAMES[dtype]}", stage, dtype))
+                points.append(_transpose(f"{name}_{precision}", stage, dtype))
                 if dtype == torch.float64:
                     points.append(_linearity(name, stage))
                     points += _subsets(name, stage, parts)

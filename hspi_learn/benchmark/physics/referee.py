@@ -15,10 +15,12 @@ from data_gen.camera import Camera, load_camera
 from data_gen.camera.binning import binned, binning_to, seeing_every_aperture
 from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import EnergyBins
+from data_gen.materials import linear_attenuation_per_mm
 from data_gen.montecarlo import CLASSES, Batches, Body, Lines, Tally, VoxelSource, simulate
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.projector import RayProjector, RaySampling
 from data_gen.projector.leak import LeakCaster
+from data_gen.projector.rays import RayCaster
 from data_gen.spectrum import LineSpectrum
 from hspi_learn.benchmark.physics.objects import Scene, scene
 from hspi_learn.benchmark.physics.scenes import Pinhole
@@ -93,12 +95,26 @@ def _traced(camera: Camera, what: Scene, energy_kev: float, rays: int) -> float:
     with torch.no_grad():
         total = 0.0
         for projector in (
-            RayProjector(sharp, what.grid, energies, sampling=RaySampling(rays)),
-            RayProjector(smooth, what.grid, energies, sampling=RaySampling(rays), caster=LeakCaster),
+            RayProjector(sharp, what.grid, energies, RaySampling(rays), caster=_unturned),
+            RayProjector(smooth, what.grid, energies, RaySampling(rays), caster=_unturned_leak),
         ):
             kept = projector.attenuation(what.density[None])
             total += float(projector.forward(what.activity[None, None], kept).sum())
     return total
+
+
+def _unturned(camera: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
+    """Rays that coherent scatter in metal takes away too, as in the Monte Carlo's classes."""
+    return _with_coherent(RayCaster(camera, energy_kev, sampling), energy_kev)
+
+
+def _unturned_leak(camera: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
+    return _with_coherent(LeakCaster(camera, energy_kev, sampling), energy_kev)
+
+
+def _with_coherent(caster: RayCaster, energy_kev: float) -> RayCaster:
+    caster.plate_mu = float(linear_attenuation_per_mm(caster.camera.collimator_material, energy_kev))
+    return caster
 
 
 def _straight_point(camera: str, what: Scene, energy_kev: float, sampled: Batches, traced: float) -> Point:

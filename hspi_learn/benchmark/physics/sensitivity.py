@@ -9,7 +9,7 @@ import numpy as np
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.materials import interaction_attenuation_per_mm, linear_attenuation_per_mm
+from data_gen.materials import interaction_attenuation_per_mm
 from hspi_learn.benchmark.physics import formulas
 from hspi_learn.benchmark.physics.brute_force import Hole, interacting_share
 from hspi_learn.benchmark.physics.scenes import STOPS_AT_FACE_MM, Pinhole, point_at, ring, straight_share
@@ -26,11 +26,14 @@ def knife_edges(
     off_axis_deg: float = 20.0,
     rays: int = 64,
 ) -> Found:
-    """Against Metzler 2001, on the axis and off it, as the formula asks: plate >= 10/mu, h >= 20 d_se."""
+    """Against Metzler 2001, on the axis and off it, as the formula asks: plate >= 10/mu, h >= 20 d_se.
+
+    Everywhere mu is the projector's, without coherent scatter.
+    """
     points, share, law = [], [], []
     for energy in energies_kev:
         for material in materials if energy == energies_kev[0] else materials[:1]:
-            mu = float(linear_attenuation_per_mm(material, energy))
+            mu = float(interaction_attenuation_per_mm(material, energy))
             for angle in (0.0, -off_axis_deg, off_axis_deg):
                 seen, truth = _knife_edge(material, mu, energy, angle, rays)
                 points.append(_knife_edge_point(material, energy, angle, seen / truth - 1))
@@ -148,7 +151,7 @@ def _as_hole(camera: Camera, energy_kev: float) -> Hole:
         camera.spec.panels.detector_mm,
         (detector.columns * detector.pitch_mm / 2, detector.rows * detector.pitch_mm / 2),
         (0.0, camera.spec.panels.axial_mm),
-        float(linear_attenuation_per_mm(plate.material, energy_kev)),
+        float(interaction_attenuation_per_mm(plate.material, energy_kev)),
         detector.thickness_mm,
         float(interaction_attenuation_per_mm(detector.material, energy_kev)),
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_gen.grid import VoxelGrid
-from data_gen.materials import linear_attenuation_per_mm
+from data_gen.materials import interaction_attenuation_per_mm
 from hspi_learn.benchmark.physics import formulas
 from hspi_learn.benchmark.physics.scenes import STOPS_AT_FACE_MM, Pinhole, point_at, rays_seen
 from hspi_learn.benchmark.point import Array, Found, Plot, Point
@@ -27,7 +27,7 @@ def resolution(
     """Profiles through images of a point on the axis before a knife edge in tungsten."""
     points, curves = [], {}
     for energy in energies_kev:
-        mu = float(linear_attenuation_per_mm("tungsten", energy))
+        mu = float(interaction_attenuation_per_mm("tungsten", energy))
         effective = formulas.diameter_for_resolution_mm(diameter_mm, opening_deg, mu)
         for magnification in magnifications:
             width = effective * (1 + magnification)
