@@ -37,8 +37,8 @@ def arrival_classes(energies_kev: Tensor, classes: int) -> Tensor:
 
 
 def spread_arrivals(arrival_kev: Tensor, energies_kev: Tensor) -> Tensor:
-    """Arrival edges [g, k, 2] after a second scatter, from those of photons that all set out at the mean energy
-    after the first: they set out with anything from the lowest to the full energy."""
+    """Arrival edges [g, k, 2] after a second scatter, from those of photons that all set out at the mean
+    energy after the first: they set out with anything from the lowest to the full energy."""
     lowest = compton_kev(energies_kev, torch.tensor(-1.0, dtype=torch.float64))
     ratio = torch.stack((lowest, energies_kev), dim=-1) / mean_scattered_kev(energies_kev)[:, None]
     return arrival_kev * ratio[:, None]
