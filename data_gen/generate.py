@@ -21,6 +21,7 @@ from data_gen.exposure import ExposureLimits
 from data_gen.phantoms import PhantomFamily
 from data_gen.photopeak import photopeak_windows
 from data_gen.plan import DatasetPlan
+from data_gen.readout import CameraReadout, Readout, modules_of
 from data_gen.simulation import ScanSimulator
 from data_gen.storage import MANIFEST, Manifest, Provenance, ShardEntry, write_shard
 from data_gen.system import ImagingSystem
@@ -52,6 +53,7 @@ class ShardRecipe:
     system: Mapping[str, Any]
     phantom: PhantomFamily
     limits: ExposureLimits
+    readout: Readout
     seed: int
     folder: Path
 
@@ -63,7 +65,10 @@ class ShardMaker:
         system = ImagingSystem.from_dict(recipe.system)
         windows = photopeak_windows(system.camera, system.chain, system.groups)
         self.recipe = recipe
-        self.simulator = ScanSimulator(system.forward_model(), recipe.phantom, recipe.limits, windows)
+        readout = CameraReadout(modules_of(system.camera), recipe.readout)
+        self.simulator = ScanSimulator(
+            system.forward_model(), recipe.phantom, recipe.limits, windows, readout
+        )
 
     def make(self, task: ShardTask) -> ShardEntry:
         """Make one shard."""
@@ -98,7 +103,7 @@ def generate(plan: DatasetPlan, output: Path | str, workers: int = 0, progress: 
     made = _kept(plan, folder)
     tasks = [task for task in _tasks(plan) if task.file not in made]
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = ShardRecipe(plan.system.to_dict(), plan.phantom, plan.limits, plan.seed, folder)
+    recipe = ShardRecipe(plan.system.to_dict(), plan.phantom, plan.limits, plan.readout, plan.seed, folder)
     with _progress_bar(progress, plan, made) as advance:
         for entry in _made(tasks, recipe, workers):
             made[entry.file] = entry

@@ -24,7 +24,7 @@ def photopeak_windows(camera: Camera, chain: DecayChain, groups: MemberGroups) -
     full energy; the object and the collimator, which favour high energies, are left out. For Ra-223 and
     CdTe these are K X-rays and gammas between 80 and 155 keV. Windows that overlap are joined.
     """
-    lines = LineSpectrum.of(chain, 20.0, 600.0)
+    lines = LineSpectrum.of(chain, 20.0, 600.0, continuum=False)
     per_decay = lines.photons_per_decay * groups.weights[lines.member].sum(1)
     detected = per_decay * interaction_probability(
         camera.detector_material, lines.energy_kev, camera.detector_thickness_mm

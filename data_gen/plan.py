@@ -15,6 +15,7 @@ from data_gen.exposure import ExposureLimits
 from data_gen.grid import EnergyBins, VoxelGrid
 from data_gen.nuclides import DecayChain
 from data_gen.phantoms import PhantomFamily
+from data_gen.readout import EventReadout, Readout
 from data_gen.secondary import SECONDARY, Secondary
 from data_gen.storage import SCHEMA_VERSION
 from data_gen.system import ImagingSystem
@@ -41,6 +42,7 @@ class DatasetPlan:
         most_energy_groups: reference energies of the geometry, at most.
         secondary: what reaches the detector otherwise than through apertures, see ``data_gen.secondary``.
         licence: under which the data set may be used.
+        readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
 
     Raises:
         UserError: a size or a range is wrong.
@@ -62,6 +64,7 @@ class DatasetPlan:
     most_energy_groups: int = 6
     secondary: Sequence[Secondary] = SECONDARY
     licence: str = "CC0-1.0"
+    readout: Readout = dataclasses.field(default_factory=lambda: EventReadout(0.0))
 
     def __post_init__(self) -> None:
         wrong = [f"{split}: {n}" for split, n in self.sizes.items() if n < 1]
@@ -110,12 +113,13 @@ class DatasetPlan:
             "seed": self.seed,
             "shard_size": self.shard_size,
             "licence": self.licence,
+            "readout": [type(self.readout).__qualname__, _plain(self.readout)],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _plain(phantom: PhantomFamily) -> dict[str, Any]:
-    """The plain data of a phantom family."""
-    if not dataclasses.is_dataclass(phantom) or isinstance(phantom, type):
-        raise UserError(f"phantom is a {type(phantom).__name__}; it needs to be a dataclass of plain data")
-    return dataclasses.asdict(phantom)
+def _plain(part: PhantomFamily | Readout) -> dict[str, Any]:
+    """The plain data of a phantom family or a readout."""
+    if not dataclasses.is_dataclass(part) or isinstance(part, type):
+        raise UserError(f"plan holds a {type(part).__name__}; it needs a dataclass of plain data")
+    return dataclasses.asdict(part)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
+from data_gen.detector import CdTeResponse
 from data_gen.mixing import leak_shares, photon_shares, sharp_shares
 from data_gen.nuclides import MemberGroups
+from data_gen.projector.cache import cache_folder, cached, content_key
 from data_gen.spectrum import LineSpectrum
 
 LOWEST_KEV = 15.0
@@ -22,6 +25,9 @@ FINE_RATIO, FINE_UP_TO_KEV, COARSE_RATIO = 1.04, 700.0, 1.12
 full energy are recorded, and above, where there is but Compton continuum, which changes slowly."""
 
 POINTS_PER_PIECE = 24
+
+RESPONSE_VERSION = 1
+"""Raised whenever the numbers of the response change, so that kept ones are made again."""
 
 
 class Recorder:
@@ -102,9 +108,22 @@ class Recorder:
         return self._response(self._nodes_kev)
 
     def _response(self, energy_kev: Tensor) -> Tensor:
-        """Response [offset, energy, bin] to lines."""
-        kernel: Tensor = self.camera.response.kernel(energy_kev, self.edges_kev)
-        return kernel.to(torch.float64)
+        """Response [offset, energy, bin] to lines, kept on disk where it takes seconds to make."""
+        response = self.camera.response
+
+        def make() -> dict[str, Tensor]:
+            return {"kernel": response.kernel(energy_kev, self.edges_kev).to(torch.float64)}
+
+        if not isinstance(response, CdTeResponse) or _has_tensors(response):
+            return make()["kernel"]
+        numbers = {"response": asdict(response), "version": RESPONSE_VERSION}
+        key = content_key(numbers, {"energy": energy_kev, "edges": self.edges_kev})
+        return cached(cache_folder(), key, make)["kernel"]
+
+
+def _has_tensors(response: CdTeResponse) -> bool:
+    """Whether a constant may ask for gradients."""
+    return any(isinstance(getattr(response, field.name), Tensor) for field in fields(response))
 
 
 def _mean_weights(energy_kev: Tensor, width_kev: Tensor, nodes_kev: Tensor) -> Tensor:

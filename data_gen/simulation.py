@@ -13,6 +13,7 @@ from data_gen.forward import HyperspectralForwardModel
 from data_gen.nuclides import mean_activity
 from data_gen.phantoms import Phantom, PhantomFamily
 from data_gen.photopeak import Windows, count_photopeak
+from data_gen.readout import CameraReadout
 from data_gen.scan import Frame
 from data_gen.storage import ScanRecord
 
@@ -25,6 +26,7 @@ class ScanSimulator:
     phantom: PhantomFamily
     limits: ExposureLimits
     photopeak: Windows
+    readout: CameraReadout
 
     def scan(self, number: int, generator: torch.Generator) -> ScanRecord:
         """A scan of a new individual; everything random in it comes from the generator."""
@@ -44,9 +46,10 @@ class ScanSimulator:
             if frame not in rates:
                 rate(frame)
             expected = frame.duration_s * (exposure.injected_bq * rates[frame] + background)
-        events = events_from_counts(
+        photons = events_from_counts(
             draw_counts(expected, generator), self.model.energy_bins, (frame,), generator
         )
+        events = self.readout.record(photons, (frame,), generator)
         return ScanRecord(
             number=number,
             events=events,

@@ -47,7 +47,7 @@ def tiny_system() -> ImagingSystem:
     """Four panels of 6x6 pixels around 6x6x6 voxels of 4 mm; Ra-223, two maps."""
     camera = Camera.from_dict(TINY_CAMERA)
     return ImagingSystem(
-        camera, decay_chain("Ra-223"), VoxelGrid((6, 6, 6), 4.0), EnergyBins(20.0, 600.0, 58)
+        camera, decay_chain("Ra-223"), VoxelGrid((6, 6, 6), 4.0), EnergyBins(20.0, 600.0, 58), secondary=()
     )
 
 

@@ -19,6 +19,7 @@ class GenerateSettings:
     camera: Node
     nuclide: Node
     phantom: Node
+    readout: Node
     output: str
     workers: int
 
@@ -38,6 +39,7 @@ def generate(config: DictConfig) -> dict[str, float]:
         camera=build(config.camera, key="camera"),
         chain=build(config.nuclide, key="nuclide"),
         phantom=build(config.phantom, key="phantom"),
+        readout=build(config.readout, key="readout"),
     )
     manifest = make(plan, config.output, config.workers, progress=sys.stderr.isatty())
     scans = {f"scans/{split}": float(manifest.scans(split)) for split in manifest.splits}

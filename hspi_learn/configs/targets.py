@@ -25,6 +25,8 @@ TARGETS = frozenset(
         "data_gen.phantoms.DerenzoPhantom",
         "data_gen.phantoms.MousePhantom",
         "data_gen.phantoms.NemaMousePhantom",
+        "data_gen.readout.EventReadout",
+        "data_gen.readout.FrameReadout",
         "hspi_learn.attacks.PoissonBall",
         "hspi_learn.attacks.PoissonBox",
         "hspi_learn.attacks.ProjectedGradient",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -20,8 +21,9 @@ from data_gen.generate import DatasetPlan, generate
 from data_gen.nuclides import mean_activity
 from data_gen.phantoms import MousePhantom
 from data_gen.photopeak import count_photopeak, photopeak_windows
+from data_gen.readout import EventReadout
 from data_gen.scan import EventList, Frame
-from data_gen.storage import Manifest, ShardReader
+from data_gen.storage import Manifest, ScanRecord, ShardReader
 from data_gen.system import ImagingSystem
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,7 @@ def plan(system: ImagingSystem, **changes: Any) -> DatasetPlan:
         "start_s": [3600, 7200],
         "seed": 3,
         "shard_size": 2,
+        "secondary": (),
         "phantom": MousePhantom({"soft_tissue": [0.5, 2.0], "liver": [5.0, 10.0]}, freed_fraction=[0.1, 0.3]),
     } | changes
     return DatasetPlan(
@@ -213,3 +216,20 @@ def test_frame_ends_after_it_starts() -> None:
     """A frame without duration is no frame."""
     with pytest.raises(UserError, match="positive duration"):
         Frame(0.0, 0.0)
+
+
+def test_a_slow_readout_loses_events(tiny_system: ImagingSystem, tmp_path: Path) -> None:
+    """Dead for a tenth of the mean gap, a module loses a tenth of its events: n / (1 + n tau), 3 sigma."""
+    ideal = plan(tiny_system, sizes={"train": 1}, counts=[2000, 2001])
+    first = _scan(ideal, tmp_path / "ideal")
+    rate = len(first.events) / first.frames[0].duration_s / 4  # four panels, a module each
+    slow = dataclasses.replace(ideal, readout=EventReadout(0.1 / rate))
+    assert slow.sha256 != ideal.sha256
+    lost = 1 - len(_scan(slow, tmp_path / "slow").events) / len(first.events)
+    assert lost == pytest.approx(0.1 / 1.1, abs=0.02)
+
+
+def _scan(of: DatasetPlan, folder: Path) -> ScanRecord:
+    manifest = generate(of, folder)
+    (entry,) = manifest.splits["train"]
+    return ShardReader(manifest.checked_file(folder, entry)).record(0)

@@ -20,6 +20,7 @@ TINY_DATA = (
     "dataset.energy_bins.count=58",
     "dataset.counts=[200,500]",
     "dataset.most_energy_groups=2",
+    "dataset.secondary=[]",
     "phantom.supersampling=1",
     "workers=0",
 )
