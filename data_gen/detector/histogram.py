@@ -115,15 +115,20 @@ def _bins(energy_kev: Tensor, sigma_kev: Tensor, edges_kev: Tensor) -> Tensor:
 
 
 def _nodes(edges_kev: Tensor, resolution: Resolution) -> Tensor:
-    """Energies between which all that may reach the bins lies, a fixed part of sigma apart."""
+    """Energies between which all that may reach the bins lies, a fixed part of sigma apart.
+
+    They are cut from one row that depends on the resolution alone, so that windows are sums of their bins.
+    """
     with torch.no_grad():
         first, last = (edge.clamp(0, _HIGHEST_KEV) for edge in (edges_kev[0], edges_kev[-1]))
-        low = (first - _REACH * resolution.sigma_kev(first, SHARERS)).clamp_min(0)
+        low = first - _REACH * resolution.sigma_kev(first, SHARERS)
         high = last + _REACH * resolution.sigma_kev(last, SHARERS)
-        energy = torch.lerp(low, high, torch.linspace(0, 1, _FINE, dtype=torch.float64))
+        energy = torch.linspace(0, 1.1 * _HIGHEST_KEV, _FINE, dtype=torch.float64)
         rate = _NODES_PER_SIGMA / resolution.sigma_kev(energy, 1)
         passed = torch.nn.functional.pad(((rate[1:] + rate[:-1]) / 2 * energy.diff()).cumsum(0), (1, 0))
         wanted = torch.linspace(0, float(passed[-1]), int(passed[-1]) + 2, dtype=torch.float64)
         cell = torch.bucketize(wanted, passed).clamp(1, _FINE - 1)
         part = (wanted - passed[cell - 1]) / (passed[cell] - passed[cell - 1])
-        return torch.lerp(energy[cell - 1], energy[cell], part)
+        row = torch.lerp(energy[cell - 1], energy[cell], part)
+        begin, end = torch.bucketize(torch.stack((low, high)), row).tolist()
+        return row[max(begin - 1, 0) : max(end + 1, 2)]

@@ -43,7 +43,7 @@ class DetectorContract:
         assert total.tolist() == pytest.approx([1.0] * len(energies), abs=1e-6)
 
     def test_windows_are_sums_of_fine_bins(self) -> None:
-        """Within 1e-4 of a photon."""
+        """Within 1e-7 of a photon."""
         fine, windows = (
             torch.linspace(0, 600, 601, dtype=torch.float64),
             at(5.0, 9.0, 30.0, 70.0, 100.0, 600.0),
@@ -52,7 +52,7 @@ class DetectorContract:
         within = self.response().kernel(energies, fine).sum(0).cumsum(1)
         cumulative = torch.nn.functional.pad(within, (1, 0))
         coarse = self.response().kernel(energies, windows).sum(0)
-        assert torch.allclose(coarse, cumulative[:, windows.long()].diff(dim=1), atol=1e-4, rtol=0)
+        assert torch.allclose(coarse, cumulative[:, windows.long()].diff(dim=1), atol=1e-7, rtol=0)
 
     def test_offsets_are_symmetric(self) -> None:
         """Mirror images alike: as much goes one step left as right, up as down."""
