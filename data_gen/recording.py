@@ -26,7 +26,7 @@ full energy are recorded, and above, where there is but Compton continuum, which
 
 POINTS_PER_PIECE = 24
 
-RESPONSE_VERSION = 1
+RESPONSE_VERSION = 2
 """Raised whenever the numbers of the response change, so that kept ones are made again."""
 
 
