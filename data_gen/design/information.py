@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -25,14 +27,29 @@ def fisher_information(parts: Tensor, background: Tensor) -> Tensor:
     return (a * weight) @ a.T
 
 
+def cross_information(repeats: Sequence[Tensor], background: Tensor) -> Tensor:
+    """The same from two or more independent estimates of the parts [k, measurement], free of their noise.
+
+    Noise makes products of an estimate with itself too large, and so passes for information; here only
+    products of different ones count.
+    """
+    a = torch.stack(tuple(repeats)).to(torch.float64)
+    expected = a.mean(0).sum(0) + background
+    weight = torch.where(expected > 0, 1 / expected.clamp_min(1e-300), 0.0)
+    total = a.sum(0)
+    own = torch.einsum("rkn,n,rln->kl", a, weight, a)
+    return ((total * weight) @ total.T - own) / (len(a) * (len(a) - 1))
+
+
 def relative_deviations(information: Tensor) -> Tensor:
     """Least relative standard deviation of any unbiased estimate of each scale, [k], the others unknown too.
 
-    A matrix that is singular, since two parts look alike, gives infinities.
+    Without positive information about every combination of scales, since two parts look alike for instance,
+    all are infinite.
     """
     # With a unit diagonal the inverse does not care how strong the parts are.
     size = information.diagonal().clamp_min(1e-300).sqrt()
-    whole, failed = torch.linalg.inv_ex(information / (size[:, None] * size))
-    variance = whole.diagonal() / size.square()
-    hopeless = (failed != 0) | ~(variance > 0) | ~torch.isfinite(variance)
-    return torch.where(hopeless, torch.inf, variance.clamp_min(0)).sqrt()
+    factor, failed = torch.linalg.cholesky_ex(information / (size[:, None] * size))
+    if int(failed):
+        return torch.full_like(size, torch.inf)
+    return torch.cholesky_inverse(factor).diagonal().sqrt() / size

@@ -4,35 +4,59 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from data_gen.blocks import BlockTerms, block_corners
 from data_gen.camera import Camera
-from data_gen.design.information import fisher_information, relative_deviations
+from data_gen.design.information import cross_information, relative_deviations
 from data_gen.design.redesign import redesigned
 from data_gen.design.task import RegionalTask
 from data_gen.forward import SHARP_KEV, HyperspectralForwardModel
 from data_gen.projector import RayProjector, RaySampling
+from data_gen.projector.rays import CasterFactory, RayCaster
 from data_gen.scatter import Leakage
 
 LEAK_RAYS = 0.25
 """Rays through plate and septa for each one through an aperture: what they bring is smooth."""
 
 
+class OtherRays(RayCaster):
+    """As many rays as :class:`RayCaster` casts, but none of the same."""
+
+    def _spread(self, rays: int) -> None:
+        super()._spread(2 * rays)
+        self.rays = rays
+        self.heading, self.depth_share = self.heading[rays:], self.depth_share[rays:]
+        self.pixel_offset_mm = self.pixel_offset_mm[rays:]
+
+
+class DesignCounts(NamedTuple):
+    """Expected counts of every part of a task, [part, pixel, bin] each, without background."""
+
+    one: Tensor
+    """Through apertures."""
+    two: Tensor
+    """The same by other rays."""
+    leaked: Tensor
+    """Through plate and septa."""
+
+
 @dataclass(frozen=True, eq=False)
 class DesignObjective:
     """Sum of the relative Cramer-Rao deviations of the wanted uptakes, for a collimator of one material.
 
-    Counts are those of photons through apertures, plate and septa; photons scattered in object or collimator
-    are left out.
+    Photons behind apertures inform. Those that leak through plate and septa count as noise alone: what little
+    their smooth image tells would need many rays, since the noise of few rays passes for information; for the
+    same reason rays through apertures are traced twice. Scatter in object and collimator is left out.
 
     Args:
         model: of the camera to start from, with that material, ray-traced, and with no more than leakage
             beside the apertures; response, lines and reference energies are taken from it.
         task: what to estimate.
-        sampling: rays.
+        sampling: rays, of each of two tracings.
     """
 
     model: HyperspectralForwardModel
@@ -45,23 +69,26 @@ class DesignObjective:
 
     def deviations(self, design: Tensor) -> Tensor:
         """Relative Cramer-Rao deviation of every part of the task, [part]."""
-        background = self.task.duration_s * self.model.background_rate()
-        return relative_deviations(fisher_information(self.counts(design).flatten(1), background.flatten()))
+        counts = self.counts(design)
+        noise = counts.leaked.sum(0) + self.task.duration_s * self.model.background_rate()
+        images = [image.flatten(1) for image in (counts.one, counts.two)]
+        return relative_deviations(cross_information(images, noise.flatten()))
 
-    def counts(self, design: Tensor) -> Tensor:
-        """Expected counts of every part of the task, without background, [part, pixel, bin]."""
-        camera = redesigned(self.model.camera, design[0], design[1])
-        rate = self.model.record(self._by_part(self._through_apertures(camera)))
-        if self.model.blocks is not None:
-            rate = rate + self._through_plate(camera, self.model.blocks)
-        return self.task.duration_s * rate
+    def counts(self, design: Tensor) -> DesignCounts:
+        """Expected counts of every part of the task at (diameter mm, plane mm) [2]."""
+        camera, duration_s = redesigned(self.model.camera, design[0], design[1]), self.task.duration_s
+        one, two = (duration_s * self._through_apertures(camera, c) for c in (RayCaster, OtherRays))
+        blocks = self.model.blocks
+        leaked = torch.zeros_like(one) if blocks is None else duration_s * self._through_plate(camera, blocks)
+        return DesignCounts(one, two, leaked)
 
-    def _through_apertures(self, camera: Camera) -> Tensor:
-        """First interactions a second of one Bq in each region, [pixel, g, region]."""
+    def _through_apertures(self, camera: Camera, caster: CasterFactory) -> Tensor:
+        """Counts a second of every part by photons behind apertures, [part, pixel, bin]."""
         model, task = self.model, self.task
-        projector = RayProjector(camera, model.grid, model.reference_kev, self.sampling)
+        projector = RayProjector(camera, model.grid, model.reference_kev, self.sampling, caster=caster)
         # Regions as maps of one object, whose rays are traced once.
-        return projector.forward(task.shape[None], projector.attenuation(task.density[None]))[0]
+        seen = projector.forward(task.shape[None], projector.attenuation(task.density[None]))[0]
+        return model.record(self._by_part(seen))
 
     def _through_plate(self, camera: Camera, blocks: BlockTerms) -> Tensor:
         """Counts a second of every part by photons that leak, [part, pixel, bin].

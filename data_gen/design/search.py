@@ -15,6 +15,9 @@ from torch import Tensor
 
 from data_gen.errors import UserError
 
+_WALL = 1e9
+"""What a search by gradient takes a function to be where it has no finite value or slope."""
+
 Objective = Callable[[Tensor], Tensor]
 """From parameters [parameter], float64, to a scalar."""
 
@@ -93,6 +96,8 @@ def by_gradient(
         parameters = bounds.at(x)
         value = objective(parameters)
         (slope,) = torch.autograd.grad(value, x)
+        if not (bool(value.isfinite()) and bool(slope.isfinite().all())):
+            return _WALL, np.zeros_like(share)
         trials.append(Trial(float(value.detach()), tuple(parameters.tolist())))
         return trials[-1].value, slope.numpy()
 
