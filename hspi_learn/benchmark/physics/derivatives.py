@@ -19,9 +19,9 @@ from hspi_learn.benchmark.point import Found, Point
 
 _GRID = VoxelGrid((4, 4, 5), (5.0, 5.0, 4.5))
 _LIMIT = 1e-4
-"""Of the relative difference; rounding leaves about 1e-6 of it."""
+"""Of the relative difference; rounding leaves about 1e-5 of it."""
 
-_STEP = 1e-7
+_STEP = 1e-8
 """Of a value: so small that hardly a ray crosses from one voxel's centre to the next on the way."""
 
 _SECONDS = 30.0

@@ -80,7 +80,7 @@ def _parts(model: HyperspectralForwardModel, density: Tensor) -> Iterator[tuple[
     """The stages inside of a model, and the model at events."""
     state, shape = model.attenuation(density), (1, len(model.groups.names), *model.grid.shape)
     seen = model.projector.forward(_draw(shape, 5, density.dtype), state.sharp)
-    yield "recording", _Stage(model.record, model.unrecord, tuple(seen.shape))
+    yield "recording", _Stage(model.recording.record, model.recording.unrecord, tuple(seen.shape))
     for part in model.secondary:
         yield type(part.term).__name__.lower(), _term(part.term, density, shape)
     pixel, energy = (torch.randint(n, (200,), generator=_generator(6)) for n in (model.pixels, 29))

@@ -258,7 +258,7 @@ def _by_energies(model: HyperspectralForwardModel, activity: Tensor, state: Obje
 def _record_s(model: HyperspectralForwardModel, activity: Tensor, state: ObjectState, events: int) -> float:
     seen = model.projector.forward(activity, state.sharp)[0]
     pixel, energy = _events(model, events)
-    return best_s(lambda: model.record_at(seen, pixel, energy))
+    return best_s(lambda: model.recording.record_at(seen, pixel, energy))
 
 
 def _exponent(name: str, size: Array, seconds: Array, camera: str) -> Point:
