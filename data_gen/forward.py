@@ -14,6 +14,7 @@ from data_gen.camera import Camera
 from data_gen.grid import EnergyAxis, VoxelGrid
 from data_gen.materials import k_edges_kev
 from data_gen.nuclides import DecayChain, MemberGroups, each_member
+from data_gen.pixels import PixelRecording
 from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
 from data_gen.recording import Recorder
 from data_gen.scan import EventList, Frame, total_duration_s
@@ -92,11 +93,7 @@ class HyperspectralForwardModel(nn.Module):
         self.secondary = block_terms(secondary, camera, grid, every, SHARP_KEV, projector)
         recorder = self._recorder(energy_bins)
         share = camera.time_fraction if live is None else live * camera.time_fraction
-        self._set_recording(
-            recorder.sharp(self.reference_kev),
-            torch.stack([camera.neighbours((-r, -c)) for r, c in camera.response.offsets], dim=1),
-            share,
-        )
+        self.recording = PixelRecording.of(camera, recorder.sharp(self.reference_kev), share)
         self.blocks: BlockTerms | None = None
         if self.secondary:
             corner, weight = block_corners(camera, self.secondary[0].term.camera)
@@ -115,19 +112,6 @@ class HyperspectralForwardModel(nn.Module):
 
     def _recorder(self, axis: EnergyAxis) -> Recorder:
         return Recorder(self.camera, self.lines, self.groups, axis.edges_kev, SHARP_KEV)
-
-    def _set_recording(self, spectral: Tensor, neighbours: Tensor, live: Tensor) -> None:
-        """What turns first interactions into counts: R, q and the share of the scan that a pixel is live."""
-        self.register_buffer("spectral", spectral.float(), persistent=False)
-        self.register_buffer("neighbours", neighbours, persistent=False)
-        self.register_buffer("live", live.float(), persistent=False)
-        width = self.energy_bins.edges_kev.diff().float()
-        self.register_buffer("background", self.camera.background_cps_per_kev * width, persistent=False)
-
-    spectral: Tensor
-    neighbours: Tensor
-    live: Tensor
-    background: Tensor
 
     # The public face: one call from activity to counts a second.
 
@@ -175,12 +159,12 @@ class HyperspectralForwardModel(nn.Module):
 
     def project(self, activity: Tensor, state: ObjectState) -> Tensor:
         """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
-        counts = self.record(self.projector.forward(activity, state.sharp))
+        counts = self.recording.record(self.projector.forward(activity, state.sharp))
         return counts + self.blocks.project(activity, state.blocks) if self.blocks else counts
 
     def back_project(self, projections: Tensor, state: ObjectState) -> Tensor:
         """Transpose of :meth:`project`."""
-        image = self.projector.adjoint(self.unrecord(projections), state.sharp)
+        image = self.projector.adjoint(self.recording.unrecord(projections), state.sharp)
         return image + self.blocks.back_project(projections, state.blocks) if self.blocks else image
 
     def project_at(self, activity: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor) -> Tensor:
@@ -188,7 +172,8 @@ class HyperspectralForwardModel(nn.Module):
 
         No dense [pixel, bin] array is made.
         """
-        rate = self.record_at(self.projector.forward(activity, state.sharp)[0], pixel, energy_bin)
+        seen = self.projector.forward(activity, state.sharp)[0]
+        rate = self.recording.record_at(seen, pixel, energy_bin)
         if self.blocks is None:
             return rate
         return rate + self.blocks.project_at(activity, state.blocks, pixel, energy_bin)
@@ -197,7 +182,8 @@ class HyperspectralForwardModel(nn.Module):
         self, values: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor
     ) -> Tensor:
         """Transpose of :meth:`project_at`: [event] to [1, map, z, y, x]."""
-        image = self.projector.adjoint(self.unrecord_at(values, pixel, energy_bin)[None], state.sharp)
+        seen = self.recording.unrecord_at(values, pixel, energy_bin)
+        image = self.projector.adjoint(seen[None], state.sharp)
         if self.blocks is None:
             return image
         return image + self.blocks.back_project_at(values, state.blocks, pixel, energy_bin)
@@ -209,135 +195,53 @@ class HyperspectralForwardModel(nn.Module):
 
     def background_rate(self) -> Tensor:
         """Detector background in counts/s, [pixel, bin]."""
-        return self.live[:, None] * self.background
+        width = self.energy_bins.edges_kev.diff().float().to(self.recording.live.device)
+        return self.recording.live[:, None] * (self.camera.background_cps_per_kev * width)
 
     def sensitivity(self, state: ObjectState) -> Tensor:
         """Counts a second over all pixels and bins per Bq in each voxel, [batch, map, z, y, x]."""
-        # unrecord() of ones, without ever holding a dense [pixel, bin] array.
-        dtype = state.sharp.dtype
-        whole = self.live.to(dtype)[:, None, None] * self.spectral.to(dtype).sum(-1)[:, None]
-        recorded = torch.stack(
-            [
-                _scatter(whole[o][None], self.neighbours[:, o], self.projector.pixels)
-                for o in range(len(whole))
-            ]
-        ).sum(0)
+        recorded = self.recording.summed(state.sharp.dtype)
         image = self.projector.adjoint(recorded.expand(len(state), -1, -1, -1), state.sharp)
         return image + self.blocks.summed(state.blocks) if self.blocks else image
 
     def spectrum(self, activity: Tensor, state: ObjectState) -> Tensor:
         """Counts a second of the whole camera with background, [batch, bin], never held by pixel."""
-        interactions = self.projector.forward(activity, state.sharp)
-        rate = self.background_rate().sum(0)
-        for o, spectral in enumerate(self.spectral.to(activity.dtype)):
-            source = self.neighbours[:, o]
-            recorded = torch.where(source >= 0, self.live, 0.0).to(activity.dtype)
-            summed = torch.einsum("p,bpgm->bgm", recorded, interactions[:, source.clamp_min(0)])
-            rate = rate + torch.einsum("bgm,gmk->bk", summed, spectral)
+        rate = self.recording.total(self.projector.forward(activity, state.sharp))
+        rate = rate + self.background_rate().sum(0)
         return rate + self.blocks.total(activity, state.blocks) if self.blocks else rate
-
-    # Recording: first interactions [batch, q, g, map] to counts, densely or at given events.
-
-    def record(self, interactions: Tensor) -> Tensor:
-        """Counts a second [batch, pixel, bin] from first interactions [batch, q, g, map]."""
-        spectral = self.spectral.to(interactions.dtype)
-        counts = sum(
-            torch.einsum("bpgm,gmk->bpk", _gather(interactions, self.neighbours[:, o]), spectral[o])
-            for o in range(len(spectral))
-        )
-        return self.live[:, None].to(interactions.dtype) * torch.as_tensor(counts)
-
-    def unrecord(self, projections: Tensor) -> Tensor:
-        """Transpose of :meth:`record`."""
-        spectral = self.spectral.to(projections.dtype)
-        lived = self.live[:, None].to(projections.dtype) * projections
-        return torch.as_tensor(
-            sum(
-                _scatter(
-                    torch.einsum("bpk,gmk->bpgm", lived, spectral[o]),
-                    self.neighbours[:, o],
-                    self.projector.pixels,
-                )
-                for o in range(len(spectral))
-            )
-        )
-
-    def record_at(self, interactions: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
-        """Counts a second at events: first interactions [q, g, map] of one scan to [event]."""
-        spectral = self.spectral.to(interactions.dtype)
-        rate = sum(
-            torch.einsum(
-                "egm,gme->e",
-                _gather(interactions[None], self.neighbours[pixel, o])[0],
-                spectral[o][..., energy_bin],
-            )
-            for o in range(len(spectral))
-        )
-        return self.live[pixel].to(interactions.dtype) * torch.as_tensor(rate)
-
-    def unrecord_at(self, values: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
-        """Transpose of :meth:`record_at`: [event] to [q, g, map]."""
-        spectral = self.spectral.to(values.dtype)
-        lived = (self.live[pixel].to(values.dtype) * values)[:, None, None]
-        parts = [
-            _scatter(
-                (lived * spectral[o][..., energy_bin].movedim(-1, 0))[None],
-                self.neighbours[pixel, o],
-                self.projector.pixels,
-            )[0]
-            for o in range(len(spectral))
-        ]
-        return torch.stack(parts).sum(0)
 
     # The same camera and object, seen otherwise.
 
     @property
     def pixels(self) -> int:
         """Recording pixels of this model."""
-        return len(self.live)
+        return len(self.recording.live)
 
     def with_energy_bins(self, energy_bins: EnergyAxis) -> HyperspectralForwardModel:
         """The same model recording other energy bins; the projector is shared."""
         recorder = self._recorder(energy_bins)
         blocks = self.blocks and self.blocks.recording([s.recorded(recorder) for s in self.secondary])
-        other = self._sharing(self.projector, energy_bins, blocks)
-        weights = recorder.sharp(self.reference_kev)
-        other._set_recording(weights.to(self.live.device), self.neighbours, self.live)
-        return other
+        recording = self.recording.recording(recorder.sharp(self.reference_kev))
+        return self._sharing(self.projector, energy_bins, recording, blocks)
 
     def subset(self, pixels: Tensor | slice) -> HyperspectralForwardModel:
         """The same model restricted to some recording pixels (an index [k] or a slice), in their order."""
-        neighbours = self.neighbours[pixels]
-        needed = torch.unique(neighbours[neighbours >= 0])
-        place = torch.full((self.projector.pixels + 1,), -1, dtype=torch.int64, device=needed.device)
-        place[needed] = torch.arange(len(needed), device=needed.device)
+        recording, needed = self.recording.subset(pixels)
         blocks = self.blocks and self.blocks.subset(pixels)
-        other = self._sharing(self.projector.subset(needed), self.energy_bins, blocks)
-        other._set_recording(self.spectral, place[neighbours], self.live[pixels])
-        return other
+        return self._sharing(self.projector.subset(needed), self.energy_bins, recording, blocks)
 
     def _sharing(
-        self, projector: Projector, energy_bins: EnergyAxis, blocks: BlockTerms | None
+        self,
+        projector: Projector,
+        energy_bins: EnergyAxis,
+        recording: PixelRecording,
+        blocks: BlockTerms | None,
     ) -> HyperspectralForwardModel:
-        """A copy around another projector, energy axis and recording of blocks, its recording not yet set."""
+        """A copy around another projector, energy axis and recording."""
         other = HyperspectralForwardModel.__new__(HyperspectralForwardModel)
         nn.Module.__init__(other)
         for name in ("camera", "chain", "grid", "groups", "lines", "reference_kev", "high_kev", "secondary"):
             setattr(other, name, getattr(self, name))
-        other.energy_bins, other.projector, other.blocks = energy_bins, projector, blocks
+        other.energy_bins, other.projector = energy_bins, projector
+        other.recording, other.blocks = recording, blocks
         return other
-
-
-def _gather(interactions: Tensor, source: Tensor) -> Tensor:
-    """Rows [batch, p, ...] of ``interactions`` [batch, q, ...] at ``source`` [p]; zero where it is -1."""
-    picked = interactions[:, source.clamp_min(0)]
-    if bool((source < 0).any()):
-        picked = picked * (source >= 0).to(picked.dtype)[:, None, None]
-    return picked
-
-
-def _scatter(values: Tensor, target: Tensor, rows: int) -> Tensor:
-    """Transpose of :func:`_gather`: add rows [batch, p, ...] into [batch, rows, ...]."""
-    inside = target >= 0
-    out = values.new_zeros(len(values), rows, *values.shape[2:])
-    return out.index_add(1, target[inside], values[:, inside])

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     # A room may import its own floor's rooms below it in this order, never one above.
     "data_gen": [
-        {"errors", "grid", "scan", "draws"},
+        {"errors", "grid", "scan", "draws", "recompute"},
         {"nuclides", "materials"},
         {"detector"},
         {"camera"},
@@ -17,7 +17,7 @@ FLOORS = {
         {"scatter"},
         {"acquisition", "spectrum", "mixing"},
         {"recording"},
-        {"secondary", "blocks"},
+        {"secondary", "blocks", "pixels"},
         {"forward"},
         {"system"},
         {"design"},

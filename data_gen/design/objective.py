@@ -88,7 +88,7 @@ class DesignObjective:
         projector = RayProjector(camera, model.grid, model.reference_kev, self.sampling, caster=caster)
         # Regions as maps of one object, whose rays are traced once.
         seen = projector.forward(task.shape[None], projector.attenuation(task.density[None]))[0]
-        return model.record(self._by_part(seen))
+        return model.recording.record(self._by_part(seen))
 
     def _through_plate(self, camera: Camera, blocks: BlockTerms) -> Tensor:
         """Counts a second of every part by photons that leak, [part, pixel, bin].
@@ -103,7 +103,7 @@ class DesignObjective:
         spectral = blocks.get_buffer("spectral_0")[:, 0].to(seen.dtype)
         by_block = torch.einsum("kqgm,gme->kqe", self._by_part(seen), spectral)
         corner, weight = block_corners(camera, leakage.camera)
-        lived = (model.live[:, None] * weight).to(seen.dtype)
+        lived = (model.recording.live[:, None] * weight).to(seen.dtype)
         return (by_block[:, corner] * lived[..., None]).sum(dim=2)
 
     def _by_part(self, seen: Tensor) -> Tensor:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from data_gen.detector.charge import charge_transport
-from data_gen.detector.constants import CdTeConstants
+from data_gen.detector.constants import CONSTANTS, CdTeConstants
 from data_gen.detector.crystal import crystal_events
 from data_gen.detector.events import Events
 from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels, on_nodes
 from data_gen.detector.hits import Hits, Readout, Threshold, read_out
 from data_gen.detector.peak import peak_fwhm_kev
 from data_gen.detector.recording import FWHM_PER_SIGMA
+from data_gen.recompute import recomputed
 
 _LINES_AT_ONCE = 16
 _DISTANT_STEP_KEV = 4.0
@@ -106,7 +106,8 @@ class CdTeResponse(CdTeConstants):
             return torch.stack([axis.gathered(hits(read)) for read in self._read_out(few)]).sum(0)
 
         # A gradient is computed again a few lines at a time: all at once take 25 MB a line.
-        parts = [checkpoint(gathered, few, use_reentrant=False) for few in self._few(energy_kev)]
+        asked = any(isinstance(getattr(self, name), Tensor) for name in CONSTANTS)
+        parts = [recomputed(gathered, few, needed=asked) for few in self._few(energy_kev)]
         return axis.blurred(torch.cat(parts, dim=2))
 
     def _few(self, energy_kev: Tensor) -> tuple[Tensor, ...]:

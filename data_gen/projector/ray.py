@@ -8,13 +8,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.projector.rays import CasterFactory, RayCaster, cross_grid, main_axis
 from data_gen.projector.sampling import RaySampling
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
+from data_gen.recompute import recomputed
 
 SAMPLES_AT_ONCE = 2_000_000
 """Points along rays held at a time, which bounds the memory."""
@@ -62,11 +62,12 @@ class RayProjector(nn.Module):
     def forward(self, activity: Tensor, attenuation: Tensor) -> Tensor:
         """First interactions a second [batch, pixel, g, map]; see ``Projector.forward``."""
         batch, maps = checked_activity(activity, self.grid).shape[:2]
+        asked = activity.requires_grad or attenuation.requires_grad or _requires_grad(self.camera)
         seen = []
         for g in range(len(self.casters)):
             total = activity.new_zeros(batch, self.pixels, maps)
             for pairs, axis in self._chunks(g):
-                part = checkpoint(self._seen, activity, attenuation, g, pairs, axis, use_reentrant=False)
+                part = recomputed(self._seen, activity, attenuation, g, pairs, axis, needed=asked)
                 total = total.index_add(1, pairs[:, 0], part)
             seen.append(total)
         return torch.stack(seen, dim=2)

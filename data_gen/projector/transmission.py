@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from data_gen.grid import VoxelGrid
+from data_gen.recompute import recomputed
 
 
 class ApertureTransmission(nn.Module):
@@ -61,10 +61,7 @@ class ApertureTransmission(nn.Module):
 
     def _traced(self, mirrored: Tensor, aperture: int) -> Tensor:
         """:meth:`_one`, traced again in the backward pass rather than kept."""
-        if not mirrored.requires_grad:
-            return self._one(mirrored, aperture)
-        traced: Tensor = checkpoint(self._one, mirrored, aperture, use_reentrant=False)
-        return traced
+        return recomputed(self._one, mirrored, aperture, needed=mirrored.requires_grad)
 
     def _one(self, mirrored: Tensor, aperture: int) -> Tensor:
         """Transmission to one aperture, [batch, g, voxel, mirror]."""

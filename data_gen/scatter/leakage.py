@@ -86,5 +86,7 @@ def leaking(camera: Camera, energies_kev: Tensor) -> Tensor:
     """Whether photons get through the thinnest metal between object and pixel, [g] bool."""
     plate = camera.spec.collimator
     thinnest = min(plate.septa_mm, plate.plate_mm) if plate.septa else plate.plate_mm
-    passed: Tensor = torch.exp(-thinnest * interaction_attenuation_per_mm(plate.material, energies_kev)) > LEAST
+    passed: Tensor = (
+        torch.exp(-thinnest * interaction_attenuation_per_mm(plate.material, energies_kev)) > LEAST
+    )
     return passed

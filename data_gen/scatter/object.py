@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
+from data_gen.recompute import recomputed
 from data_gen.scatter.channels import Channels
 from data_gen.scatter.coarse import (
     coarse_camera,
@@ -120,7 +120,7 @@ class ObjectScatter(nn.Module):
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """Scatterers and transmissions of an object, [batch, n]; see ``ScatterTerm.state``."""
         tissues = resample(density_by_tissue(density, material, self.grid), self._density)
-        path = checkpoint(path_by_tissue, tissues, self.coarse, use_reentrant=False)
+        path = recomputed(path_by_tissue, tissues, self.coarse, needed=tissues.requires_grad)
         parts = [self._to_channel(tissues)[..., 0]]
         for energies, passage in zip(self._energies, self._passages, strict=True):
             ratios = scatterer_ratios(energies, passage.turning.shape[1] - 1).to(tissues.dtype)

@@ -133,7 +133,7 @@ def test_charge_goes_to_the_next_row():
     plain = camera()
     shared = model(replace(plain, response=Sharing()), secondary=())
     alone = model(replace(plain, response=Sharing(offsets=((0, 0),))), secondary=())
-    alone.spectral = shared.spectral[:1] / 0.7
+    alone.recording = alone.recording.recording(shared.recording.spectral[:1] / 0.7)
     activity = torch.ones(1, len(alone.groups.names), *GRID.shape)
     density = torch.zeros(1, *GRID.shape)
     first = alone.A(activity, density).reshape(2, 8, 8, -1)

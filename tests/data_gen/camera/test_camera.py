@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_gen.camera import Camera, camera_names, load_camera
 from data_gen.errors import UserError
-from data_gen.projector.plate import path_in_plate
+from data_gen.projector.plate import axis_slope, path_in_plate
 
 
 @pytest.mark.parametrize("name", camera_names())
@@ -83,7 +83,8 @@ def test_a_block_sees_the_whole_waist_and_its_neighbour_does_not(row, column, ra
 
     def path(row_mm: float, column_mm: float) -> float:
         on_block = torch.tensor([[[column_mm, row_mm]]], dtype=torch.float64)
-        return float(path_in_plate(waist, (on_block - waist) / 10.0, camera, torch.tensor([0]), 8))
+        slope = (on_block - waist) / 10.0 + axis_slope(camera, torch.tensor([0]))
+        return float(path_in_plate(waist, slope, camera, torch.tensor([0]), torch.tensor([[0]]), 8))
 
     assert path(5 * row, 5 * column) < 1e-9
     assert path(10.0, 5 * column) > 1.0
