@@ -18,6 +18,9 @@ from data_gen.errors import UserError
 _WALL = 1e9
 """What a search by gradient takes a function to be where it has no finite value or slope."""
 
+_FIRST_STEP = 0.25
+"""Length of the first step of a search by gradient, as a share of the ranges."""
+
 Objective = Callable[[Tensor], Tensor]
 """From parameters [parameter], float64, to a scalar."""
 
@@ -71,20 +74,19 @@ class Search:
         return min(self.trials, key=lambda trial: trial.value)
 
 
-def by_gradient(
-    objective: Objective, bounds: Bounds, start: Sequence[float], most: int = 15, least_gain: float = 1e-5
-) -> Search:
-    """Follow the gradient from ``start`` (L-BFGS-B) until a step gains less than a share ``least_gain``, or
-    the function was evaluated ``most`` times.
+def by_gradient(objective: Objective, bounds: Bounds, start: Sequence[float], most: int = 15) -> Search:
+    """Follow the gradient from ``start`` (L-BFGS-B) until it leads no lower, or the function was evaluated
+    ``most`` times.
 
     Raises:
-        UserError: no evaluation is allowed.
+        UserError: no evaluation is allowed, or the function has no finite value at the start.
     """
     from scipy.optimize import minimize  # slow to import
 
     if most < 1:
         raise UserError(f"most_evaluations is {most}; it needs 1 or more")
     trials: list[Trial] = []
+    scale: list[float] = []  # set by the first slope: the library's first step is a slope long
 
     class SpentError(Exception):
         """All evaluations are used; the library itself looks only after each line search."""
@@ -99,7 +101,9 @@ def by_gradient(
         if not (bool(value.isfinite()) and bool(slope.isfinite().all())):
             return _WALL, np.zeros_like(share)
         trials.append(Trial(float(value.detach()), tuple(parameters.tolist())))
-        return trials[-1].value, slope.numpy()
+        if len(trials) == 1:
+            scale.append(_FIRST_STEP / max(float(slope.norm()), 1e-12))
+        return scale[0] * trials[-1].value, scale[0] * slope.numpy()
 
     with suppress(SpentError):
         minimize(
@@ -108,8 +112,10 @@ def by_gradient(
             jac=True,
             method="L-BFGS-B",
             bounds=[(0.0, 1.0)] * len(bounds.names),
-            options={"ftol": least_gain, "gtol": 1e-6},
+            options={"ftol": 1e-7, "gtol": 1e-7},
         )
+    if not trials:
+        raise UserError(f"the objective is not finite at {list(start)}; the search needs another start")
     return Search(tuple(trials))
 
 

@@ -60,3 +60,11 @@ def test_useless_searches_are_told():
         by_grid(valley, BOUNDS, 1)
     with pytest.raises(UserError, match="most_evaluations is 0"):
         by_gradient(valley, BOUNDS, (1.0, 20.0), most=0)
+    with pytest.raises(UserError, match="is not finite at"):
+        by_gradient(lambda p: p.sum() * torch.inf, BOUNDS, (1.0, 20.0))
+
+
+def test_walls_are_walked_around():
+    """A function that is infinite beyond a = 2, where the first step may lead: its least is found."""
+    search = by_gradient(lambda p: torch.where(p[0] < 2, valley(p), torch.inf), BOUNDS, (1.9, 12.0), most=40)
+    assert search.best.value == pytest.approx(1.0, abs=0.01)
