@@ -50,13 +50,25 @@ class BlockTerms(nn.Module):
 
     def project(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
-        return self._on_pixels(self._table(activity, state))
+        return self.spread(self.table(activity, state))
 
-    def project_at(
-        self, activity: Tensor, state: tuple[Tensor, ...], pixel: Tensor, energy_bin: Tensor
-    ) -> Tensor:
-        """Counts a second of one scan at events, [event]."""
-        near = self._table(activity, state)[0][self.corner[pixel], energy_bin[:, None]]
+    def table(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """Counts a second of whole blocks, [batch, block, bin]."""
+        parts = [
+            torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), self._spectral(i, activity.dtype))
+            for i, (term, kept) in enumerate(zip(self.terms, state, strict=True))
+        ]
+        return torch.stack(parts).sum(0)
+
+    def spread(self, table: Tensor) -> Tensor:
+        """Blocks [batch, block, bin] to pixels [batch, pixel, bin]."""
+        flat = table.movedim(0, 1).flatten(1)
+        spread: Tensor = self._matrix(table.dtype).times(flat).unflatten(1, (len(table), -1))
+        return spread.movedim(1, 0)
+
+    def spread_at(self, table: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
+        """Blocks [block, bin] of one scan to events, [event]."""
+        near = table[self.corner[pixel], energy_bin[:, None]]
         return (near * self.weight[pixel].to(near.dtype)).sum(dim=1)
 
     def back_project(self, values: Tensor, state: tuple[Tensor, ...]) -> Tensor:
@@ -66,7 +78,7 @@ class BlockTerms(nn.Module):
     def back_project_at(
         self, values: Tensor, state: tuple[Tensor, ...], pixel: Tensor, energy_bin: Tensor
     ) -> Tensor:
-        """Transpose of :meth:`project_at`, [1, map, z, y, x]."""
+        """Transpose of :meth:`spread_at` and :meth:`table`, [1, map, z, y, x]."""
         bins = self._spectral(0, values.dtype).shape[-1]
         place = self.corner[pixel] * bins + energy_bin[:, None]
         table = values.new_zeros(self.blocks * bins)
@@ -90,7 +102,7 @@ class BlockTerms(nn.Module):
         """Counts a second of the whole camera, [batch, bin]."""
         weight = self.weight.to(activity.dtype)
         by_block = weight.new_zeros(self.blocks).index_add(0, self.corner.flatten(), weight.flatten())
-        return torch.einsum("q,bqk->bk", by_block, self._table(activity, state))
+        return torch.einsum("q,bqk->bk", by_block, self.table(activity, state))
 
     def subset(self, pixels: Tensor | slice) -> BlockTerms:
         """The same terms recorded by some pixels alone."""
@@ -101,16 +113,8 @@ class BlockTerms(nn.Module):
         """The same terms on another energy axis."""
         return BlockTerms(self.terms, spectral, self.corner, self.weight)
 
-    def _table(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """Counts a second of whole blocks, [batch, block, bin]."""
-        parts = [
-            torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), self._spectral(i, activity.dtype))
-            for i, (term, kept) in enumerate(zip(self.terms, state, strict=True))
-        ]
-        return torch.stack(parts).sum(0)
-
     def _image(self, table: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """Transpose of :meth:`_table`."""
+        """Transpose of :meth:`table`."""
         values = [
             torch.einsum("bqe,gkme->bqgkm", table, self._spectral(i, table.dtype))
             for i in range(len(self.terms))
@@ -125,14 +129,8 @@ class BlockTerms(nn.Module):
         factor: Tensor = getattr(self, f"spectral_{index}")
         return factor.to(dtype)
 
-    def _on_pixels(self, table: Tensor) -> Tensor:
-        """[batch, block, bin] to [batch, pixel, bin]."""
-        flat = table.movedim(0, 1).flatten(1)
-        spread: Tensor = self._matrix(table.dtype).times(flat).unflatten(1, (len(table), -1))
-        return spread.movedim(1, 0)
-
     def _on_blocks(self, values: Tensor) -> Tensor:
-        """Transpose of :meth:`_on_pixels`."""
+        """Transpose of :meth:`spread`."""
         flat = values.movedim(0, 1).flatten(1)
         gathered: Tensor = self._matrix(values.dtype).transpose_times(flat).unflatten(1, (len(values), -1))
         return gathered.movedim(1, 0)

@@ -176,7 +176,8 @@ class HyperspectralForwardModel(nn.Module):
         rate = self.recording.record_at(seen, pixel, energy_bin)
         if self.blocks is None:
             return rate
-        return rate + self.blocks.project_at(activity, state.blocks, pixel, energy_bin)
+        table = self.blocks.table(activity, state.blocks)[0]
+        return rate + self.blocks.spread_at(table, pixel, energy_bin)
 
     def back_project_at(
         self, values: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor
@@ -216,6 +217,11 @@ class HyperspectralForwardModel(nn.Module):
     def pixels(self) -> int:
         """Recording pixels of this model."""
         return len(self.recording.live)
+
+    @property
+    def primary(self) -> HyperspectralForwardModel:
+        """The same model of photons behind apertures alone, sharing everything; states fit both."""
+        return self._sharing(self.projector, self.energy_bins, self.recording, None)
 
     def with_energy_bins(self, energy_bins: EnergyAxis) -> HyperspectralForwardModel:
         """The same model recording other energy bins; the projector is shared."""

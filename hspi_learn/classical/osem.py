@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from data_gen.blocks import BlockTerms
 from data_gen.errors import UserError
 from data_gen.forward import HyperspectralForwardModel
 from data_gen.scan import EventList
@@ -25,7 +26,10 @@ LEAST_SENSITIVITY = 1e-4
 class Osem(nn.Module):
     """Poisson maximum likelihood by EM over balanced subsets of pixels.
 
-        x <- x / (A_k^T 1)  A_k^T ( n_k / (A_k x + b_k) )        for each subset k of pixels
+        x <- x / (A_k^T 1)  A_k^T ( n_k / (A_k x + B_k + b_k) )        for each subset k of pixels
+
+    A is what comes through apertures, B leakage and scatter: modelled anew from the image before each
+    iteration, and not back-projected, since it says little of where it came from and costs as much.
 
     Starts from uniform activity in the body that explains the counts. Differentiable in the counts
     through all iterations, each recomputed in the backward pass so that memory does not grow.
@@ -53,7 +57,9 @@ class Osem(nn.Module):
         self._set(iterations, postfilter_fwhm_mm)
         self.model = model
         self.subsets = balanced_subsets(model.camera, model.pixels, subsets)
-        self.parts = nn.ModuleList([model] if subsets == 1 else [model.subset(s) for s in self.subsets])
+        primary = model.primary
+        self.parts = nn.ModuleList([primary] if subsets == 1 else [primary.subset(s) for s in self.subsets])
+        self.blocks = [model.blocks and model.blocks.subset(s) for s in self.subsets]
 
     def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
         if iterations < 1:
@@ -81,13 +87,17 @@ class Osem(nn.Module):
 
     def iterates(self, projections: Tensor, context: ScanContext, iterations: int) -> Iterator[Tensor]:
         """The activity after each iteration, before smoothing."""
-        rows = [HistogramRows(model, projections[:, pixels]) for model, pixels in self._parts()]
+        rows = self.histogram_rows(projections)
         return self._em(rows, projections.sum(dim=(1, 2)), context, iterations)
+
+    def histogram_rows(self, projections: Tensor) -> list[HistogramRows]:
+        """Counts [batch, pixel, window] by subset."""
+        return [HistogramRows(m, blocks, projections[:, pixels]) for m, blocks, pixels in self._parts()]
 
     def event_iterates(self, events: EventList, context: ScanContext, iterations: int) -> Iterator[Tensor]:
         """The activity after each iteration over the events of one scan, before smoothing."""
         dtype = context.density.dtype
-        rows = [event_rows(model, pixels, events, dtype) for model, pixels in self._parts()]
+        rows = [event_rows(m, blocks, pixels, events, dtype) for m, blocks, pixels in self._parts()]
         total = torch.stack([part.weight.sum() for part in rows]).sum().reshape(1)
         return self._em(rows, total, context, iterations)
 
@@ -96,11 +106,11 @@ class Osem(nn.Module):
         width = self.postfilter_fwhm_mm if fwhm_mm is None else fwhm_mm
         return smoothed_in_body(activity, context.body, self.model.grid, width)
 
-    def _parts(self) -> Iterator[tuple[HyperspectralForwardModel, Tensor]]:
-        """The model of each subset, and its pixels."""
-        for model, pixels in zip(self.parts, self.subsets, strict=True):
+    def _parts(self) -> Iterator[tuple[HyperspectralForwardModel, BlockTerms | None, Tensor]]:
+        """The model of each subset, its leakage and scatter, and its pixels."""
+        for model, blocks, pixels in zip(self.parts, self.blocks, self.subsets, strict=True):
             assert isinstance(model, HyperspectralForwardModel)
-            yield model, pixels
+            yield model, blocks, pixels
 
     def _em(
         self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int
@@ -109,8 +119,10 @@ class Osem(nn.Module):
         activity = _uniform_start(torch.stack(sensitivities).sum(0), total, context)
 
         def iteration(image: Tensor) -> Tensor:
+            blocks = self.model.blocks
+            table = blocks.table(image, context.attenuation.blocks) if blocks else None
             for part, sensitivity in zip(rows, sensitivities, strict=True):
-                image = image * _relative(part.back_projected_ratio(image, context), sensitivity)
+                image = image * _relative(part.back_projected_ratio(image, context, table), sensitivity)
             return image
 
         for _ in range(iterations):

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from data_gen.blocks import BlockTerms
 from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import bin_index
 from data_gen.scan import EventList
@@ -21,21 +22,27 @@ class Rows(Protocol):
 
     @property
     def model(self) -> HyperspectralForwardModel:
-        """The model of these pixels."""
+        """The model of these pixels: photons behind apertures alone."""
 
-    def back_projected_ratio(self, activity: Tensor, context: ScanContext) -> Tensor:
-        """A^T (n / (A activity + background)), [batch, map, z, y, x]."""
+    def back_projected_ratio(self, activity: Tensor, context: ScanContext, table: Tensor | None) -> Tensor:
+        """A^T (n / (A activity + B + background)), [batch, map, z, y, x].
+
+        ``table`` are the counts a second B of leakage and scatter on blocks of pixels, [batch, block, bin].
+        """
 
 
 class HistogramRows(NamedTuple):
     """Counts [batch, pixel, bin] of a subset."""
 
     model: HyperspectralForwardModel
+    blocks: BlockTerms | None
     counts: Tensor
 
-    def back_projected_ratio(self, activity: Tensor, context: ScanContext) -> Tensor:
+    def back_projected_ratio(self, activity: Tensor, context: ScanContext, table: Tensor | None) -> Tensor:
         """See :class:`Rows`."""
         expected = self.model.expected_counts(activity, context.attenuation, context.duration_s)
+        if self.blocks and table is not None:
+            expected = expected + context.duration_s[:, None, None] * self.blocks.spread(table)
         return self.model.back_project(measured_over_expected(self.counts, expected), context.attenuation)
 
 
@@ -43,22 +50,29 @@ class EventRows(NamedTuple):
     """Events of one scan in a subset: local pixel, energy bin and weight (counts) [event]."""
 
     model: HyperspectralForwardModel
+    blocks: BlockTerms | None
     pixel: Tensor
     energy_bin: Tensor
     weight: Tensor
 
-    def back_projected_ratio(self, activity: Tensor, context: ScanContext) -> Tensor:
+    def back_projected_ratio(self, activity: Tensor, context: ScanContext, table: Tensor | None) -> Tensor:
         """See :class:`Rows`."""
         model = self.model
         rate = model.project_at(activity, context.attenuation, self.pixel, self.energy_bin)
         rate = rate + model.background_rate()[self.pixel, self.energy_bin]
+        if self.blocks and table is not None:
+            rate = rate + self.blocks.spread_at(table[0], self.pixel, self.energy_bin)
         ratio = measured_over_expected(self.weight, context.duration_s.to(rate.dtype) * rate)
         ratio = ratio.to(activity.dtype)
         return model.back_project_at(ratio, context.attenuation, self.pixel, self.energy_bin)
 
 
 def event_rows(
-    model: HyperspectralForwardModel, pixels: Tensor, events: EventList, dtype: torch.dtype
+    model: HyperspectralForwardModel,
+    blocks: BlockTerms | None,
+    pixels: Tensor,
+    events: EventList,
+    dtype: torch.dtype,
 ) -> EventRows:
     """The events in ``pixels`` [k], which ``model`` is restricted to, and in its energy bins."""
     energy_bin = bin_index(model.energy_bins, events.energy_kev)
@@ -67,7 +81,7 @@ def event_rows(
     local = place[events.pixel]
     mine = (energy_bin >= 0) & (local >= 0)
     weight = torch.ones(len(events), dtype=dtype) if events.weight is None else events.weight.to(dtype)
-    return EventRows(model, local[mine], energy_bin[mine], weight[mine])
+    return EventRows(model, blocks, local[mine], energy_bin[mine], weight[mine])
 
 
 def measured_over_expected(counts: Tensor, expected: Tensor) -> Tensor:

@@ -32,7 +32,8 @@ class Case:
     def of(cls, model: HyperspectralForwardModel, scans: ScanBatch) -> Case:
         """The case of these scans, seen by ``model``."""
         context = scan_context(model, scans.density, scans.duration_s)
-        return cls(scans, context, evaluated_voxels(model.sensitivity(context.attenuation), context.body))
+        sensitivity = model.primary.sensitivity(context.attenuation)
+        return cls(scans, context, evaluated_voxels(sensitivity, context.body))
 
     def thinned(self, fraction: float, seed: int) -> Case:
         """The same scans stopped early: a binomial share of every count, in that share of the time.

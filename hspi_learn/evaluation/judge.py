@@ -70,7 +70,7 @@ class JudgedError:
     def __call__(self, estimate: Tensor, scans: ScanBatch, context: ScanContext) -> Tensor:
         """Error of each scan [batch]."""
         if self._kept is None or self._kept[0] is not context:
-            sensitivity = self.model.sensitivity(context.attenuation)
+            sensitivity = self.model.primary.sensitivity(context.attenuation)
             self._kept = context, evaluated_voxels(sensitivity, context.body)
         return scan_nrmse(estimate, scans.activity, self._kept[1])
 

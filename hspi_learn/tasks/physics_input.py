@@ -16,14 +16,14 @@ from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan
 class BackProjection:
     """Back-projection of the counts above background, over the sensitivity; a blurred but cheap image.
 
-    Scaled to expect as many counts as were measured.
+    Scaled to expect as many counts as were measured. Leakage and scatter are left to the network.
 
     Args:
         model: the forward model, recording the task's windows.
     """
 
     def __init__(self, model: HyperspectralForwardModel) -> None:
-        self.model = model
+        self.model = model.primary
 
     def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
         """Maps [batch, map, z, y, x] in Bq per voxel from counts [batch, pixel, window]."""
@@ -89,7 +89,7 @@ class PhysicsInputs:
         """The input of a batch of one scan, its batch dimension removed."""
         context = scan_context(self.model, density, duration_s)
         initial = self.method.reconstruct(projections, context)
-        mask = evaluated_voxels(self.model.sensitivity(context.attenuation), context.body)
+        mask = evaluated_voxels(self.model.primary.sensitivity(context.attenuation), context.body)
         return PhysicsInput(initial[0].detach(), mask[0])
 
 
