@@ -18,6 +18,7 @@ from data_gen.pixels import PixelRecording
 from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
 from data_gen.recording import Recorder
 from data_gen.scan import EventList, Frame, total_duration_s
+from data_gen.scatter import ScatterSampling
 from data_gen.secondary import SECONDARY, Secondary, block_terms
 from data_gen.spectrum import LineSpectrum, reference_energies
 
@@ -67,6 +68,7 @@ class HyperspectralForwardModel(nn.Module):
         projector: what builds projectors; the cached system matrix unless told otherwise.
         most_energy_groups: number of reference energies of sharp images, at most.
         secondary: what is in B; all of it unless told otherwise.
+        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most.
         live: share of its time that each pixel records, [pixel]; None: all of it.
     """
 
@@ -80,6 +82,7 @@ class HyperspectralForwardModel(nn.Module):
         projector: ProjectorFactory = MatrixProjector,
         most_energy_groups: int = 6,
         secondary: Sequence[Secondary] = SECONDARY,
+        scatter_voxel_mm: float = 3.3,
         live: Tensor | None = None,
     ) -> None:
         super().__init__()
@@ -90,7 +93,9 @@ class HyperspectralForwardModel(nn.Module):
         self.high_kev = self._references(self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
         self.projector: Projector = projector(camera, grid, self.reference_kev)
         every = torch.cat((self.reference_kev, self.high_kev))
-        self.secondary = block_terms(secondary, camera, grid, every, SHARP_KEV, projector)
+        self.secondary = block_terms(
+            secondary, camera, grid, every, SHARP_KEV, projector, ScatterSampling(voxel_mm=scatter_voxel_mm)
+        )
         recorder = self._recorder(energy_bins)
         share = camera.time_fraction if live is None else live * camera.time_fraction
         self.recording = PixelRecording.of(camera, recorder.sharp(self.reference_kev), share)

@@ -41,6 +41,7 @@ class DatasetPlan:
         groups: which chain members share a map; None ties those that live shorter than ten minutes.
         most_energy_groups: reference energies of the geometry, at most.
         secondary: what reaches the detector otherwise than through apertures, see ``data_gen.secondary``.
+        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most; coarser is faster.
         licence: under which the data set may be used.
         readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
 
@@ -63,6 +64,7 @@ class DatasetPlan:
     groups: Mapping[str, Sequence[str]] | None = None
     most_energy_groups: int = 6
     secondary: Sequence[Secondary] = SECONDARY
+    scatter_voxel_mm: float = 3.3
     licence: str = "CC0-1.0"
     readout: Readout = dataclasses.field(default_factory=lambda: EventReadout(0.0))
 
@@ -91,6 +93,7 @@ class DatasetPlan:
             self.groups,
             self.most_energy_groups,
             self.secondary,
+            self.scatter_voxel_mm,
         )
 
     @property

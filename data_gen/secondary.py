@@ -14,7 +14,7 @@ from data_gen.errors import UserError
 from data_gen.grid import VoxelGrid
 from data_gen.projector import ProjectorFactory
 from data_gen.recording import Recorder
-from data_gen.scatter import CollimatorScatter, Leakage, ObjectScatter, ScatterTerm, leaking
+from data_gen.scatter import CollimatorScatter, Leakage, ObjectScatter, ScatterSampling, ScatterTerm, leaking
 
 Secondary = Literal["leakage", "object_scatter", "collimator_scatter"]
 SECONDARY: tuple[Secondary, ...] = get_args(Secondary)
@@ -44,6 +44,7 @@ def block_terms(
     reference_kev: Tensor,
     sharp_kev: float,
     projector: ProjectorFactory,
+    sampling: ScatterSampling,
 ) -> tuple[SecondaryTerm, ...]:
     """The terms of these names, for emission at the reference energies.
 
@@ -59,7 +60,9 @@ def block_terms(
         leakage = Leakage(camera, grid, reference_kev[leaks], sharp_kev, projector)
         terms.append(SecondaryTerm(leakage, reference_kev, leaks))
     if "object_scatter" in names:
-        terms.append(SecondaryTerm(ObjectScatter(camera, grid, reference_kev), reference_kev, every))
+        terms.append(
+            SecondaryTerm(ObjectScatter(camera, grid, reference_kev, sampling), reference_kev, every)
+        )
     if "collimator_scatter" in names:
         terms.append(SecondaryTerm(CollimatorScatter(camera, grid, reference_kev), reference_kev, every))
     return tuple(terms)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from data_gen.camera import Camera
@@ -29,6 +29,7 @@ class ImagingSystem:
             members shorter-lived than ten minutes to their parent.
         most_energy_groups: reference energies of the geometry, at most.
         secondary: what reaches the detector otherwise than through apertures, see ``data_gen.secondary``.
+        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most; coarser is faster.
     """
 
     camera: Camera
@@ -38,6 +39,7 @@ class ImagingSystem:
     groups: MemberGroups
     most_energy_groups: int = 6
     secondary: tuple[Secondary, ...] = SECONDARY
+    scatter_voxel_mm: float = 3.3
 
     def __init__(
         self,
@@ -48,12 +50,23 @@ class ImagingSystem:
         groups: Mapping[str, Sequence[str]] | None = None,
         most_energy_groups: int = 6,
         secondary: Sequence[Secondary] = SECONDARY,
+        scatter_voxel_mm: float = 3.3,
     ) -> None:
         tied = tied_groups(chain) if groups is None else MemberGroups(chain, groups)
-        parts = (camera, chain, grid, energy_bins, tied, most_energy_groups, tuple(secondary))
-        names = ("camera", "chain", "grid", "energy_bins", "groups", "most_energy_groups", "secondary")
-        for name, part in zip(names, parts, strict=True):
-            object.__setattr__(self, name, part)
+        if not scatter_voxel_mm > 0:
+            raise UserError(f"scatter_voxel_mm is {scatter_voxel_mm}; it needs a positive number of mm")
+        parts = (
+            camera,
+            chain,
+            grid,
+            energy_bins,
+            tied,
+            most_energy_groups,
+            tuple(secondary),
+            scatter_voxel_mm,
+        )
+        for field, part in zip(fields(self), parts, strict=True):
+            object.__setattr__(self, field.name, part)
 
     def forward_model(self, energy_bins: EnergyAxis | None = None) -> HyperspectralForwardModel:
         """The forward model of this system, recording its own bins unless told otherwise."""
@@ -65,6 +78,7 @@ class ImagingSystem:
             groups=self.groups,
             most_energy_groups=self.most_energy_groups,
             secondary=self.secondary,
+            scatter_voxel_mm=self.scatter_voxel_mm,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,6 +93,7 @@ class ImagingSystem:
             "energy_bins": {"min_kev": bins.min_kev, "max_kev": bins.max_kev, "count": bins.count},
             "most_energy_groups": self.most_energy_groups,
             "secondary": list(self.secondary),
+            "scatter_voxel_mm": self.scatter_voxel_mm,
         }
 
     @classmethod
@@ -88,8 +103,8 @@ class ImagingSystem:
         Raises:
             UserError: a part is missing or wrong.
         """
-        parts = {"camera", "nuclide", "groups", "grid", "energy_bins", "most_energy_groups", "secondary"}
-        missing = parts - set(data)
+        geometry = {"camera", "nuclide", "groups", "grid", "energy_bins"}
+        missing = (geometry | {"most_energy_groups", "secondary", "scatter_voxel_mm"}) - set(data)
         if missing:
             raise UserError(f"imaging system lacks {sorted(missing)}; it was written by another version")
         return cls(
@@ -100,6 +115,7 @@ class ImagingSystem:
             dict(data["groups"]),
             data["most_energy_groups"],
             data["secondary"],
+            data["scatter_voxel_mm"],
         )
 
     @property
