@@ -56,7 +56,8 @@ def regional_task(
 ) -> RegionalTask:
     """The task of some regions; what none of them holds is a region called "rest".
 
-    Within a region all maps are taken to be of the shape of their sum. Regions without activity are left out.
+    Within a region all maps are taken to be of the shape of their sum, smoothed by a voxel: edges as sharp as
+    voxels would need many rays. Regions without activity are left out.
 
     Args:
         activity: [map, z, y, x] in Bq per voxel.
@@ -84,8 +85,18 @@ def regional_task(
             f"a region of {', '.join(found)} lacks one of {', '.join(maps)}; each needs all of them"
         )
     total = torch.stack([part.sum(0) for part in found.values()])
-    shape = total / total.sum(dim=(1, 2, 3), keepdim=True)
+    shape = _smoothed(total)
+    shape = shape / shape.sum(dim=(1, 2, 3), keepdim=True)
     return RegionalTask(tuple(found), maps, shape, activity_bq, density, duration_s, wanted)
+
+
+def _smoothed(maps: Tensor) -> Tensor:
+    """Maps [k, z, y, x] with weights 1, 2, 1 along each axis."""
+    for axis in (1, 2, 3):
+        size = maps.shape[axis]
+        padded = torch.cat((maps.narrow(axis, 0, 1), maps, maps.narrow(axis, size - 1, 1)), dim=axis)
+        maps = (padded.narrow(axis, 0, size) + 2 * maps + padded.narrow(axis, 2, size)) / 4
+    return maps
 
 
 def surroundings(mask: Tensor, name: str) -> dict[str, Tensor]:

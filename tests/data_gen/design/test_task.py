@@ -29,6 +29,16 @@ def test_activity_is_conserved(seed):
     assert task.parts[task.wanted_parts] == ("ball/A", "ball/B")
 
 
+def test_shapes_are_smooth():
+    """One voxel becomes weights 1, 2, 1 along each axis: 8/64 in the middle, 1/64 at corners; within 1e-6."""
+    one = torch.zeros(7, 7, 7, dtype=torch.bool)
+    one[3, 3, 3] = True
+    shape = task_of(torch.ones(2, 7, 7, 7), {"ball": one}).shape[0]
+    assert float(shape[3, 3, 3]) == pytest.approx(8 / 64, abs=1e-6)
+    assert float(shape[2, 4, 2]) == pytest.approx(1 / 64, abs=1e-6)
+    assert float(shape[2:5, 2:5, 2:5].sum()) == pytest.approx(1.0, abs=1e-6)
+
+
 def test_surroundings_are_beside():
     """A shell one voxel thick, each voxel in one quarter: those within sqrt(3) of the ball but outside it."""
     quarters = torch.stack(tuple(surroundings(BALL, "near").values()))
