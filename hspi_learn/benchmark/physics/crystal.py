@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse
+from data_gen.detector.hits import Mode
 from data_gen.materials import (
     interaction_probability,
     linear_attenuation_per_mm,
@@ -62,13 +63,16 @@ def response(
     Args:
         energies_kev: lines whose probabilities are summed.
     """
-    energy = torch.tensor(energies_kev, dtype=torch.float64)
-    modes = {mode: replace(_CDTE, mode=mode) for mode in ("addition", "discrimination", "raw")}
-    points = [_sum(f"cdte_{mode}", kind, energy) for mode, kind in modes.items()]
-    points.append(_sum("gaussian", GaussianResponse("NaI", 9.5), energy))
-    points += _linked(modes["raw"], energy)
-    points += [*_widths(), *_escapes(), *_fractions()]
+    points = [*sums(energies_kev), *_linked(energies_kev), *_widths(), *_escapes(), *_fractions()]
     return Found(points, [_spectra()])
+
+
+def sums(energies_kev: Sequence[float]) -> list[Point]:
+    """Bins and losses of each way of reading out, and of a scintillator."""
+    energy = torch.tensor(energies_kev, dtype=torch.float64)
+    modes: tuple[Mode, ...] = ("addition", "discrimination", "raw")
+    points = [_sum(f"cdte_{mode}", replace(_CDTE, mode=mode), energy) for mode in modes]
+    return [*points, _sum("gaussian", GaussianResponse("NaI", 9.5), energy)]
 
 
 def _sum(name: str, kind: DetectorResponse, energy: Tensor) -> Point:
@@ -86,13 +90,14 @@ def _sum(name: str, kind: DetectorResponse, energy: Tensor) -> Point:
     )
 
 
-def _linked(raw: CdTeResponse, energy: Tensor) -> list[Point]:
+def _linked(energies_kev: Sequence[float]) -> list[Point]:
     """Linked hits are counted apart; how many is reported."""
+    energy = torch.tensor(energies_kev, dtype=torch.float64)
     edges = torch.tensor([0.0, 3000.0], dtype=torch.float64)
-    hits = raw.linked(energy, edges).sum((0, 2))
+    hits = replace(_CDTE, mode="raw").linked(energy, edges).sum((0, 2))
     return [
         Point(f"linked_hits_{e:g}kev", float(n), None, "further hits per interaction", "reported", "raw mode")
-        for e, n in zip(energy.tolist(), hits, strict=True)
+        for e, n in zip(energies_kev, hits, strict=True)
     ]
 
 

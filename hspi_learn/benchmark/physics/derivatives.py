@@ -36,7 +36,7 @@ def gradients(energies_kev: Sequence[float] = (82.0, 218.0), bins: int = 240, ra
         rays: for each pair of pixel and aperture.
     """
     began = time.perf_counter()
-    points = [*_geometry(energies_kev, rays), *_detector(energies_kev, bins)]
+    points = [*of_geometry(energies_kev, rays), *_detector(energies_kev, bins)]
     seconds = time.perf_counter() - began
     points.append(
         Point("seconds", seconds, _SECONDS, "at most 30 s", "the house's plan", "all of these", "s")
@@ -44,7 +44,8 @@ def gradients(energies_kev: Sequence[float] = (82.0, 218.0), bins: int = 240, ra
     return Found(points)
 
 
-def _geometry(energies_kev: Sequence[float], rays: int) -> list[Point]:
+def of_geometry(energies_kev: Sequence[float], rays: int) -> list[Point]:
+    """With respect to activity, density, diameter and pose."""
     camera, shape = ring((0.0, 70.0), (1, 1), (3, 3), 3.0), (1, 1, *_GRID.shape)
     generator = torch.Generator().manual_seed(1)
     start = {

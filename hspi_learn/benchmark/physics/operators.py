@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from data_gen.detector import GaussianResponse
 from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import EnergyBins, VoxelGrid
 from data_gen.nuclides import decay_chain
@@ -40,6 +41,7 @@ def adjoint(
     precisions: Sequence[Literal["float32", "float64"]] = ("float32", "float64"),
     rays: int = 12,
     parts: int = 3,
+    response: Literal["cdte", "gaussian"] = "cdte",
 ) -> Found:
     """<A x, y> = <x, A^T y> for signed x and y, linearity, and subsets that sum to the whole.
 
@@ -47,12 +49,13 @@ def adjoint(
         precisions: of the numbers; linearity and subsets are looked at in float64.
         rays: for each pair of pixel and aperture.
         parts: into which the pixels are cut, at random.
+        response: of the model's detector; a Gaussian is quicker to make.
     """
     points: list[Point] = []
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         for precision in precisions:
             dtype = _DTYPES[precision]
-            for name, stage in _stages(dtype, RaySampling(rays, 4), folder):
+            for name, stage in _stages(dtype, RaySampling(rays, 4), folder, response):
                 points.append(_transpose(f"{name}_{precision}", stage, dtype))
                 if dtype == torch.float64:
                     points.append(_linearity(name, stage))
@@ -60,7 +63,9 @@ def adjoint(
     return Found(points)
 
 
-def _stages(dtype: torch.dtype, sampling: RaySampling, folder: str) -> Iterator[tuple[str, _Stage]]:
+def _stages(
+    dtype: torch.dtype, sampling: RaySampling, folder: str, response: str
+) -> Iterator[tuple[str, _Stage]]:
     """Both projectors, the recording, its rows at events, what comes otherwise, and the whole model."""
     energies = torch.tensor([82.0, 218.0], dtype=torch.float64)
     matrix = partial(MatrixProjector, cache_dir=folder, sampling=sampling, dtype=dtype)
@@ -69,8 +74,12 @@ def _stages(dtype: torch.dtype, sampling: RaySampling, folder: str) -> Iterator[
     yield "ray", _projector(RayProjector(ring(), _GRID, energies, sampling=sampling), density, shape)
     yield "matrix", _projector(matrix(ring(), _GRID, energies), density, shape)
     yield "matrix_mirrored", _projector(matrix(symmetric, _GRID, energies), density, shape)
+    camera = ring()
+    if response == "gaussian":
+        blurred = GaussianResponse("CdTe", 2.0, 3.0, 122.0, 5.0, position_fwhm_mm=4.0)
+        camera = replace(camera, response=blurred)
     model = HyperspectralForwardModel(
-        ring(), decay_chain("Pb-212"), _GRID, EnergyBins(20, 600, 29), projector=matrix, most_energy_groups=2
+        camera, decay_chain("Pb-212"), _GRID, EnergyBins(20, 600, 29), projector=matrix, most_energy_groups=2
     )
     yield from _parts(model, density[:1])
     yield "model", _model(model, density[:1])
