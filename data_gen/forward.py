@@ -12,15 +12,15 @@ from data_gen.acquisition import draw_counts, events_from_counts
 from data_gen.blocks import BlockTerms, block_corners
 from data_gen.camera import Camera
 from data_gen.grid import EnergyAxis, VoxelGrid
-from data_gen.materials import k_edges_kev
 from data_gen.nuclides import DecayChain, MemberGroups, each_member
 from data_gen.pixels import PixelRecording
 from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
 from data_gen.recording import Recorder
+from data_gen.references import reference_energies
 from data_gen.scan import EventList, Frame, total_duration_s
 from data_gen.scatter import ScatterSampling
 from data_gen.secondary import SECONDARY, Secondary, block_terms
-from data_gen.spectrum import LineSpectrum, reference_energies
+from data_gen.spectrum import LineSpectrum
 
 EMISSION_KEV = (20.0, 2700.0)
 """Photon energies that the model transports."""
@@ -89,8 +89,8 @@ class HyperspectralForwardModel(nn.Module):
         self.camera, self.chain, self.grid, self.energy_bins = camera, chain, grid, energy_bins
         self.groups = groups or each_member(chain)
         self.lines = LineSpectrum.of(chain, *EMISSION_KEV)
-        self.reference_kev = self._references(self.lines.up_to(SHARP_KEV), most_energy_groups)
-        self.high_kev = self._references(self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
+        self.reference_kev = reference_energies(camera, self.lines.up_to(SHARP_KEV), most_energy_groups)
+        self.high_kev = reference_energies(camera, self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
         self.projector: Projector = projector(camera, grid, self.reference_kev)
         every = torch.cat((self.reference_kev, self.high_kev))
         self.secondary = block_terms(
@@ -108,12 +108,6 @@ class HyperspectralForwardModel(nn.Module):
                 corner,
                 share[:, None] * weight,
             )
-
-    def _references(self, lines: LineSpectrum, most: int) -> Tensor:
-        """Reference energies for some lines, [g] keV."""
-        camera = self.camera
-        edges = k_edges_kev(camera.collimator_material)
-        return reference_energies(lines, most, camera.detector_material, camera.detector_thickness_mm, edges)
 
     def _recorder(self, axis: EnergyAxis) -> Recorder:
         return Recorder(self.camera, self.lines, self.groups, axis.edges_kev, SHARP_KEV)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from data_gen.camera import Camera
 from data_gen.detector import CdTeResponse
@@ -21,9 +22,10 @@ LOWEST_KEV = 15.0
 """Photons below are not recorded."""
 
 FINE_RATIO, FINE_UP_TO_KEV, COARSE_RATIO = 1.04, 700.0, 1.12
-"""Ratios of neighbouring energies between which the response to a continuum is interpolated: while peaks of
-full energy are recorded, and above, where there is but Compton continuum, which changes slowly."""
+"""Ratios of neighbouring energies at which the response to a continuum is made: while peaks of full energy
+are recorded, and above, where there is but Compton continuum, which changes slowly."""
 
+FINE_BIN_KEV = 0.5
 POINTS_PER_PIECE = 24
 
 RESPONSE_VERSION = 2
@@ -89,52 +91,65 @@ class Recorder:
         parts = []
         if bool(line.any()):
             distinct, which = torch.unique(energy_kev[line], return_inverse=True)
-            parts.append(self._response(distinct)[:, which])
+            parts.append(self._response(distinct, self.edges_kev)[:, which])
         if bool((~line).any()):
-            weight = _mean_weights(energy_kev[~line], width_kev[~line], self._nodes_kev)
-            parts.append(torch.einsum("pn,onb->opb", weight, self._at_nodes))
+            parts.append(self._mean_response(energy_kev[~line], width_kev[~line]))
         order = torch.cat((line.nonzero()[:, 0], (~line).nonzero()[:, 0])).argsort()
         return torch.cat(parts, dim=1)[:, order]
 
     @cached_property
     def _nodes_kev(self) -> Tensor:
-        """Energies between which the response to a continuum is interpolated, [node]."""
+        """Energies at which the response to a continuum is made, [node]."""
         top = float(self.lines.energy_kev.max() + self.lines.width_kev.max())
         fine = _ratios(LOWEST_KEV, FINE_UP_TO_KEV, FINE_RATIO)
         return torch.cat((fine, _ratios(FINE_UP_TO_KEV, max(top, 1.1 * FINE_UP_TO_KEV), COARSE_RATIO)[1:]))
 
     @cached_property
-    def _at_nodes(self) -> Tensor:
-        return self._response(self._nodes_kev)
+    def _fine_kev(self) -> Tensor:
+        """Edges of narrow bins around the recorded range, [bin + 1]."""
+        low, high = 0.9 * float(self.edges_kev[0]), 1.1 * float(self.edges_kev[-1])
+        return torch.linspace(low, high, math.ceil((high - low) / FINE_BIN_KEV) + 1, dtype=torch.float64)
 
-    def _response(self, energy_kev: Tensor) -> Tensor:
+    @cached_property
+    def _below(self) -> Tensor:
+        """Probability of a record below each fine edge, for lines at the nodes, [offset, node, edge]."""
+        return functional.pad(self._response(self._nodes_kev, self._fine_kev).cumsum(dim=2), (1, 0))
+
+    def _mean_response(self, energy_kev: Tensor, width_kev: Tensor) -> Tensor:
+        """Response [offset, piece, bin] to pieces of a continuum.
+
+        The mean over energies in them, each recorded as the nearest node is, on an axis stretched to fit.
+        """
+        total = torch.zeros(len(self._below), len(energy_kev), len(self.edges_kev) - 1, dtype=torch.float64)
+        middle = (self._nodes_kev[1:] * self._nodes_kev[:-1]).sqrt()
+        step = self._fine_kev[1] - self._fine_kev[0]
+        for point in range(POINTS_PER_PIECE):
+            energy = energy_kev + width_kev * ((point + 0.5) / POINTS_PER_PIECE - 0.5)
+            node = torch.bucketize(energy, middle)
+            edge = self.edges_kev * (self._nodes_kev[node] / energy)[:, None]
+            place = ((edge - self._fine_kev[0]) / step).clamp(0, len(self._fine_kev) - 1)
+            before = place.floor().clamp(max=len(self._fine_kev) - 2).long()
+            low, high = self._below[:, node[:, None], before], self._below[:, node[:, None], before + 1]
+            total += (low + (place - before) * (high - low)).diff(dim=2)
+        return total / POINTS_PER_PIECE
+
+    def _response(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Response [offset, energy, bin] to lines, kept on disk where it takes seconds to make."""
         response = self.camera.response
 
         def make() -> dict[str, Tensor]:
-            return {"kernel": response.kernel(energy_kev, self.edges_kev).to(torch.float64)}
+            return {"kernel": response.kernel(energy_kev, edges_kev).to(torch.float64)}
 
         if not isinstance(response, CdTeResponse) or _has_tensors(response):
             return make()["kernel"]
         numbers = {"response": asdict(response), "version": RESPONSE_VERSION}
-        key = content_key(numbers, {"energy": energy_kev, "edges": self.edges_kev})
+        key = content_key(numbers, {"energy": energy_kev, "edges": edges_kev})
         return cached(cache_folder(), key, make)["kernel"]
 
 
 def _has_tensors(response: CdTeResponse) -> bool:
     """Whether a constant may ask for gradients."""
     return any(isinstance(getattr(response, field.name), Tensor) for field in fields(response))
-
-
-def _mean_weights(energy_kev: Tensor, width_kev: Tensor, nodes_kev: Tensor) -> Tensor:
-    """Weights [piece, node] that make the mean over each piece of what is interpolated between nodes."""
-    share = (torch.arange(POINTS_PER_PIECE, dtype=torch.float64) + 0.5) / POINTS_PER_PIECE - 0.5
-    point = energy_kev[:, None] + width_kev[:, None] * share
-    above = torch.bucketize(point, nodes_kev).clamp(1, len(nodes_kev) - 1)
-    first, second = nodes_kev[above - 1], nodes_kev[above]
-    part = ((point - first) / (second - first)).clamp(0, 1) / POINTS_PER_PIECE
-    weight = torch.zeros(len(energy_kev), len(nodes_kev), dtype=torch.float64)
-    return weight.scatter_add(1, above - 1, 1 / POINTS_PER_PIECE - part).scatter_add(1, above, part)
 
 
 def _ratios(low_kev: float, high_kev: float, ratio: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The photon lines of a decay chain, gathered into the few energies at which the geometry is computed."""
+"""The photons of a decay chain, as lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from data_gen.errors import UserError
-from data_gen.materials import interaction_probability
 from data_gen.nuclides import DecayChain, bremsstrahlung, photon_lines
 
 CONTINUUM_PIECES = 32
@@ -95,56 +94,3 @@ def _continuum(chain: DecayChain, min_kev: float, max_kev: float) -> list[tuple[
         pieces = zip(middle.tolist(), photons.tolist(), width.tolist(), strict=True)
         rows += [(energy, count, index, span) for energy, count, span in pieces if count > 0]
     return rows
-
-
-def reference_energies(
-    spectrum: LineSpectrum, most: int, detector: str, thickness_mm: float, edges_kev: tuple[float, ...] = ()
-) -> Tensor:
-    """At most ``most`` energies at which the geometry is computed, rising, [g] keV.
-
-    The energy axis is cut at ``edges_kev`` (K edges of the collimator, where transmission jumps) and so that
-    detected lines are near their group's mean log energy, which is the reference.
-    """
-    energy = spectrum.energy_kev
-    if not len(energy) or most < 1:
-        return energy.new_zeros(0)
-    detected = spectrum.photons_per_decay * interaction_probability(detector, energy, thickness_mm)
-    group = torch.bucketize(energy, _cuts(energy, detected, most, edges_kev), right=True)
-    group = torch.unique(group, return_inverse=True)[1]
-    weight = torch.zeros(int(group.max()) + 1, dtype=torch.float64).index_add_(0, group, detected)
-    return torch.zeros_like(weight).index_add_(0, group, detected * energy) / weight
-
-
-def _cuts(energy: Tensor, detected: Tensor, most: int, edges_kev: tuple[float, ...]) -> Tensor:
-    """Interior cuts that lower the detected-weighted variance of log energy, by splitting greedily."""
-    inside = [e for e in edges_kev if float(energy.min()) < e < float(energy.max())]
-    cuts = sorted(inside)
-    log_energy = energy.log()
-    while len(cuts) + 1 < most:
-        best = _best_split(log_energy, detected, torch.tensor(cuts, dtype=torch.float64).log())
-        if best is None:
-            break
-        cuts = sorted([*cuts, float(torch.as_tensor(best).exp())])
-    return torch.tensor(cuts, dtype=torch.float64)
-
-
-def _best_split(log_energy: Tensor, weight: Tensor, cuts: Tensor) -> float | None:
-    """The cut, midway between two lines, that takes most from the weighted variance within groups."""
-    group = torch.bucketize(log_energy, cuts, right=True)
-    best, gain = None, 1e-6
-    for index in range(len(cuts) + 1):
-        inside = group == index
-        x, w = log_energy[inside], weight[inside]
-        for k in range(1, len(x)):
-            if x[k] - x[k - 1] < 1e-3:
-                continue
-            drop = _scatter(x, w) - _scatter(x[:k], w[:k]) - _scatter(x[k:], w[k:])
-            if drop > gain * float(weight.sum()):
-                best, gain = float((x[k] + x[k - 1]) / 2), float(drop / weight.sum())
-    return best
-
-
-def _scatter(x: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sum of squared distances from the weighted mean."""
-    mean = (weight * x).sum() / weight.sum()
-    return (weight * (x - mean) ** 2).sum()

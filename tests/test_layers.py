@@ -16,7 +16,7 @@ FLOORS = {
         {"projector", "montecarlo", "readout"},
         {"scatter"},
         {"acquisition", "spectrum", "mixing"},
-        {"recording"},
+        {"recording", "references"},
         {"secondary", "blocks", "pixels"},
         {"forward"},
         {"system"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,12 +12,17 @@ from data_gen.camera import Camera
 from data_gen.projector.plate import between_apertures
 from data_gen.projector.rays import RayCaster
 from data_gen.projector.sampling import RaySampling, ring_nodes
+from data_gen.projector.symmetry import octant
 
-PLATE_RAYS_PER_RAY = 1.5
+PLATE_RAYS_PER_RAY = 4.0
 """Rays through the plate for each one through an aperture."""
 
 MOST_BESIDE = 9
 """Openings that a ray through the plate may pass on its way: that of its own cell and those around it."""
+
+
+TURNS = torch.tensor([0.8191725, 0.6710436, 0.5497005], dtype=torch.float64)
+"""Turns of the rays from one pixel to the next along x, y and z (the generalised golden ratio)."""
 
 
 class LeakCaster(RayCaster):
@@ -51,6 +57,7 @@ class LeakCaster(RayCaster):
     def _nodes(self, pairs: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes in aperture and zone, and in the rest of the aperture's cell; see :class:`RayCaster`."""
         near = sum(self.counts)
+        heading = _turned(heading, self._turn(pairs))
         place, area = super()._nodes(pairs, heading[:, :near])
         if not self.everything:
             area = area * (~self._is_own(pairs))[:, None]
@@ -61,6 +68,14 @@ class LeakCaster(RayCaster):
         radius, plate_area = ring_nodes(first, last, self.fold_mm, share)
         outside = radius[..., None] * heading[:, near:]
         return torch.cat((place, outside), dim=1), torch.cat((area, plate_area), dim=1)
+
+    def _turn(self, pairs: Tensor) -> Tensor:
+        """Angle [pair] by which the rays of each pair are turned: neighbouring pixels sample elsewhere, pairs
+        that mirror each other alike."""
+        pixel, aperture = pairs.unbind(dim=1)
+        fold = octant(self.camera.aperture_centre_mm[aperture])
+        place = self.camera.pixel_centre_mm.detach()[pixel] * fold / self.camera.pitch_mm
+        return 2 * math.pi * ((place * TURNS).sum(dim=-1) % 1.0)
 
     def _cell_mm(self, aperture: Tensor, heading: Tensor) -> Tensor:
         """Distance from an aperture to the border of its cell along headings [k, ray, 2], [k, ray]."""
@@ -106,3 +121,10 @@ class LeakCaster(RayCaster):
         distance = (centre[same] - centre[aperture][:, None]).norm(dim=-1)
         nearest = distance.argsort(dim=1, stable=True)[:, :MOST_BESIDE]
         return same.gather(1, nearest)
+
+
+def _turned(heading: Tensor, angle: Tensor) -> Tensor:
+    """Unit vectors [pair, ray, 2] turned by angles [pair]."""
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    along, across = heading.unbind(dim=-1)
+    return torch.stack((cos * along - sin * across, sin * along + cos * across), dim=-1)

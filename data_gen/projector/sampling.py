@@ -10,6 +10,9 @@ from torch import Tensor
 
 from data_gen.errors import UserError
 
+MOST_STRETCH = 8.0
+"""Width of a ring over the finest distance between its nodes (times their number), at most."""
+
 
 @dataclass(frozen=True)
 class RaySampling:
@@ -83,7 +86,8 @@ def ring_nodes(first: Tensor, last: Tensor, fold_mm: float, share: Tensor) -> tu
     Returns:
         Radius mm and area mm2, [k, node] each.
     """
-    growth = torch.log1p((last - first) / fold_mm)
-    radius = first + fold_mm * torch.expm1(growth * share)
-    width = fold_mm * growth * torch.exp(growth * share) / len(share)
+    scale = torch.clamp((last - first) / MOST_STRETCH, min=fold_mm)
+    growth = torch.log1p((last - first) / scale)
+    radius = first + scale * torch.expm1(growth * share)
+    width = scale * growth * torch.exp(growth * share) / len(share)
     return radius, 2 * math.pi * radius * width
