@@ -62,6 +62,8 @@ def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> Hyperspect
         pixel_count=PIXELS,
         pairs=torch.stack((torch.arange(PIXELS), torch.arange(PIXELS) // 4), dim=1),
         collimator_material="tungsten",
+        aperture_diameter_mm=torch.full((12,), 0.5),
+        aperture_opening=torch.full((12, 2), 0.5),
         detector_material="CdTe",
         detector_thickness_mm=2.0,
         response=Sharing(),
