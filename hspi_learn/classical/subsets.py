@@ -11,9 +11,10 @@ from data_gen.camera import Camera
 def balanced_subsets(camera: Camera, pixels: int, parts: int) -> list[Tensor]:
     """Pixel indices of each subset, every panel or every part of it in each.
 
-    Where septa give each pixel one aperture, a subset is every ``parts``-th aperture with all its pixels:
-    views far apart, as in SPECT, and a product that touches only those apertures. Otherwise, or with fewer
-    apertures than parts, it is every ``parts``-th pixel.
+    Where the panels can be shared out evenly, a subset is every so-manieth panel, as views are in SPECT: no
+    charge is shared between panels, so a product touches no others. Else, where septa give each pixel one
+    aperture, it is every ``parts``-th aperture with all its pixels; a product then needs the pixels around
+    them too. Otherwise, or with fewer apertures than parts, it is every ``parts``-th pixel.
 
     Args:
         camera: the camera.
@@ -24,6 +25,8 @@ def balanced_subsets(camera: Camera, pixels: int, parts: int) -> list[Tensor]:
     share = index % parts
     if pixels == camera.pixel_count:
         pixel, aperture = camera.pairs.cpu().unbind(dim=1)
-        if torch.equal(pixel, index) and int(aperture.max()) + 1 >= parts:
+        if camera.panels % parts == 0:
+            share = camera.pixel_panel % parts
+        elif torch.equal(pixel, index) and int(aperture.max()) + 1 >= parts:
             share = aperture % parts
     return [index[share == part] for part in range(parts)]

@@ -15,13 +15,23 @@ from hspi_learn.classical.subsets import balanced_subsets
 def test_subsets_share_out_the_pixels(pixels: int, parts: int, block: int) -> None:
     """Subsets are disjoint and complete, with or without septa."""
     index = torch.arange(pixels)
-    camera = SimpleNamespace(pixel_count=pixels, pairs=torch.stack((index, index // block), dim=1))
+    pairs = torch.stack((index, index // block), dim=1)
+    camera = SimpleNamespace(pixel_count=pixels, pairs=pairs, panels=1, pixel_panel=0 * index)
     subsets = balanced_subsets(camera, pixels, parts)  # type: ignore[arg-type]
     assert len(subsets) == parts
     assert torch.equal(torch.cat(subsets).sort().values, index)
 
 
-@pytest.mark.parametrize("parts", [2, 4, 8])
+@pytest.mark.parametrize("parts", [2, 3, 6])
+def test_demo_subsets_are_whole_panels(parts: int) -> None:
+    """Where panels can be shared out evenly, no subset shares charge with another."""
+    camera = load_camera("demo")
+    panels = [camera.pixel_panel[subset].unique() for subset in balanced_subsets(camera, 9600, parts)]
+    assert all(len(seen) == 6 // parts for seen in panels)
+    assert sorted(torch.cat(panels).tolist()) == list(range(6))
+
+
+@pytest.mark.parametrize("parts", [4, 8])
 def test_demo_subsets_look_from_all_round(parts: int) -> None:
     """Subsets of the demo camera have equal sizes, whole apertures, and at least three of its six panels."""
     camera = load_camera("demo")
