@@ -41,9 +41,8 @@ class ScanContext(NamedTuple):
     body: Tensor
     """Voxels that may hold activity [batch, 1, z, y, x], bool."""
 
-    def first(self, scans: int) -> ScanContext:
-        """What is told of the first so many scans; none if that is below 1."""
-        kept = slice(0, max(0, scans))
+    def part(self, kept: slice) -> ScanContext:
+        """What is told of some scans of the batch."""
         return ScanContext(self.density[kept], self.duration_s[kept], self.attenuation[kept], self.body[kept])
 
 

@@ -76,6 +76,10 @@ class Osem(nn.Module):
 
     def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
         """Activity [batch, map, z, y, x] in Bq per voxel from counts [batch, pixel, window]."""
+        if torch.is_grad_enabled() and projections.requires_grad and len(projections) > 1:
+            # One scan at a time: the backward pass holds all subsets of an iteration.
+            scans = [slice(i, i + 1) for i in range(len(projections))]
+            return torch.cat([self.reconstruct(projections[s], context.part(s)) for s in scans])
         return self.postfiltered(_last(self.iterates(projections, context, self.iterations)), context)
 
     def reconstruct_events(self, events: EventList, context: ScanContext) -> Tensor:

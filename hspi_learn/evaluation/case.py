@@ -64,7 +64,7 @@ class Case:
         kept = slice(0, max(0, scans))
         return Case(
             ScanBatch(*(part[kept] for part in self.scans)),
-            self.context.first(scans),
+            self.context.part(kept),
             self.mask[kept],
         )
 
