@@ -60,6 +60,8 @@ def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> Hyperspect
     neighbour = torch.where(column < 7, torch.arange(PIXELS) + 1, -1)
     camera = SimpleNamespace(
         pixel_count=PIXELS,
+        panels=1,
+        pixel_panel=torch.zeros(PIXELS, dtype=torch.int64),
         pairs=torch.stack((torch.arange(PIXELS), torch.arange(PIXELS) // 4), dim=1),
         collimator_material="tungsten",
         aperture_diameter_mm=torch.full((12,), 0.5),
