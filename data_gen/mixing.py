@@ -13,6 +13,9 @@ from data_gen.materials import interaction_attenuation_per_mm, interaction_proba
 OPEN_PATHS_MM = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 """Paths in collimator metal of rays through and beside an aperture."""
 
+LARGEST_SHARE = 100.0
+"""More means that the reference gets through nothing, nor does the line get through enough to count."""
+
 OPEN_WEIGHT = 10.0
 """How much the open waist counts against each path through its edge."""
 
@@ -83,8 +86,8 @@ def _fitted(
     first, second = (to_a * bb - to_b * ab) / determinant, (to_b * aa - to_a * ab) / determinant
     first_alone = near.alone | (second < 0)
     second_alone = ~near.alone & (first < 0)
-    first = torch.where(first_alone, to_a / aa, first.clamp_min(0))
-    second = torch.where(second_alone, to_b / bb, second.clamp_min(0))
+    first = torch.where(first_alone, to_a / aa, first.clamp_min(0)).clamp_max(LARGEST_SHARE)
+    second = torch.where(second_alone, to_b / bb, second.clamp_min(0)).clamp_max(LARGEST_SHARE)
     return near.shares(
         torch.where(second_alone, 0.0, first), torch.where(first_alone, 0.0, second), len(reference_kev)
     )

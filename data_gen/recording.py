@@ -60,9 +60,9 @@ class Recorder:
         share = sharp_shares(self.camera, self.lines.energy_kev[low], reference_kev)
         return torch.einsum("lg,lm,olb->ogmb", share, self.emitted[low], self.kernel[:, low])
 
-    def leaked(self, reference_kev: Tensor, leaking: Tensor) -> Tensor:
-        """The same behind plate and septa, [leaking, 1, map, bin], for the references [g] that leak."""
-        share = self._shares(leak_shares, reference_kev)[:, leaking]
+    def leaked(self, reference_kev: Tensor) -> Tensor:
+        """The same behind plate and septa, wherever the event is recorded, [g, 1, map, bin]."""
+        share = self._shares(leak_shares, reference_kev)
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
     def scattered(self, reference_kev: Tensor, arrival_kev: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
@@ -14,7 +13,7 @@ from data_gen.errors import UserError
 from data_gen.grid import VoxelGrid
 from data_gen.projector import ProjectorFactory
 from data_gen.recording import Recorder
-from data_gen.scatter import CollimatorScatter, Leakage, ObjectScatter, ScatterSampling, ScatterTerm, leaking
+from data_gen.scatter import CollimatorScatter, Leakage, ObjectScatter, ScatterSampling, ScatterTerm
 
 Secondary = Literal["leakage", "object_scatter", "collimator_scatter"]
 SECONDARY: tuple[Secondary, ...] = get_args(Secondary)
@@ -22,18 +21,15 @@ SECONDARY: tuple[Secondary, ...] = get_args(Secondary)
 
 @dataclass(frozen=True)
 class SecondaryTerm:
-    """A term on blocks of pixels, with the reference energies that its lines borrow from."""
+    """A term on blocks of pixels, for emission at the reference energies [g] that lines borrow from."""
 
     term: ScatterTerm
     reference_kev: Tensor
-    """Of all terms of the model, [g]."""
-    used: Tensor
-    """Which of them this term has, [g] bool."""
 
     def recorded(self, recorder: Recorder) -> Tensor:
-        """Counts per first interaction of this term, per photon per decay, [used g, k, map, bin]."""
+        """Counts per first interaction of this term, per photon per decay, [g, k, map, bin]."""
         if isinstance(self.term, Leakage):
-            return recorder.leaked(self.reference_kev, self.used)
+            return recorder.leaked(self.reference_kev)
         return recorder.scattered(self.reference_kev, self.term.arrival_kev)
 
 
@@ -54,15 +50,11 @@ def block_terms(
     for name in names:
         if name not in SECONDARY:
             raise UserError(f"secondary is {list(names)}; it needs some of {list(SECONDARY)}")
-    terms = []
-    every = torch.ones_like(reference_kev, dtype=torch.bool)
-    if "leakage" in names and bool((leaks := leaking(camera, reference_kev)).any()):
-        leakage = Leakage(camera, grid, reference_kev[leaks], sharp_kev, projector)
-        terms.append(SecondaryTerm(leakage, reference_kev, leaks))
+    terms: list[ScatterTerm] = []
+    if "leakage" in names:
+        terms.append(Leakage(camera, grid, reference_kev, sharp_kev, projector))
     if "object_scatter" in names:
-        terms.append(
-            SecondaryTerm(ObjectScatter(camera, grid, reference_kev, sampling), reference_kev, every)
-        )
+        terms.append(ObjectScatter(camera, grid, reference_kev, sampling))
     if "collimator_scatter" in names:
-        terms.append(SecondaryTerm(CollimatorScatter(camera, grid, reference_kev), reference_kev, every))
-    return tuple(terms)
+        terms.append(CollimatorScatter(camera, grid, reference_kev))
+    return tuple(SecondaryTerm(term, reference_kev) for term in terms)

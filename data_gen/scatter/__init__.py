@@ -3,7 +3,7 @@
 from data_gen.scatter.base import ScatterTerm
 from data_gen.scatter.coarse import block_of_pixel
 from data_gen.scatter.collimator import CollimatorScatter
-from data_gen.scatter.leakage import Leakage, leaking
+from data_gen.scatter.leakage import Leakage
 from data_gen.scatter.metal_rays import MetalSampling
 from data_gen.scatter.object import ObjectScatter, ScatterSampling
 
@@ -15,5 +15,4 @@ __all__ = [
     "ScatterSampling",
     "ScatterTerm",
     "block_of_pixel",
-    "leaking",
 ]

@@ -44,6 +44,11 @@ def source_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
     return [_parabolas(fine.axis_mm(a) / coarse.spacing_mm[a], coarse.shape[a]) for a in range(3)]
 
 
+def linear_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
+    """The same by straight lines: never negative, at the price of a width of a coarse voxel."""
+    return [_lines(fine.axis_mm(a) / coarse.spacing_mm[a], coarse.shape[a]) for a in range(3)]
+
+
 def density_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
     """Share of each coarse voxel that each fine one fills, along (z, y, x), [coarse, fine] each."""
     return [_overlap(fine, coarse, a) / coarse.spacing_mm[a] for a in range(3)]
@@ -65,11 +70,17 @@ def _parabolas(place: Tensor, count: int) -> Tensor:
     index = (place + (count - 1) / 2).clamp(0, count - 1)
     voxel = torch.arange(count)[:, None]
     if count < 3:
-        return (1 - (index - voxel).abs()).clamp_min(0).to(torch.float64)
+        return _lines(place, count)
     middle = index.round().clamp(1, count - 2)
     off, step = index - middle, voxel - middle
     square = off.square() - 1 / 12  # variance of an even spread over a voxel
     return torch.where(step == 0, 1 - square, torch.where(step.abs() == 1, (square + step * off) / 2, 0.0))
+
+
+def _lines(place: Tensor, count: int) -> Tensor:
+    """Shares [count, k] of sources at ``place`` (in voxels from the middle) between two voxels."""
+    index = (place + (count - 1) / 2).clamp(0, count - 1)
+    return (1 - (index - torch.arange(count)[:, None]).abs()).clamp_min(0).to(torch.float64)
 
 
 def _overlap(fine: VoxelGrid, coarse: VoxelGrid, axis: int) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.camera.binning import seeing_every_aperture
 from data_gen.grid import VoxelGrid
-from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.projector import MatrixProjector, ProjectorFactory, RaySampling
 from data_gen.projector.leak import LeakCaster
 from data_gen.projector.rays import RayCaster
@@ -18,17 +17,14 @@ from data_gen.scatter.coarse import (
     coarse_camera,
     coarse_grid,
     density_shares,
+    linear_shares,
     resample,
     resample_back,
-    source_shares,
 )
 
 VOXEL_MM = 2.0
 BLOCK_MM = 6.0
 """Of the coarse voxels and of the blocks of pixels, as seen at the isocentre, at most."""
-
-LEAST = 1e-3
-"""Transmission of the thinnest metal below which there is no leakage to speak of."""
 
 
 class Leakage(nn.Module):
@@ -58,7 +54,7 @@ class Leakage(nn.Module):
         self.camera = seeing_every_aperture(coarse_camera(camera, BLOCK_MM))
         self.energies_kev = energies_kev.to(torch.float64)
         self.arrival_kev = self.energies_kev[:, None, None].expand(-1, 1, 2)
-        self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
+        self._source, self._density = linear_shares(grid, self.coarse), density_shares(grid, self.coarse)
 
         def caster(seen: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
             return LeakCaster(seen, energy_kev, sampling, everything=energy_kev > sharp_kev)
@@ -80,13 +76,3 @@ class Leakage(nn.Module):
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [batch, block, g, 1, map] to [batch, map, z, y, x]."""
         return resample_back(self.projector.adjoint(values[:, :, :, 0], state), self._source)
-
-
-def leaking(camera: Camera, energies_kev: Tensor) -> Tensor:
-    """Whether photons get through the thinnest metal between object and pixel, [g] bool."""
-    plate = camera.spec.collimator
-    thinnest = min(plate.septa_mm, plate.plate_mm) if plate.septa else plate.plate_mm
-    passed: Tensor = (
-        torch.exp(-thinnest * interaction_attenuation_per_mm(plate.material, energies_kev)) > LEAST
-    )
-    return passed

@@ -48,5 +48,5 @@ def test_high_lines_have_no_sharp_image(recorder):
     references = torch.tensor([80.0, 240.0, 580.0, 900.0, 2000.0], dtype=torch.float64)
     sharp = recorder.sharp(references[:3])
     assert sharp.shape[1] == 3
-    leaked = recorder.leaked(references, references > 0)
+    leaked = recorder.leaked(references)
     assert float(leaked[3:].sum()) > 0
