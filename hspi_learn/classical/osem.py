@@ -29,7 +29,7 @@ class Osem(nn.Module):
         x <- x / (A_k^T 1)  A_k^T ( n_k / (A_k x + B_k + b_k) )        for each subset k of pixels
 
     A is what comes through apertures, B leakage and scatter: modelled anew from the image before each
-    iteration, and not back-projected, since it says little of where it came from and costs as much.
+    iteration, scaled with it in between, and not back-projected, since it says little of where it came from and costs as much.
 
     Starts from uniform activity in the body that explains the counts. Differentiable in the counts
     through all iterations, each recomputed in the backward pass so that memory does not grow.
@@ -125,8 +125,11 @@ class Osem(nn.Module):
         def iteration(image: Tensor) -> Tensor:
             blocks = self.model.blocks
             table = blocks.table(image, context.attenuation.blocks) if blocks else None
+            before = _total(image)
             for part, sensitivity in zip(rows, sensitivities, strict=True):
-                image = image * _relative(part.back_projected_ratio(image, context, table), sensitivity)
+                # What leaks and scatters grows with the image; held still, it would swing against it.
+                now = None if table is None else table * (_total(image) / before)
+                image = image * _relative(part.back_projected_ratio(image, context, now), sensitivity)
             return image
 
         for _ in range(iterations):
@@ -135,6 +138,11 @@ class Osem(nn.Module):
             else:
                 activity = iteration(activity)
             yield activity
+
+
+def _total(image: Tensor) -> Tensor:
+    """Activity of all maps of each scan, above 0, [batch, 1, 1]."""
+    return image.sum(dim=(1, 2, 3, 4)).clamp_min(torch.finfo(image.dtype).tiny)[:, None, None]
 
 
 def _uniform_start(sensitivity: Tensor, total: Tensor, context: ScanContext) -> Tensor:
