@@ -29,7 +29,8 @@ class Osem(nn.Module):
         x <- x / (A_k^T 1)  A_k^T ( n_k / (A_k x + B_k + b_k) )        for each subset k of pixels
 
     A is what comes through apertures, B leakage and scatter: modelled anew from the image before each
-    iteration, scaled with it in between, and not back-projected, since it says little of where it came from and costs as much.
+    iteration, scaled with it in between, and not back-projected, since it says little of where it came from
+    and costs as much.
 
     Starts from uniform activity in the body that explains the counts. Differentiable in the counts
     through all iterations, each recomputed in the backward pass so that memory does not grow.
