@@ -42,9 +42,8 @@ def sharp_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> T
     """Shares [line, g] with which first interactions behind apertures at the reference energies make those of
     a line; most rays there cross no metal, so errors count by what gets through."""
     paths = torch.tensor(OPEN_PATHS_MM, dtype=torch.float64)
-    weight = torch.exp(
-        -interaction_attenuation_per_mm(camera.collimator_material, energy_kev)[:, None] * paths
-    )
+    mu = interaction_attenuation_per_mm(camera.collimator_material, energy_kev)
+    weight = torch.exp(-2 * mu[:, None] * paths)  # squares of what gets through
     weight[:, 0] = OPEN_WEIGHT
     return _fitted(camera, energy_kev, reference_kev, paths, weight)
 

@@ -85,3 +85,10 @@ def test_references_span_the_strong_lines():
         nearest = float((strong / references).log().abs().min())
         assert nearest < 0.15 or float(references[0]) < strong < float(references[-1])
     assert float(references[-1]) > 400
+
+
+def test_soft_lines_keep_their_open_waist():
+    """A line of 27 keV that borrows from 63 keV alone is seen through the open waist within 15 %."""
+    line, reference = (torch.tensor([e], dtype=torch.float64) for e in (27.0, 63.0))
+    borrowed = sharp_shares(CAMERA, line, reference) @ _seen(reference, (0.0,))
+    torch.testing.assert_close(borrowed, _seen(line, (0.0,)), rtol=0.15, atol=0)
