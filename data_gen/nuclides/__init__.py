@@ -1,7 +1,7 @@
 """Decay chains, activities in time, and the photons that the members emit."""
 
 from data_gen.nuclides.activity import activities_at, mean_activity
-from data_gen.nuclides.bremsstrahlung import bremsstrahlung, bremsstrahlung_lines
+from data_gen.nuclides.bremsstrahlung import bremsstrahlung
 from data_gen.nuclides.chain import DecayChain, decay_chain
 from data_gen.nuclides.groups import MemberGroups, each_member, tied_groups
 from data_gen.nuclides.lines import PhotonLine, photon_lines
@@ -12,7 +12,6 @@ __all__ = [
     "PhotonLine",
     "activities_at",
     "bremsstrahlung",
-    "bremsstrahlung_lines",
     "decay_chain",
     "each_member",
     "mean_activity",

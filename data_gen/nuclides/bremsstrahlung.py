@@ -25,7 +25,6 @@ from torch import Tensor
 
 from data_gen.errors import UserError
 from data_gen.materials.electrons import photons_per_path, stopping_power_kev_cm2_g
-from data_gen.nuclides.lines import PhotonLine
 from data_gen.nuclides.names import canonical_name
 
 Array = NDArray[np.float64]
@@ -47,27 +46,13 @@ def bremsstrahlung(nuclide: str, edges_kev: Tensor | Sequence[float]) -> Tensor:
     Raises:
         UserError: the nuclide is unknown, or the edges do not rise from 10 keV or more.
     """
-    photons, _ = _per_bin(nuclide, np.asarray(edges_kev, dtype=np.float64))
-    return torch.from_numpy(photons)
-
-
-def bremsstrahlung_lines(
-    nuclide: str, min_kev: float = 20.0, max_kev: float = 2700.0, bins: int = 24
-) -> tuple[PhotonLine, ...]:
-    """The continuum as line-like nodes of kind "bremsstrahlung", by rising energy, empty without betas.
-
-    Bins are even in log energy; a node stands at its bin's mean energy and carries the bin's photons.
-
-    Raises:
-        UserError: as :func:`bremsstrahlung`.
-    """
-    photons, carried_kev = _per_bin(nuclide, np.geomspace(min_kev, max_kev, bins + 1))
-    name = canonical_name(nuclide)
-    return tuple(
-        PhotonLine(name, carried / count, count, "bremsstrahlung")
-        for count, carried in zip(photons.tolist(), carried_kev.tolist(), strict=True)
-        if count > 0
-    )
+    edges = np.asarray(edges_kev, dtype=np.float64)
+    photon, weight = _nodes(edges)
+    energy, born = beta_spectrum(nuclide)
+    if not len(energy):
+        return torch.zeros(len(edges) - 1, dtype=torch.float64)
+    density = external_density(energy, born, photon) + internal_density(energy, born, photon)
+    return torch.from_numpy((density * weight).reshape(-1, _NODES_PER_BIN).sum(axis=1))
 
 
 def beta_spectrum(nuclide: str) -> tuple[Array, Array]:
@@ -111,17 +96,6 @@ def internal_density(energy_kev: Array, born_per_kev: Array, photon_kev: Array) 
     chance = _ALPHA / math.pi * p_after / (p_before * photon_kev[:, None]) * emitted
     born = np.interp(kinetic, energy_kev, born_per_kev)
     return np.asarray((born * chance * room / _STEPS).sum(axis=1), dtype=np.float64)
-
-
-def _per_bin(nuclide: str, edges_kev: Array) -> tuple[Array, Array]:
-    """Photons per decay, and the energy in keV per decay that they carry, in each bin [bin]."""
-    photon, weight = _nodes(edges_kev)
-    energy, born = beta_spectrum(nuclide)
-    if not len(energy):
-        return np.zeros(len(edges_kev) - 1), np.zeros(len(edges_kev) - 1)
-    density = external_density(energy, born, photon) + internal_density(energy, born, photon)
-    photons = (density * weight).reshape(-1, _NODES_PER_BIN)
-    return photons.sum(axis=1), (photons * photon.reshape(photons.shape)).sum(axis=1)
 
 
 def _nodes(edges_kev: Array) -> tuple[Array, Array]:

@@ -48,13 +48,13 @@ class PhotonLine:
         nuclide: the emitter.
         energy_kev: energy in keV.
         photons_per_decay: photons per decay of ``nuclide``.
-        kind: "gamma" (annihilation photons among them), "xray", or "bremsstrahlung": a piece of continuum.
+        kind: "gamma" (annihilation photons among them) or "xray".
     """
 
     nuclide: str
     energy_kev: float
     photons_per_decay: float
-    kind: Literal["gamma", "xray", "bremsstrahlung"]
+    kind: Literal["gamma", "xray"]
 
 
 def photon_lines(nuclide: str, min_kev: float = 20.0, max_kev: float = 600.0) -> tuple[PhotonLine, ...]:

@@ -1,7 +1,6 @@
 """Photons that reach the detector otherwise than straight: scattered in the object or in the collimator."""
 
 from data_gen.scatter.base import ScatterTerm
-from data_gen.scatter.coarse import block_of_pixel
 from data_gen.scatter.collimator import CollimatorScatter
 from data_gen.scatter.leakage import Leakage
 from data_gen.scatter.metal_rays import MetalSampling
@@ -14,5 +13,4 @@ __all__ = [
     "ObjectScatter",
     "ScatterSampling",
     "ScatterTerm",
-    "block_of_pixel",
 ]

@@ -27,14 +27,6 @@ def coarse_camera(camera: Camera, block_mm: float) -> Camera:
     return binned(camera, binning_to(camera, block_mm * magnification))
 
 
-def block_of_pixel(camera: Camera, blocks: Camera) -> Tensor:
-    """Block that each pixel of ``camera`` lies in, [pixel] int64."""
-    detector = blocks.spec.detector
-    factor = camera.spec.detector.rows // detector.rows
-    row, column = camera.pixel_row // factor, camera.pixel_column // factor
-    return (camera.pixel_panel * detector.rows + row) * detector.columns + column
-
-
 def source_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
     """Share of each fine voxel that goes to each coarse one, along (z, y, x), [coarse, fine] each.
 

@@ -111,9 +111,7 @@ class GanReconstruction(LightningModule):
         self.system = system
         self.model = system.forward_model(EnergyWindows(windows_kev))
         self.initial = initial(self.model)
-        # Back-projection needs nothing of scatter, which takes most of the time of an object's state.
-        seen = self.model.primary if isinstance(self.initial, BackProjection) else self.model
-        self.inputs = PhysicsInputs(seen, self.initial)
+        self.inputs = PhysicsInputs(self.model, self.initial)
         maps = len(system.groups.names)
         self.generator = _drawn(generator, maps, seed)
         self.discriminator = _drawn(discriminator, maps, seed + 1)

@@ -9,11 +9,9 @@ import pytest
 import torch
 import xraylib
 
-from data_gen.camera import load_camera
 from data_gen.grid import VoxelGrid
 from data_gen.materials import material_named, process_mass_attenuation
-from data_gen.scatter import block_of_pixel
-from data_gen.scatter.coarse import coarse_camera, coarse_grid, density_shares, resample, source_shares
+from data_gen.scatter.coarse import coarse_grid, density_shares, resample, source_shares
 from data_gen.scatter.flight import flight_table, path_by_tissue
 from data_gen.scatter.harmonics import harmonics, legendre
 from data_gen.scatter.turning import (
@@ -62,17 +60,6 @@ def test_coarse_density_keeps_mass():
     assert max(coarse.spacing_mm) <= 1.3
     mass = float(density.sum() * fine.voxel_volume_ml)
     assert float(small.sum() * coarse.voxel_volume_ml) == pytest.approx(mass)
-
-
-def test_blocks_hold_their_pixels():
-    """The mean place of a block's pixels is the block's place (1e-9 mm)."""
-    camera = load_camera("demo")
-    blocks = coarse_camera(camera, 6.0)
-    block = block_of_pixel(camera, blocks)
-    total = torch.zeros_like(blocks.pixel_centre_mm).index_add_(0, block, camera.pixel_centre_mm)
-    count = torch.bincount(block)
-    assert len(count) == blocks.pixel_count == 600
-    torch.testing.assert_close(total / count[:, None], blocks.pixel_centre_mm, rtol=0, atol=1e-9)
 
 
 def test_flight_within_a_voxel():
