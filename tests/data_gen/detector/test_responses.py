@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from contracts.detector_contract import DetectorContract, at
-from sampled import distant, recorded
+from referees.sampled_response import distant, recorded
 
 from data_gen import UserError
 from data_gen.detector import (
