@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -9,15 +12,16 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.materials import interaction_attenuation_per_mm, interaction_probability, k_edges_kev
+from data_gen.projector.rays import EDGE_FOLDS
 
-OPEN_PATHS_MM = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-"""Paths in collimator metal of rays through and beside an aperture."""
+RIM_MM = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+"""Metal that rays through the slope of an opening cross, in steps."""
 
 LARGEST_SHARE = 100.0
 """More means that the reference gets through nothing, nor does the line get through enough to count."""
 
-OPEN_WEIGHT = 10.0
-"""How much the open waist counts against each path through its edge."""
+TOTAL_WEIGHT = 100.0
+"""How much all photons together count against those through each thickness of metal."""
 
 
 class _Between(NamedTuple):
@@ -40,20 +44,15 @@ class _Between(NamedTuple):
 
 def sharp_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
     """Shares [line, g] with which first interactions behind apertures at the reference energies make those of
-    a line; most rays there cross no metal, so errors count by what gets through."""
-    paths = torch.tensor(OPEN_PATHS_MM, dtype=torch.float64)
-    mu = interaction_attenuation_per_mm(camera.collimator_material, energy_kev)
-    weight = torch.exp(-2 * mu[:, None] * paths)  # squares of what gets through
-    weight[:, 0] = OPEN_WEIGHT
-    return _fitted(camera, energy_kev, reference_kev, paths, weight)
+    a line."""
+    around = _Around.of(camera)
+    return _fitted(energy_kev, reference_kev, camera, lambda e: around.seen(e) * around.near(e))
 
 
 def leak_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
-    """The same behind the plate or a septum, where errors count relative to the little that gets through."""
-    plate = camera.spec.collimator
-    thinnest = min(plate.septa_mm, plate.plate_mm) if plate.septa else plate.plate_mm
-    paths = torch.linspace(thinnest, 1.2 * plate.plate_mm, 6, dtype=torch.float64)
-    return _fitted(camera, energy_kev, reference_kev, paths, torch.ones(len(energy_kev), len(paths)))
+    """The same behind plate and septa."""
+    around = _Around.of(camera)
+    return _fitted(energy_kev, reference_kev, camera, lambda e: around.seen(e) * (1 - around.near(e)))
 
 
 def photon_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
@@ -65,22 +64,66 @@ def photon_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> 
     return near.shares(1 - above, above, len(reference_kev))
 
 
-def _fitted(
-    camera: Camera, energy_kev: Tensor, reference_kev: Tensor, paths_mm: Tensor, weight: Tensor
-) -> Tensor:
-    """Shares, 0 or more, that fit transmission times detection of a line at all paths best."""
+@dataclass(frozen=True)
+class _Around:
+    """Metal that rays around one aperture cross, mm, and the area of waist where they do, mm2, [path]."""
 
-    def seen(energy: Tensor) -> Tensor:
-        mu = interaction_attenuation_per_mm(camera.collimator_material, energy)
-        stopped = interaction_probability(camera.detector_material, energy, camera.detector_thickness_mm)
+    camera: Camera
+    rim_mm: Tensor
+    """Ends of the steps of the slope of the opening; the open waist comes before them, [step + 1]."""
+    path_mm: Tensor
+    area_mm2: Tensor
+
+    @classmethod
+    def of(cls, camera: Camera) -> _Around:
+        plate, panel = camera.spec.collimator, camera.spec.detector
+        radius = float(camera.aperture_diameter_mm.detach().median()) / 2
+        slope = float(camera.aperture_opening.detach().max()) / 2
+        rim = torch.tensor([*(r for r in RIM_MM if r < plate.plate_mm), plate.plate_mm], dtype=torch.float64)
+        disks = math.pi * (radius + slope * rim).square()
+        nearer = plate.plane_mm / camera.spec.panels.detector_mm
+        panel_mm2 = panel.rows * panel.columns * (nearer * panel.pitch_mm) ** 2
+        flat = max(panel_mm2 * camera.panels / camera.aperture_count - float(disks[-1]), 0.0)
+        path = [0.0, *((rim[1:] + rim[:-1]) / 2).tolist(), plate.plate_mm, 1.15 * plate.plate_mm]
+        area = [float(disks[0]), *disks.diff().tolist(), flat / 2, flat / 2]
+        if plate.septa:
+            path, area = [*path, plate.septa_mm, 2 * plate.septa_mm], [*area, *2 * [float(disks[0])]]
+        return cls(
+            camera, rim, torch.tensor(path, dtype=torch.float64), torch.tensor(area, dtype=torch.float64)
+        )
+
+    def seen(self, energy_kev: Tensor) -> Tensor:
+        """Area times transmission times detection, [energy, path] mm2."""
+        camera = self.camera
+        mu = interaction_attenuation_per_mm(camera.collimator_material, energy_kev)[:, None]
+        stopped = interaction_probability(camera.detector_material, energy_kev, camera.detector_thickness_mm)
         # What is nothing anyway stays above 0, since ratios are fitted.
-        return (stopped[:, None] * torch.exp(-mu[:, None] * paths_mm)).clamp_min(1e-60)
+        return (stopped[:, None] * self.area_mm2 * torch.exp(-mu * self.path_mm)).clamp_min(1e-60)
 
+    def near(self, energy_kev: Tensor) -> Tensor:
+        """Share of each path's area that is in the sharp image, [energy, path]."""
+        mu = interaction_attenuation_per_mm(self.camera.collimator_material, energy_kev)[:, None]
+        inside = ((EDGE_FOLDS / mu - self.rim_mm[:-1]) / self.rim_mm.diff()).clamp(0, 1)
+        beyond = inside.new_zeros(len(inside), len(self.path_mm) - 1 - inside.shape[1])
+        return torch.cat((torch.ones_like(mu), inside, beyond), dim=1)
+
+
+def _fitted(
+    energy_kev: Tensor, reference_kev: Tensor, camera: Camera, seen: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Shares, 0 or more, with which what is seen [energy, path] of references fits that of a line best, path
+    by path and above all in total."""
     near = _between(camera, energy_kev, reference_kev)
     line, references = seen(energy_kev), seen(reference_kev)
-    a, b = references[near.low] / line, references[near.high] / line
-    aa, bb, ab = (weight * a * a).sum(1), (weight * b * b).sum(1), (weight * a * b).sum(1)
-    to_a, to_b = (weight * a).sum(1), (weight * b).sum(1)
+    total = line.sum(dim=1, keepdim=True).clamp_min(1e-60)
+
+    def told(seen: Tensor) -> Tensor:
+        parts = seen / total
+        return torch.cat((parts, math.sqrt(TOTAL_WEIGHT) * parts.sum(dim=1, keepdim=True)), dim=1)
+
+    a, b, wanted = told(references[near.low]), told(references[near.high]), told(line)
+    aa, bb, ab = (a * a).sum(1), (b * b).sum(1), (a * b).sum(1)
+    to_a, to_b = (a * wanted).sum(1), (b * wanted).sum(1)
     determinant = (aa * bb - ab * ab).clamp_min(1e-12 * aa * bb)
     first, second = (to_a * bb - to_b * ab) / determinant, (to_b * aa - to_a * ab) / determinant
     first_alone = near.alone | (second < 0)

@@ -10,19 +10,27 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.projector.plate import between_apertures
-from data_gen.projector.rays import RayCaster
-from data_gen.projector.sampling import RaySampling, ring_nodes
+from data_gen.projector.rays import EDGE_FOLDS, RayCaster
+from data_gen.projector.rings import Rings
+from data_gen.projector.sampling import RaySampling
 from data_gen.projector.symmetry import octant
 
 PLATE_RAYS_PER_RAY = 4.0
-"""Rays through the plate for each one through an aperture."""
+"""Rays through the plate for each one through an aperture, at least."""
+
+RAYS_PER_MM2 = 0.06
+"""The same for each mm2 of a cell: a compact source is seen by the few rays that happen to meet it ..."""
+
+MOST_PLATE_RAYS_PER_RAY = 64.0
+"""... up to this many: a plate of one aperture is wider than what stands before it."""
 
 MOST_BESIDE = 9
 """Openings that a ray through the plate may pass on its way: that of its own cell and those around it."""
 
-
-TURNS = torch.tensor([0.8191725, 0.6710436, 0.5497005], dtype=torch.float64)
-"""Turns of the rays from one pixel to the next along x, y and z (the generalised golden ratio)."""
+SHIFTS = torch.tensor(
+    [[0.8191725, 0.6710436, 0.5497005], [0.3819660, 0.7320508, 0.2360680]], dtype=torch.float64
+)
+"""Shifts of the rays, in angle and in radius, from one pair to the next along x, y and z."""
 
 
 class LeakCaster(RayCaster):
@@ -38,44 +46,72 @@ class LeakCaster(RayCaster):
         energy_kev: of the photons.
         sampling: numbers of rays.
         everything: rays through the pixel's own aperture too, for energies that have no sharp projector.
+        within_mm: largest distance of activity from the isocentre; None: anywhere before the plates.
     """
 
     def __init__(
-        self, camera: Camera, energy_kev: float, sampling: RaySampling, everything: bool = False
+        self,
+        camera: Camera,
+        energy_kev: float,
+        sampling: RaySampling,
+        everything: bool = False,
+        within_mm: float | None = None,
     ) -> None:
         super().__init__(camera, energy_kev, sampling)
+        plate_mm = camera.spec.collimator.plane_mm - camera.plate_mm / 2
         self.everything = everything
-        self.plate_rays = max(1, round(PLATE_RAYS_PER_RAY * sampling.rays))
-        self._spread(sum(self.counts) + self.plate_rays)
+        self.within_mm = plate_mm if within_mm is None else min(within_mm, plate_mm)
         self.panel_apertures = torch.arange(camera.aperture_count).reshape(camera.panels, -1)
+        self.plate_rays = self._plate_rays()
+        plate = camera.plate_mm * self.plate_mu
+        radius = float(camera.aperture_diameter_mm.detach().median()) / 2
+        self.rings = Rings.of(radius + self.edge_mm, 1 / self.fold_mm, max(0.0, plate - EDGE_FOLDS))
+        self._spread(sum(self.counts) + self.plate_rays)
 
     @property
     def numbers(self) -> dict[str, Any]:
         """See :class:`RayCaster`."""
-        return super().numbers | {"everything": self.everything, "plate_rays": self.plate_rays}
+        return super().numbers | {
+            "everything": self.everything,
+            "plate_rays": self.plate_rays,
+            "within_mm": self.within_mm,
+        }
+
+    def _plate_rays(self) -> int:
+        """Rays through the plate for each pair, by the size of the first aperture's cell."""
+        turn = torch.linspace(0, 2 * math.pi, 17, dtype=torch.float64)
+        heading = torch.stack((turn.cos(), turn.sin()), dim=-1)[None]
+        with torch.no_grad():
+            reach_mm = float(self._cell_mm(torch.tensor([0]), heading).median())
+        wanted = max(PLATE_RAYS_PER_RAY, RAYS_PER_MM2 * math.pi * reach_mm**2)
+        return max(1, round(self.sampling.rays * min(wanted, MOST_PLATE_RAYS_PER_RAY)))
 
     def _nodes(self, pairs: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes in aperture and zone, and in the rest of the aperture's cell; see :class:`RayCaster`."""
         near = sum(self.counts)
-        heading = _turned(heading, self._turn(pairs))
+        turn, further = self._shifts(pairs)
+        heading = _turned(heading, 2 * math.pi * turn)
         place, area = super()._nodes(pairs, heading[:, :near])
         if not self.everything:
             area = area * (~self._is_own(pairs))[:, None]
         aperture = pairs[:, 1]
         first = self.camera.aperture_diameter_mm[aperture, None] / 2 + self.edge_mm
         last = torch.maximum(self._cell_mm(aperture, heading[:, near:]), first)
-        share = (torch.arange(self.plate_rays, dtype=torch.float64) + 0.5) / self.plate_rays
-        radius, plate_area = ring_nodes(first, last, self.fold_mm, share)
+        share = torch.arange(self.plate_rays, dtype=torch.float64) + further[:, None]
+        radius, plate_area = self.rings.nodes(first, last, share / self.plate_rays)
         outside = radius[..., None] * heading[:, near:]
         return torch.cat((place, outside), dim=1), torch.cat((area, plate_area), dim=1)
 
-    def _turn(self, pairs: Tensor) -> Tensor:
-        """Angle [pair] by which the rays of each pair are turned: neighbouring pixels sample elsewhere, pairs
-        that mirror each other alike."""
+    def _shifts(self, pairs: Tensor) -> Tensor:
+        """Shifts of the rays of each pair, 0 to 1, [angle or radius, pair].
+
+        Neighbouring blocks sample elsewhere, so that errors average out; pairs that mirror each other alike.
+        """
         pixel, aperture = pairs.unbind(dim=1)
-        fold = octant(self.camera.aperture_centre_mm[aperture])
-        place = self.camera.pixel_centre_mm.detach()[pixel] * fold / self.camera.pitch_mm
-        return 2 * math.pi * ((place * TURNS).sum(dim=-1) % 1.0)
+        centre = self.camera.aperture_centre_mm.detach()[aperture]
+        place = (self.camera.pixel_centre_mm.detach()[pixel] + centre / 3) * octant(centre)
+        shifts: Tensor = (SHIFTS @ place.T / self.camera.pitch_mm) % 1.0
+        return shifts
 
     def _cell_mm(self, aperture: Tensor, heading: Tensor) -> Tensor:
         """Distance from an aperture to the border of its cell along headings [k, ray, 2], [k, ray]."""
@@ -89,13 +125,15 @@ class LeakCaster(RayCaster):
         return border
 
     def _rim_mm(self, aperture: Tensor, heading: Tensor) -> Tensor:
-        """Distance to where no ray from inside the ring of plates to the detector passes, [k, ray]."""
+        """Distance to where no ray from activity to the detector passes, [k, ray]."""
         spec = self.camera.spec
-        nearer = spec.collimator.plane_mm / spec.panels.detector_mm
-        inside = (spec.collimator.plane_mm - spec.collimator.plate_mm / 2) * (1 - nearer)
         size = torch.tensor([spec.detector.columns, spec.detector.rows]) * spec.detector.pitch_mm / 2
-        centre = self._middle(aperture)
-        room = nearer * size + inside - heading.sign() * centre[:, None]
+        depth = self.within_mm * torch.linspace(-1, 1, 33, dtype=torch.float64)
+        beside = (self.within_mm**2 - depth.square()).sqrt()
+        behind = spec.panels.detector_mm - spec.collimator.plane_mm
+        nearer = 1 - behind / (spec.panels.detector_mm - depth)
+        farthest = (nearer[:, None] * size + ((1 - nearer) * beside)[:, None]).amax(dim=0)
+        room = farthest - heading.sign() * self._middle(aperture)[:, None]
         return (room / heading.abs().clamp_min(1e-9)).amin(dim=-1).clamp_min(0)
 
     def _is_own(self, pairs: Tensor) -> Tensor:

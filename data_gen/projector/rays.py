@@ -36,6 +36,9 @@ class Rays:
     """[pair, ray] mm2."""
 
 
+EDGE_FOLDS = 5.0
+"""Sharp images reach into an aperture's edge until photons fall by e so many times; the rest is leakage."""
+
 CasterFactory = Callable[[Camera, float, RaySampling], "RayCaster"]
 """Makes the caster of one energy, in keV."""
 
@@ -63,7 +66,7 @@ class RayCaster:
         # A ray parallel to the axis crosses 2 t / tangent of plate at a distance t from the opening.
         tangent = float(camera.aperture_opening.detach().max())
         self.fold_mm = tangent / (2 * self.plate_mu)
-        self.edge_mm = min(5 * self.fold_mm, tangent * camera.plate_mm / 2)
+        self.edge_mm = min(EDGE_FOLDS * self.fold_mm, tangent * camera.plate_mm / 2)
         radius = float(camera.aperture_diameter_mm.detach().median()) / 2
         self.counts = sampling.split(radius, min(self.fold_mm, self.edge_mm))
         self._spread(sum(self.counts))

@@ -56,8 +56,10 @@ class Leakage(nn.Module):
         self.arrival_kev = self.energies_kev[:, None, None].expand(-1, 1, 2)
         self._source, self._density = linear_shares(grid, self.coarse), density_shares(grid, self.coarse)
 
+        within_mm = math.hypot(*(n * edge / 2 for n, edge in zip(grid.shape, grid.spacing_mm, strict=True)))
+
         def caster(seen: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
-            return LeakCaster(seen, energy_kev, sampling, everything=energy_kev > sharp_kev)
+            return LeakCaster(seen, energy_kev, sampling, energy_kev > sharp_kev, within_mm)
 
         self.projector = projector(self.camera, self.coarse, self.energies_kev, caster=caster)
 

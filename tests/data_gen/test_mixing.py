@@ -33,30 +33,56 @@ def test_nothing_is_borrowed_across_the_edge():
     assert float(shares[~below][:, REFERENCES < 69.5].abs().max()) == 0
 
 
-def _seen(energy: torch.Tensor, paths_mm: tuple[float, ...]) -> torch.Tensor:
-    """Transmission times detection [line, path], from xraylib."""
-    mu = interaction_attenuation_per_mm("tungsten", energy)
-    passed = torch.exp(-mu[:, None] * torch.tensor(paths_mm, dtype=torch.float64))
-    return interaction_probability("CdTe", energy, 2.0)[:, None] * passed
+def _through_slope(energy: torch.Tensor, from_folds: float, to_folds: float) -> torch.Tensor:
+    """Detected through an opening's slope where it weakens photons by e between so many times, mm2 [line].
+
+    The double cone of the demo's loft holes, integrated over its area in fine steps; the open waist is zero
+    folds deep. Cross sections are xraylib's.
+    """
+    radius, slope = 0.175, float(CAMERA.aperture_opening.max()) / 2
+    path = (torch.arange(80_000, dtype=torch.float64) + 0.5) * (CAMERA.plate_mm / 80_000)
+    area = 2 * torch.pi * (radius + slope * path) * slope * (path[1] - path[0])
+    folds = interaction_attenuation_per_mm("tungsten", energy)[:, None] * path
+    inside = (folds >= from_folds) & (folds < to_folds)
+    seen = (area * inside * torch.exp(-folds)).sum(1) + (from_folds == 0) * torch.pi * radius**2
+    return interaction_probability("CdTe", energy, 2.0) * seen
 
 
 def test_sharp_images_of_lines():
-    """What is borrowed from references 40 % apart: within 1 % of the line's own through the open waist, and
-    within 5 % of the waist's through its edge."""
+    """All that comes through aperture and sharp edge, from references 40 % apart: a line's own within 1 %."""
     lines = LINES[LINES > 80]
-    paths = (0.0, 0.02, 0.05, 0.2, 1.0)
-    borrowed, own = sharp_shares(CAMERA, lines, REFERENCES) @ _seen(REFERENCES, paths), _seen(lines, paths)
-    wrong = (borrowed - own).abs() / own[:, :1]
-    assert float(wrong[:, 0].max()) < 0.01
-    assert float(wrong.max()) < 0.05
+    borrowed = sharp_shares(CAMERA, lines, REFERENCES) @ _through_slope(REFERENCES, 0, 5)
+    torch.testing.assert_close(borrowed, _through_slope(lines, 0, 5), rtol=0.01, atol=0)
+
+
+def test_sharp_images_keep_their_width():
+    """Through the open waist and half a millimetre of slope comes what a line has there itself, within 3 % of
+    its whole image (cross sections are xraylib's)."""
+    lines = LINES[LINES > 80]
+
+    def near(energy: torch.Tensor) -> torch.Tensor:
+        folds = interaction_attenuation_per_mm("tungsten", energy) * 0.5
+        return torch.stack(
+            [_through_slope(e[None], 0, float(f))[0] for e, f in zip(energy, folds, strict=True)]
+        )
+
+    borrowed = sharp_shares(CAMERA, lines, REFERENCES) @ near(REFERENCES)
+    assert float(((borrowed - near(lines)).abs() / _through_slope(lines, 0, 5)).max()) < 0.03
 
 
 def test_leakage_of_lines():
-    """Through the plate, what lines borrow from references 20 % apart is their own within 10 %."""
+    """All that comes through slope (beyond five folds) and plate: a line's own within 2 %, from references
+    20 % apart. The flat plate of the demo is 29 mm2 about each aperture, 8 to 9 mm deep."""
     lines = LINES[LINES > 300]
-    paths = (2.0, 5.0, 8.0)
-    borrowed, own = leak_shares(CAMERA, lines, REFERENCES) @ _seen(REFERENCES, paths), _seen(lines, paths)
-    assert float(((borrowed - own).abs() / own).max()) < 0.1
+
+    def leaked(energy: torch.Tensor) -> torch.Tensor:
+        depth = torch.linspace(8.0, 9.2, 13, dtype=torch.float64)
+        mu = interaction_attenuation_per_mm("tungsten", energy)
+        flat = torch.exp(-mu[:, None] * depth).mean(1) * interaction_probability("CdTe", energy, 2.0)
+        return _through_slope(energy, 5, 1e9) + 29.0 * flat
+
+    borrowed = leak_shares(CAMERA, lines, REFERENCES) @ leaked(REFERENCES)
+    torch.testing.assert_close(borrowed, leaked(lines), rtol=0.02, atol=0)
 
 
 def test_opaque_metal_gives_no_nan():
@@ -87,8 +113,8 @@ def test_references_span_the_strong_lines():
     assert float(references[-1]) > 400
 
 
-def test_soft_lines_keep_their_open_waist():
-    """A line of 27 keV that borrows from 63 keV alone is seen through the open waist within 15 %."""
+def test_soft_lines_keep_their_counts():
+    """A line of 27 keV that borrows from 63 keV alone is seen as often as its own cone has it (2 %)."""
     line, reference = (torch.tensor([e], dtype=torch.float64) for e in (27.0, 63.0))
-    borrowed = sharp_shares(CAMERA, line, reference) @ _seen(reference, (0.0,))
-    torch.testing.assert_close(borrowed, _seen(line, (0.0,)), rtol=0.15, atol=0)
+    borrowed = sharp_shares(CAMERA, line, reference) @ _through_slope(reference, 0, 5)
+    torch.testing.assert_close(borrowed, _through_slope(line, 0, 5), rtol=0.02, atol=0)

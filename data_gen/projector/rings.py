@@ -1,0 +1,71 @@
+"""Where rays cross the plate around an aperture, as densely as photons come through it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_STEPS = 2000
+_FURTHEST_MM = 1000.0
+_SOFTENED = 0.75
+"""Exponent of the transmission that rays follow: oblique rays cross other paths than is assumed here."""
+
+
+@dataclass(frozen=True)
+class Rings:
+    """A density of rays over the distance from where the plate begins, outwards.
+
+    Rays follow area times transmission, so that each of them stands for about as many photons: near the
+    opening where the plate stops nearly all, evenly where it is thin.
+    """
+
+    distance_mm: Tensor
+    """Rising from 0, [step + 1]."""
+    rays: Tensor
+    """As many as are up to there, in any unit, [step + 1]."""
+
+    @classmethod
+    def of(cls, first_mm: float, optical_per_mm: float, most_optical: float) -> Rings:
+        """The density of a plate.
+
+        Args:
+            first_mm: distance from the aperture's centre at which the plate begins.
+            optical_per_mm: how its optical thickness grows from there, 1/mm.
+            most_optical: up to this.
+        """
+        finest = min(1.0, 1 / optical_per_mm) / 50
+        distance = torch.logspace(math.log10(finest), math.log10(_FURTHEST_MM), _STEPS, dtype=torch.float64)
+        distance = torch.cat((distance.new_zeros(1), distance))
+        middle = (distance[1:] + distance[:-1]) / 2
+        weakened = torch.exp(-_SOFTENED * (optical_per_mm * middle).clamp_max(most_optical))
+        step = (first_mm + middle) * weakened * distance.diff()
+        return cls(distance, torch.cat((step.new_zeros(1), step.cumsum(0))))
+
+    def nodes(self, first_mm: Tensor, last_mm: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Nodes of rays between two distances from the centre; they move with both.
+
+        Args:
+            first_mm: where the plate begins, [k, 1].
+            last_mm: where it ends, [k, ray].
+            share: quantile of each ray in 0..1, [k, ray].
+
+        Returns:
+            Distance from the centre mm and area mm2, [k, ray] each.
+        """
+        rate = self.rays.diff() / self.distance_mm.diff()
+        reach = last_mm - first_mm
+        step = self._step(self.distance_mm, reach)
+        total = self.rays[step] + rate[step] * (reach - self.distance_mm[step])
+        wanted = share * total
+        step = self._step(self.rays, wanted)
+        radius = first_mm + self.distance_mm[step] + (wanted - self.rays[step]) / rate[step]
+        return radius, 2 * math.pi * radius * total / (rate[step] * share.shape[-1])
+
+    @staticmethod
+    def _step(ends: Tensor, value: Tensor) -> Tensor:
+        """Step that each value lies in."""
+        step = torch.searchsorted(ends, value.detach().contiguous(), right=True) - 1
+        return step.clamp(0, len(ends) - 2)
