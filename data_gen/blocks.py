@@ -60,6 +60,14 @@ class BlockTerms(nn.Module):
         ]
         return torch.stack(parts).sum(0)
 
+    def image(self, table: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """Transpose of :meth:`table`: [batch, block, bin] to [batch, map, z, y, x]."""
+        values = [
+            torch.einsum("bqe,gkme->bqgkm", table, self._spectral(i, table.dtype))
+            for i in range(len(self.terms))
+        ]
+        return self._adjoint(values, state)
+
     def spread(self, table: Tensor) -> Tensor:
         """Blocks [batch, block, bin] to pixels [batch, pixel, bin]."""
         flat = table.movedim(0, 1).flatten(1)
@@ -73,7 +81,7 @@ class BlockTerms(nn.Module):
 
     def back_project(self, values: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Transpose of :meth:`project`."""
-        return self._image(self._on_blocks(values), state)
+        return self.image(self._on_blocks(values), state)
 
     def back_project_at(
         self, values: Tensor, state: tuple[Tensor, ...], pixel: Tensor, energy_bin: Tensor
@@ -85,7 +93,7 @@ class BlockTerms(nn.Module):
         table = table.index_add(
             0, place.flatten(), (values[:, None] * self.weight[pixel].to(values.dtype)).flatten()
         )
-        return self._image(table.reshape(1, self.blocks, bins), state)
+        return self.image(table.reshape(1, self.blocks, bins), state)
 
     def summed(self, state: tuple[Tensor, ...]) -> Tensor:
         """The transpose applied to ones: counts a second over all pixels and bins, [batch, map, z, y, x]."""
@@ -112,14 +120,6 @@ class BlockTerms(nn.Module):
     def recording(self, spectral: Sequence[Tensor]) -> BlockTerms:
         """The same terms on another energy axis."""
         return BlockTerms(self.terms, spectral, self.corner, self.weight)
-
-    def _image(self, table: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """Transpose of :meth:`table`."""
-        values = [
-            torch.einsum("bqe,gkme->bqgkm", table, self._spectral(i, table.dtype))
-            for i in range(len(self.terms))
-        ]
-        return self._adjoint(values, state)
 
     def _adjoint(self, values: Sequence[Tensor], state: tuple[Tensor, ...]) -> Tensor:
         images = [t.adjoint(v, kept) for t, v, kept in zip(self.terms, values, state, strict=True)]

@@ -44,6 +44,11 @@ class ObjectState:
     def __len__(self) -> int:
         return len(self.sharp)
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient is asked for in the objects."""
+        return any(part.requires_grad for part in (self.sharp, *self.blocks))
+
     def __getitem__(self, scans: slice) -> ObjectState:
         return ObjectState(self.sharp[scans], tuple(part[scans] for part in self.blocks))
 
@@ -80,7 +85,7 @@ class HyperspectralForwardModel(nn.Module):
         energy_bins: EnergyAxis,
         groups: MemberGroups | None = None,
         projector: ProjectorFactory = MatrixProjector,
-        most_energy_groups: int = 6,
+        most_energy_groups: int = 8,
         secondary: Sequence[Secondary] = SECONDARY,
         scatter_voxel_mm: float = 3.3,
         live: Tensor | None = None,

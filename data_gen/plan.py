@@ -62,7 +62,7 @@ class DatasetPlan:
     seed: int = 0
     shard_size: int = 8
     groups: Mapping[str, Sequence[str]] | None = None
-    most_energy_groups: int = 6
+    most_energy_groups: int = 8
     secondary: Sequence[Secondary] = SECONDARY
     scatter_voxel_mm: float = 3.3
     licence: str = "CC0-1.0"

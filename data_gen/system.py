@@ -37,7 +37,7 @@ class ImagingSystem:
     grid: VoxelGrid
     energy_bins: EnergyBins
     groups: MemberGroups
-    most_energy_groups: int = 6
+    most_energy_groups: int = 8
     secondary: tuple[Secondary, ...] = SECONDARY
     scatter_voxel_mm: float = 3.3
 
@@ -48,7 +48,7 @@ class ImagingSystem:
         grid: VoxelGrid,
         energy_bins: EnergyBins,
         groups: Mapping[str, Sequence[str]] | None = None,
-        most_energy_groups: int = 6,
+        most_energy_groups: int = 8,
         secondary: Sequence[Secondary] = SECONDARY,
         scatter_voxel_mm: float = 3.3,
     ) -> None:

@@ -24,22 +24,23 @@ from data_gen.scatter.coarse import (
     source_shares,
 )
 from data_gen.scatter.collimation import is_opaque
-from data_gen.scatter.metal_physics import Metal, metal_arrivals
-from data_gen.scatter.metal_rays import MetalRays, MetalSampling
+from data_gen.scatter.metal_arrivals import metal_arrivals
+from data_gen.scatter.metal_matrix import metal_matrix
+from data_gen.scatter.metal_rays import MetalSampling
 
-CODE_VERSION = 3
+CODE_VERSION = 5
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 
 class CollimatorScatter(nn.Module):
-    """K fluorescence and first-order Compton scatter of plate and septa: see ``ScatterTerm``.
+    """K fluorescence and Compton scatter of plate and septa, of several orders: see ``ScatterTerm``.
 
-    Photons of a voxel meet metal around an aperture; where they stop, K photons start evenly in all
+    Photons of a voxel meet metal around an aperture; wherever they stop, K photons start evenly in all
     directions and Compton photons by Klein and Nishina with the incoherent scattering function; what gets
     out of the metal towards a block is counted: a block behind this aperture where the plate is opaque, any
-    block of the panel where it is not. Classes k are the K lines by rising energy, then Compton photons by
-    falling energy. The object attenuates on the way to the aperture. Coherent scatter in metal is taken for
-    none, as the projector does; Compton photons that scatter again are lost.
+    block of the panel where it is not. Compton photons that stay in metal stop again, at their own energy.
+    Classes k are the K lines by rising energy, then Compton photons by falling energy. The object attenuates
+    on the way to the aperture. Coherent scatter in metal is taken for none, as the projector does.
 
     Args:
         camera: the camera, with its own pixels.
@@ -124,8 +125,7 @@ def _kept(
     orbits = mirror_orbits(camera)
 
     def build() -> dict[str, Tensor]:
-        metal = Metal.of(camera.collimator_material, energy_kev)
-        return {"rows": _rows(camera, grid, orbits, metal, arrival_kev, sampling)}
+        return {"rows": _rows(camera, grid, orbits, energy_kev, arrival_kev, sampling)}
 
     rows = cached(cache_folder(), content_key(numbers, tensors), build)["rows"].unflatten(2, grid.shape)
     whole = torch.zeros(camera.pixel_count, *rows.shape[1:])
@@ -139,14 +139,14 @@ def _rows(
     camera: Camera,
     grid: VoxelGrid,
     orbits: MirrorOrbits,
-    metal: Metal,
+    energy_kev: float,
     arrival_kev: Tensor,
     sampling: MetalSampling,
 ) -> Tensor:
     """Those of apertures that are no mirror images of others, by pair, [row, k, voxel]."""
     pixel = camera.pairs[orbits.first_pair, 0]
     parts = [
-        MetalRays(camera, aperture, pixel[orbits.orbit == orbit], grid, sampling).matrix(metal, arrival_kev)
+        metal_matrix(camera, aperture, pixel[orbits.orbit == orbit], grid, energy_kev, arrival_kev, sampling)
         for orbit, aperture in enumerate(orbits.aperture[:, 0].tolist())
     ]
     return torch.cat(parts)

@@ -37,7 +37,7 @@ class Eye:
     detector: float
     """h of the detector's face."""
     walls: tuple[Tensor, Tensor]
-    """Places of the septa along u and along v, mm."""
+    """Places of the septa along u and along v, in equal steps, mm."""
     half_wall: float
 
     @classmethod
@@ -76,15 +76,17 @@ class Eye:
     def depth(self, point: Tensor) -> Tensor:
         """Signed distance mm from the nearest surface of points (u, v, h), about; positive in metal."""
         height = point[..., 2]
-        plate = torch.minimum(self._beside_opening(point), self.half_plate - height.abs())
+        plate = torch.minimum(self.beside_opening(point), self.half_plate - height.abs())
         behind = torch.minimum(height - self.half_plate, self.detector - height)
         for axis, walls in enumerate(self.walls):
             if len(walls):
-                off = (point[..., axis, None] - walls.to(point.dtype)).abs().amin(dim=-1)
+                first, step = float(walls[0]), float(walls[-1] - walls[0]) / max(1, len(walls) - 1)
+                number = ((point[..., axis] - first) / (step or 1.0)).round().clamp(0, len(walls) - 1)
+                off = (point[..., axis] - (first + number * step)).abs()
                 plate = torch.maximum(plate, torch.minimum(self.half_wall - off, behind))
         return plate
 
-    def _beside_opening(self, point: Tensor) -> Tensor:
+    def beside_opening(self, point: Tensor) -> Tensor:
         """Signed distance from the aperture's open section at the point's height."""
         height = point[..., 2].abs()
         place = point[..., :2] - self._nearest_axis(point)

@@ -1,9 +1,9 @@
-"""What the metal of a collimator sends on of a photon that it stops: K photons and Compton photons."""
+"""What the metal of a collimator does to photons, in tables over energy; coherent scatter counts as none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import xraylib
@@ -13,99 +13,112 @@ from data_gen.materials import (
     interaction_attenuation_per_mm,
     k_fluorescence,
     material_named,
+    process_mass_attenuation,
 )
-from data_gen.scatter.turning import arrival_classes
+from data_gen.scatter.metal_arrivals import k_classes, k_edges
 
-K_GAP_KEV = 4.0
-"""K lines farther apart than this are classes of their own: alpha and beta."""
-_ANGLES = 721
+_LOWEST_KEV, _HIGHEST_KEV = 10.0, 2950.0
+_ENERGIES, _TURN_ENERGIES, _ANGLES = 3000, 200, 361
 
 
 @dataclass(frozen=True)
 class Metal:
-    """The collimator's material at one energy of emission; coherent scatter counts as none."""
+    """A material in tables: nodes of energy are at equal ratios, angles at equal steps from 0 to pi."""
 
-    energy_kev: float
-    attenuation: float
-    """By absorption and Compton scatter, 1/mm."""
     k_kev: Tensor
     """Middle energy of each class of K lines, [line class]."""
+    attenuation: Tensor
+    """By absorption and Compton scatter, 1/mm at [energy]."""
     k_photons: Tensor
-    """Photons of each class per photon stopped, [line class]. What is Compton scattered counts here too: it
-    is mostly absorbed nearby in the end, and makes K photons there."""
+    """K photons of each class per photon stopped, [line class, energy]."""
     compton: Tensor
-    """Compton photons per sr and photon stopped, at equal steps of the angle from 0 to pi."""
-    energies_kev: Tensor
-    """Nodes of :attr:`out`, rising."""
-    out: Tensor
-    """Attenuation in 1/mm at the nodes."""
+    """Compton photons per photon stopped, at [energy]."""
+    turns: Tensor
+    """Share of Compton photons per sr by the angle that they turn by, [energy of turns, angle]."""
+    turned: Tensor
+    """Share that turns by less, [energy of turns, angle]."""
 
     @classmethod
-    def of(cls, material: str, energy_kev: float) -> Metal:
-        """A material at one energy."""
-        energy = torch.tensor([energy_kev], dtype=torch.float64)
-        total = float(interaction_attenuation_per_mm(material, energy_kev))
-        lines = k_fluorescence(material, energy)
-        rates, which = lines.photons_per_absorption[0], k_classes(lines.energy_kev)
-        count = int(which.max()) + 1 if len(which) else 0
-        zero = torch.zeros(count, dtype=torch.float64)
-        middle = [
-            (lines.energy_kev[which == k].min() + lines.energy_kev[which == k].max()) / 2
-            for k in range(count)
-        ]
-        nodes = torch.logspace(1, torch.log10(energy)[0], 200, dtype=torch.float64)
-        nodes[-1] = energy_kev
-        return cls(
-            energy_kev=energy_kev,
-            attenuation=total,
-            k_kev=torch.stack(middle) if middle else zero,
-            k_photons=zero.index_add(0, which, rates),
-            compton=_by_angle(material, energy_kev, xraylib.DCS_Compt) / total,
-            energies_kev=nodes,
-            out=interaction_attenuation_per_mm(material, nodes),
-        )
+    def of(cls, material: str) -> Metal:
+        """The tables of a material, made once."""
+        return _tables(material)
+
+    def per_mm(self, energy_kev: Tensor) -> Tensor:
+        """Attenuation in 1/mm at energies of any shape."""
+        return at_energy(self.attenuation, energy_kev)
+
+    def compton_per_sr(self, energy_kev: Tensor, angle: Tensor) -> Tensor:
+        """Compton photons per sr and photon stopped, at energies and angles of the same shape."""
+        column = (angle * ((_ANGLES - 1) / torch.pi)).round().long()
+        turns = self.turns.to(angle.dtype).flatten()
+        law = turns[_row(energy_kev, len(self.turns)) * _ANGLES + column]
+        return law * at_energy(self.compton, energy_kev)
+
+    def turn(self, energy_kev: Tensor, draw: Tensor) -> Tensor:
+        """Angles by which Compton photons turn, from even draws in 0..1."""
+        row = _row(energy_kev, len(self.turned))
+        table = (self.turned + torch.arange(len(self.turned))[:, None]).flatten()
+        above = torch.searchsorted(table, row + draw.double(), right=True)
+        above = torch.minimum(above.clamp_min(row * _ANGLES + 1), row * _ANGLES + _ANGLES - 1)
+        part = (row + draw.double() - table[above - 1]) / (table[above] - table[above - 1]).clamp_min(1e-12)
+        angle = (above - 1 - row * _ANGLES + part.clamp(0, 1)) * (torch.pi / (_ANGLES - 1))
+        return angle.to(draw.dtype)
 
 
-def at_energy(table: Tensor, nodes_kev: Tensor, energy_kev: Tensor) -> Tensor:
-    """What a table at nodes of equal ratio has nearest to an energy."""
-    step = float((nodes_kev[-1] / nodes_kev[0]).log()) / (len(nodes_kev) - 1)
-    index = ((energy_kev / float(nodes_kev[0])).log() / step).round().long()
-    return table.to(energy_kev.dtype)[index.clamp(0, len(table) - 1)]
+def at_energy(table: Tensor, energy_kev: Tensor) -> Tensor:
+    """What a table at nodes of equal ratio has nearest to energies."""
+    return table.to(energy_kev.dtype)[_row(energy_kev, len(table))]
 
 
-def at_angle(table: Tensor, angle: Tensor) -> Tensor:
-    """What a table at equal steps from 0 to pi has nearest to an angle."""
-    return table.to(angle.dtype)[(angle * ((len(table) - 1) / torch.pi)).round().long()]
+def energy_nodes(count: int) -> Tensor:
+    """Energies of the nodes of a table, [count] keV."""
+    ends = torch.tensor([_LOWEST_KEV, _HIGHEST_KEV], dtype=torch.float64).log()
+    return torch.linspace(float(ends[0]), float(ends[1]), count, dtype=torch.float64).exp()
 
 
-def _by_angle(material: str, energy_kev: float, one: Callable[[int, float, float], float]) -> Tensor:
-    """Differential attenuation at equal steps of the angle (the first not quite 0), 1/mm/sr."""
-    metal = material_named(material)
-    angle = torch.linspace(0.0, torch.pi, _ANGLES, dtype=torch.float64).clamp_min(0.003).tolist()
-    sums = [sum(w * one(z, energy_kev, a) for z, w in metal.mass_fractions) for a in angle]
-    return torch.tensor(sums, dtype=torch.float64) * metal.density_g_cm3 / 10
+def detector_attenuation(material: str) -> Tensor:
+    """Attenuation of a detector in 1/mm as a table for :func:`at_energy`."""
+    return interaction_attenuation_per_mm(material, energy_nodes(_ENERGIES))
 
 
-def k_classes(line_kev: Tensor) -> Tensor:
-    """Class of each K line, [line] int64: lines near each other are one, by rising energy."""
-    order = line_kev.argsort()
-    step = (line_kev[order].diff() > K_GAP_KEV).long()
-    which = torch.zeros(len(line_kev), dtype=torch.int64)
-    which[order] = torch.cat((step.new_zeros(min(1, len(line_kev))), step.cumsum(0)))
-    return which
+def _row(energy_kev: Tensor, count: int) -> Tensor:
+    """Node nearest to energies."""
+    step = float(torch.tensor(_HIGHEST_KEV / _LOWEST_KEV).log()) / (count - 1)
+    return ((energy_kev / _LOWEST_KEV).log() / step).round().long().clamp(0, count - 1)
 
 
-def metal_arrivals(material: str, energies_kev: Tensor, compton_classes: int) -> Tensor:
-    """Edges of the arrival energies, [g, k, 2] keV: K lines by rising energy, then Compton by falling
-    energy.
-
-    Where a photon cannot make K photons its K classes are empty, and at its own energy.
-    """
-    lines = k_fluorescence(material, energies_kev)
-    which = k_classes(lines.energy_kev)
-    groups = [lines.energy_kev[which == k] for k in range(int(which.max()) + 1 if len(which) else 0)]
-    edges = torch.tensor([[float(g.min()), float(g.max())] for g in groups], dtype=torch.float64).reshape(
-        -1, 2
+@cache
+def _tables(material: str) -> Metal:
+    """See :class:`Metal`."""
+    energy = energy_nodes(_ENERGIES)
+    total = interaction_attenuation_per_mm(material, energy)
+    to_share = material_named(material).density_g_cm3 / 10 / total
+    absorbed = process_mass_attenuation(material, energy, "photoelectric") * to_share
+    lines = k_fluorescence(material, energy)
+    edges = k_edges(material)
+    k_photons = torch.zeros(len(edges), _ENERGIES, dtype=torch.float64)
+    k_photons.index_add_(0, k_classes(lines.energy_kev), lines.photons_per_absorption.T * absorbed)
+    turns, turned = _turns(material)
+    return Metal(
+        k_kev=edges.mean(dim=1),
+        attenuation=total,
+        k_photons=k_photons,
+        compton=process_mass_attenuation(material, energy, "compton") * to_share,
+        turns=turns,
+        turned=turned,
     )
-    edges = torch.minimum(edges.expand(len(energies_kev), -1, -1), energies_kev[:, None, None])
-    return torch.cat((edges, arrival_classes(energies_kev, compton_classes)[:, 1:]), dim=1)
+
+
+def _turns(material: str) -> tuple[Tensor, Tensor]:
+    """Klein and Nishina with the incoherent scattering function (xraylib), per sr and up to an angle."""
+    angle = torch.linspace(0.0, torch.pi, _ANGLES, dtype=torch.float64)
+    angles = angle.clamp_min(0.003).tolist()
+    parts = material_named(material).mass_fractions
+    rows = [
+        [sum(w * xraylib.DCS_Compt(z, e, a) for z, w in parts) for a in angles]
+        for e in energy_nodes(_TURN_ENERGIES).tolist()
+    ]
+    law = torch.tensor(rows, dtype=torch.float64)
+    ring = law * 2 * torch.pi * angle.sin()
+    below = torch.nn.functional.pad(torch.cumulative_trapezoid(ring, angle, dim=1), (1, 0))
+    return law / below[:, -1:], below / below[:, -1:]

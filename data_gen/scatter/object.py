@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
+from data_gen.linear import linear
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.recompute import recomputed
@@ -25,7 +26,7 @@ from data_gen.scatter.coarse import (
 from data_gen.scatter.collimation import collimation, energy_nodes, node_weights
 from data_gen.scatter.flight import flight_table, path_by_tissue
 from data_gen.scatter.harmonics import harmonics
-from data_gen.scatter.passage import Kept, Passage
+from data_gen.scatter.passage import Kept, Passage, Seen
 from data_gen.scatter.turning import (
     arrival_classes,
     mean_scattered_kev,
@@ -129,8 +130,8 @@ class ObjectScatter(nn.Module):
             parts.append(torch.exp(-torch.einsum("btsv,tg->bgsv", path, mu)))
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
-    def _kept(self, state: Tensor) -> tuple[Tensor, list[Kept]]:
-        """Of one object [n]: the collimation with its attenuation, and what each passage needs."""
+    def _kept(self, state: Tensor) -> tuple[Seen, list[Kept]]:
+        """Of one object [n]: how channels see it, and what each passage needs."""
         voxels = self.coarse.voxels
         shapes: list[tuple[int, ...]] = [(*self._seen.shape[:2], voxels)]
         for passage in self._passages:
@@ -139,21 +140,30 @@ class ObjectScatter(nn.Module):
         parts = state.split([math.prod(shape) for shape in shapes])
         out, *rest = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
         kept = [Kept(*pair) for pair in zip(rest[::2], rest[1::2], strict=True)]
-        return self._seen.to(out.dtype) * out[:, :, None], kept
+        return Seen(self._seen.to(out.dtype), out), kept
 
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:
         """First interactions a second [batch, block, g, k, map]; see ``ScatterTerm.forward``."""
         source = resample(checked_activity(activity, self.grid), self._source).flatten(2)
-        return torch.stack([self._seen_of(*one) for one in zip(source, state, strict=True)])
+        return torch.stack([self._applied(*one) for one in zip(source, state, strict=True)])
+
+    def _applied(self, source: Tensor, state: Tensor) -> Tensor:
+        """:meth:`_seen_of` of one source [map, voxel], its gradient by the transpose where that is all."""
+        return linear(
+            lambda x: self._seen_of(x, state),
+            lambda y: self._sent_back(y, state),
+            source,
+            fixed=not state.requires_grad,
+        )
 
     def _seen_of(self, source: Tensor, state: Tensor) -> Tensor:
         """Blocks [block, g, k, map] that see a source [map, voxel]."""
-        collimated, kept = self._kept(state)
+        channels, kept = self._kept(state)
         sent = source.expand(len(self.energies_kev), -1, -1)
         parts = []
         for passage, here in zip(self._passages, kept, strict=True):
             fluence = passage.fluence(sent, here.between)
-            parts.append(passage.seen(fluence, here.scatterer, collimated))
+            parts.append(passage.seen(fluence, here, channels))
             sent = passage.scattered(fluence, here.scatterer)
         return self._channels.by_block(torch.cat(parts, dim=3))
 
@@ -164,12 +174,12 @@ class ObjectScatter(nn.Module):
 
     def _sent_back(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
-        collimated, kept = self._kept(state)
+        channels, kept = self._kept(state)
         classes = [passage.turning.shape[1] for passage in self._passages]
         by_passage = values[self._channels.block].split(classes, dim=3)
         sent: Tensor | None = None
         for passage, here, part in reversed(list(zip(self._passages, kept, by_passage, strict=True))):
-            fluence = passage.unseen(part, here.scatterer, collimated)
+            fluence = passage.unseen(part, here, channels)
             if sent is not None:
                 fluence = fluence + passage.unscattered(sent, here.scatterer)
             sent = passage.source_of(fluence, here.between)

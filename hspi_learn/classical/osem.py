@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from data_gen.blocks import BlockTerms
 from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward import HyperspectralForwardModel, ObjectState
+from data_gen.linear import linear
+from data_gen.recompute import recomputed
 from data_gen.scan import EventList
 from hspi_learn.classical.postfilter import smoothed_in_body
 from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
@@ -21,6 +23,10 @@ from hspi_learn.reconstructor import ScanContext
 
 LEAST_SENSITIVITY = 1e-4
 """Voxels seen less than this share of the best seen one are not updated by a subset, or held at 0 by all."""
+
+IMAGES_AN_UPDATE = 6
+MOST_KEPT_BYTES = 2**29
+"""Images that the backward pass needs of an update, about, and what all of them may take of memory."""
 
 
 class Osem(nn.Module):
@@ -33,7 +39,8 @@ class Osem(nn.Module):
     and costs as much.
 
     Starts from uniform activity in the body that explains the counts. Differentiable in the counts
-    through all iterations, each recomputed in the backward pass so that memory does not grow.
+    through all iterations: a few images are kept for each update, and where these are too many, each
+    iteration is computed again in the backward pass.
 
     Args:
         model: the forward model, with the energy windows (or fine bins, for events) to reconstruct from.
@@ -61,6 +68,7 @@ class Osem(nn.Module):
         primary = model.primary
         self.parts = nn.ModuleList([primary] if subsets == 1 else [primary.subset(s) for s in self.subsets])
         self.blocks = [model.blocks and model.blocks.subset(s) for s in self.subsets]
+        self._last_seen: tuple[ObjectState, list[Tensor]] | None = None
 
     def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
         if iterations < 1:
@@ -77,11 +85,14 @@ class Osem(nn.Module):
 
     def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
         """Activity [batch, map, z, y, x] in Bq per voxel from counts [batch, pixel, window]."""
-        if torch.is_grad_enabled() and projections.requires_grad and len(projections) > 1:
-            # One scan at a time: the backward pass holds all subsets of an iteration.
-            scans = [slice(i, i + 1) for i in range(len(projections))]
-            return torch.cat([self.reconstruct(projections[s], context.part(s)) for s in scans])
         return self.postfiltered(_last(self.iterates(projections, context, self.iterations)), context)
+
+    def reconstruct_at(
+        self, iterations: Sequence[int], projections: Tensor, context: ScanContext
+    ) -> list[Tensor]:
+        """What :meth:`reconstruct` gives at each of these numbers of iterations, in rising order."""
+        images = enumerate(self.iterates(projections, context, max(iterations)), start=1)
+        return [self.postfiltered(image, context) for done, image in images if done in iterations]
 
     def reconstruct_events(self, events: EventList, context: ScanContext) -> Tensor:
         """Activity [1, map, z, y, x] in Bq per voxel from the events of one scan, on the model's energy bins.
@@ -120,12 +131,12 @@ class Osem(nn.Module):
     def _em(
         self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int
     ) -> Iterator[Tensor]:
-        sensitivities = [part.model.sensitivity(context.attenuation) for part in rows]
+        sensitivities = self._sensitivities(rows, context.attenuation)
         activity = _uniform_start(torch.stack(sensitivities).sum(0), total, context)
 
         def iteration(image: Tensor) -> Tensor:
             blocks = self.model.blocks
-            table = blocks.table(image, context.attenuation.blocks) if blocks else None
+            table = _table(blocks, image, context.attenuation) if blocks else None
             before = _total(image)
             for part, sensitivity in zip(rows, sensitivities, strict=True):
                 # What leaks and scatters grows with the image; held still, it would swing against it.
@@ -133,12 +144,29 @@ class Osem(nn.Module):
                 image = image * _relative(part.back_projected_ratio(image, context, now), sensitivity)
             return image
 
+        many = IMAGES_AN_UPDATE * activity.nbytes * len(rows) * iterations > MOST_KEPT_BYTES
         for _ in range(iterations):
-            if torch.is_grad_enabled() and activity.requires_grad:
-                activity = checkpoint(iteration, activity, use_reentrant=False, preserve_rng_state=False)
-            else:
-                activity = iteration(activity)
+            activity = recomputed(iteration, activity, needed=many and activity.requires_grad)
             yield activity
+
+    def _sensitivities(self, rows: Sequence[Rows], state: ObjectState) -> list[Tensor]:
+        """Those of each subset, [batch, map, z, y, x].
+
+        The last ones are kept, since an attack and repeated noise ask for many images of the same objects.
+        """
+        if state.requires_grad:
+            return [part.model.sensitivity(state) for part in rows]
+        if self._last_seen is None or self._last_seen[0] is not state:
+            # What is kept in inference mode may be wanted for a gradient later.
+            with torch.inference_mode(False), torch.no_grad():
+                self._last_seen = state, [part.model.sensitivity(state) for part in rows]
+        return self._last_seen[1]
+
+
+def _table(blocks: BlockTerms, image: Tensor, state: ObjectState) -> Tensor:
+    """Leakage and scatter of an image, [batch, block, bin]."""
+    table = partial(blocks.table, state=state.blocks)
+    return linear(table, partial(blocks.image, state=state.blocks), image, fixed=not state.requires_grad)
 
 
 def _total(image: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from data_gen.blocks import BlockTerms
 from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import bin_index
+from data_gen.linear import linear
 from data_gen.scan import EventList
 from hspi_learn.reconstructor import ScanContext
 
@@ -40,10 +42,14 @@ class HistogramRows(NamedTuple):
 
     def back_projected_ratio(self, activity: Tensor, context: ScanContext, table: Tensor | None) -> Tensor:
         """See :class:`Rows`."""
-        expected = self.model.expected_counts(activity, context.attenuation, context.duration_s)
+        model, state, duration = self.model, context.attenuation, context.duration_s[:, None, None]
+        project, back_project = (partial(f, state=state) for f in (model.project, model.back_project))
+        fixed = not state.requires_grad
+        rate = linear(project, back_project, activity, fixed=fixed) + model.background_rate()
+        expected = duration * rate
         if self.blocks and table is not None:
-            expected = expected + context.duration_s[:, None, None] * self.blocks.spread(table)
-        return self.model.back_project(measured_over_expected(self.counts, expected), context.attenuation)
+            expected = expected + duration * self.blocks.spread(table)
+        return linear(back_project, project, measured_over_expected(self.counts, expected), fixed=fixed)
 
 
 class EventRows(NamedTuple):
@@ -57,14 +63,19 @@ class EventRows(NamedTuple):
 
     def back_projected_ratio(self, activity: Tensor, context: ScanContext, table: Tensor | None) -> Tensor:
         """See :class:`Rows`."""
-        model = self.model
-        rate = model.project_at(activity, context.attenuation, self.pixel, self.energy_bin)
+        model, state = self.model, context.attenuation
+        project, back_project = (
+            partial(f, state=state, pixel=self.pixel, energy_bin=self.energy_bin)
+            for f in (model.project_at, model.back_project_at)
+        )
+        fixed = not state.requires_grad
+        rate = linear(project, back_project, activity, fixed=fixed)
         rate = rate + model.background_rate()[self.pixel, self.energy_bin]
         if self.blocks and table is not None:
             rate = rate + self.blocks.spread_at(table[0], self.pixel, self.energy_bin)
         ratio = measured_over_expected(self.weight, context.duration_s.to(rate.dtype) * rate)
         ratio = ratio.to(activity.dtype)
-        return model.back_project_at(ratio, context.attenuation, self.pixel, self.energy_bin)
+        return linear(back_project, project, ratio, fixed=fixed)
 
 
 def event_rows(

@@ -29,8 +29,8 @@ from hspi_learn.evaluation import (
     JudgedError,
     NoisePoint,
     Outcome,
-    Setting,
     Study,
+    Sweep,
     Tuned,
     noise_study,
 )
@@ -138,16 +138,16 @@ class Comparison:
     def noise(self, tuned: Tuned, method: str) -> list[NoisePoint]:
         """Repeated noise on the first test mouse with a tumour; OSEM at other iterations too."""
         chosen = self.methods(tuned)[method]
-        settings = [Setting("", chosen)]
+        sweep = Sweep.of(chosen)
         if isinstance(chosen, Osem):
-            settings = [
-                Setting(str(n), chosen.with_settings(n, chosen.postfilter_fwhm_mm), n == chosen.iterations)
-                for n in sorted({*self.config.noise_iterations, chosen.iterations})
-            ]
+            sweep = Sweep.of_iterations(chosen, self.config.noise_iterations)
         case = Case.of(self.model, self.judge.first_with_tumour(self.data.windowed("test")))
         draws, seed = self.config.noise_realisations, self.config.seed
-        return noise_study(self.model, self.judge, {method: settings}, case, draws, seed)[method]
+        return noise_study(self.model, self.judge, {method: sweep}, case, draws, seed)[method]
 
+
+Task = tuple[str, tuple[Any, ...]]
+"""Name of a method of :class:`Comparison`, and its arguments."""
 
 _here: Comparison | None = None
 
@@ -158,13 +158,13 @@ def _start(config: dict[str, Any]) -> None:
     _here = Comparison(OmegaConf.create(config))
 
 
-def _call(task: tuple[str, tuple[Any, ...]]) -> Any:
+def _call(task: Task) -> Any:
     assert _here is not None
     name, arguments = task
     return getattr(_here, name)(*arguments)
 
 
-def _packed(task: tuple[str, tuple[Any, ...]]) -> bytes:
+def _packed(task: Task) -> bytes:
     """The result as bytes: tensors would travel as open files, of which a process may have few."""
     return pickle.dumps(_call(task))
 
@@ -175,10 +175,10 @@ class Pool:
     def __init__(self, comparison: Comparison, run: Callable[..., Iterable[Any]], watched: bool) -> None:
         self.comparison, self._run, self._watched = comparison, run, watched
 
-    def map(self, title: str, name: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """``comparison.name(*arguments)`` for each of the arguments."""
-        results = self._run(_call, [(name, each) for each in arguments])
-        return list(track(results, title, total=len(arguments)) if self._watched else results)
+    def map(self, title: str, tasks: Sequence[Task]) -> list[Any]:
+        """``comparison.name(*arguments)`` for each task (name, arguments), begun in this order."""
+        results = self._run(_call, tasks)
+        return list(track(results, title, total=len(tasks)) if self._watched else results)
 
 
 @contextmanager

@@ -71,13 +71,18 @@ def _compared(config: DictConfig, workers: Pool) -> Evaluation:
 
     here = workers.comparison
     fractions = sorted({1.0, *config.count_fractions}, reverse=True)
-    found = workers.map("tuning OSEM", "tuned", [(fraction,) for fraction in fractions])
+    found = workers.map("tuning OSEM", [("tuned", (fraction,)) for fraction in fractions])
     tunings, mean_activity = dict(zip(fractions, found, strict=True)), here.mean_activity()
-    batches = [(tunings, mean_activity, numbers) for numbers in here.batches("test")]
-    outcome = Outcome.joined(workers.map("test scans", "outcome", batches))
+    batches = here.batches("test")
     methods = list(here.methods(tunings[1.0])) if config.noise_realisations else []
-    noise = workers.map("noise", "noise", [(tunings[1.0], method) for method in methods])
-    points = dict(zip(methods, noise, strict=True))
+    # In one go, since the first batches, attacked, take longest: noise goes on beside them.
+    found = workers.map(
+        "test scans and noise",
+        [("outcome", (tunings, mean_activity, numbers)) for numbers in batches]
+        + [("noise", (tunings[1.0], method)) for method in reversed(methods)],
+    )
+    outcome = Outcome.joined(found[: len(batches)])
+    points = dict(zip(methods, reversed(found[len(batches) :]), strict=True))
     scans = here.data.scans("test")
     return Evaluation(here.model, here.judge, outcome, points, tunings, scans, _threat(config))
 

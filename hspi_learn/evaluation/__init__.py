@@ -2,7 +2,7 @@
 
 from hspi_learn.evaluation.case import Case
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
-from hspi_learn.evaluation.noise import NoisePoint, Setting, noise_study
+from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
 from hspi_learn.evaluation.output import Evaluation, print_result
 from hspi_learn.evaluation.study import Adversary, Condition, Outcome, Study, Tuned
 from hspi_learn.evaluation.summary import noise_summary, summary
@@ -18,8 +18,8 @@ __all__ = [
     "NoisePoint",
     "Outcome",
     "Scores",
-    "Setting",
     "Study",
+    "Sweep",
     "Table",
     "Tuned",
     "noise_study",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,20 +11,38 @@ from torch import Tensor
 from data_gen.acquisition import draw_counts
 from data_gen.errors import UserError
 from data_gen.forward import HyperspectralForwardModel
+from hspi_learn.classical import Osem
 from hspi_learn.evaluation.case import Case
 from hspi_learn.evaluation.judge import Judge
-from hspi_learn.metrics import BiasAndSpread, bias_and_spread
+from hspi_learn.metrics import bias_and_spread
 from hspi_learn.reconstructor import Reconstructor
 
 
-class Setting(NamedTuple):
-    """A method at one of its settings."""
+class Sweep(NamedTuple):
+    """A method at one or more settings, whose images of the same counts may share work."""
 
-    name: str
-    """Written beside its point in a figure; may be empty."""
-    method: Reconstructor
-    evaluated: bool = True
-    """Whether this is the setting that the comparison uses."""
+    names: tuple[str, ...]
+    """Written beside the points in a figure; may be empty."""
+    images: Callable[[Case], Sequence[Tensor]]
+    """Activity [batch, map, z, y, x] in Bq per voxel at each setting."""
+    evaluated: int = 0
+    """Which of the settings the comparison uses."""
+
+    @classmethod
+    def of(cls, method: Reconstructor) -> Sweep:
+        """A method as it is."""
+        return cls(("",), lambda case: [case.reconstructed(method)])
+
+    @classmethod
+    def of_iterations(cls, osem: Osem, iterations: Iterable[int]) -> Sweep:
+        """OSEM at its own and at other numbers of iterations, all from one reconstruction."""
+        wanted = sorted({*iterations, osem.iterations})
+
+        def images(case: Case) -> list[Tensor]:
+            with torch.no_grad():
+                return osem.reconstruct_at(wanted, case.scans.projections, case.context)
+
+        return cls(tuple(str(n) for n in wanted), images, wanted.index(osem.iterations))
 
 
 class NoisePoint(NamedTuple):
@@ -41,7 +59,7 @@ class NoisePoint(NamedTuple):
 def noise_study(
     model: HyperspectralForwardModel,
     judge: Judge,
-    methods: Mapping[str, Sequence[Setting]],
+    methods: Mapping[str, Sweep],
     case: Case,
     realisations: int = 30,
     seed: int = 0,
@@ -51,7 +69,7 @@ def noise_study(
     Args:
         model: draws the counts, and is what the methods were made with.
         judge: takes the regional means.
-        methods: settings of each method, in the order of the result.
+        methods: each at its settings, in the order of the result.
         case: one scan.
         realisations: Poisson draws from the truth's expected counts, two or more.
         seed: of the draws.
@@ -65,17 +83,16 @@ def noise_study(
     expected = case.expected(model)
     draws = [case.with_counts(draw_counts(expected, generator)) for _ in range(realisations)]
     truth = judge.regions(case.scans.activity, case)[0]
-    return {
-        name: [NoisePoint(s.name, s.evaluated, *_spread(judge, s.method, draws, truth)) for s in settings]
-        for name, settings in methods.items()
-    }
+    return {name: _points(judge, sweep, draws, truth) for name, sweep in methods.items()}
 
 
-def _spread(judge: Judge, method: Reconstructor, draws: Sequence[Case], truth: Tensor) -> BiasAndSpread:
-    """Bias and SD of regional means over the draws."""
-    return bias_and_spread(
-        torch.cat([judge.regions(case.reconstructed(method), case) for case in draws]), truth
-    )
+def _points(judge: Judge, sweep: Sweep, draws: Sequence[Case], truth: Tensor) -> list[NoisePoint]:
+    """Bias and SD of regional means over the draws, at each setting."""
+    means = [[judge.regions(image, case) for image in sweep.images(case)] for case in draws]
+    return [
+        NoisePoint(name, number == sweep.evaluated, *bias_and_spread(torch.cat(column), truth))
+        for number, (name, column) in enumerate(zip(sweep.names, zip(*means, strict=True), strict=True))
+    ]
 
 
 def root_mean_square(values: Tensor) -> float:

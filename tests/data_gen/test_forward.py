@@ -145,9 +145,10 @@ def test_charge_goes_to_the_next_row():
 
 
 def test_a_head_that_stops_twice_sees_half_the_time():
-    """One head with two stops records half of what two heads record."""
-    heads = model(camera())
-    head = model(camera(angles_deg=[0.0], rotation={"steps": 2, "arc_deg": 180.0}))
+    """One head with two stops records half of what two heads record, which face each other so that neither
+    plate ends at the other (definition)."""
+    heads = model(camera(angles_deg=[0.0, 180.0]))
+    head = model(camera(angles_deg=[0.0], rotation={"steps": 2, "arc_deg": 360.0}))
     activity = torch.ones(1, len(heads.groups.names), *GRID.shape)
     density = torch.zeros(1, *GRID.shape)
     torch.testing.assert_close(

@@ -58,9 +58,16 @@ def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> Hyperspect
     chain = decay_chain("Ac-225")
     column = torch.arange(PIXELS) % 8
     neighbour = torch.where(column < 7, torch.arange(PIXELS) + 1, -1)
+    spec = SimpleNamespace(
+        panels=SimpleNamespace(detector_mm=38.0),
+        collimator=SimpleNamespace(plane_mm=28.0, plate_mm=8.0, septa=False),
+        detector=SimpleNamespace(rows=6, columns=8, pitch_mm=2.0),
+    )
     camera = SimpleNamespace(
+        spec=spec,
         pixel_count=PIXELS,
         panels=1,
+        aperture_count=12,
         pixel_panel=torch.zeros(PIXELS, dtype=torch.int64),
         pairs=torch.stack((torch.arange(PIXELS), torch.arange(PIXELS) // 4), dim=1),
         collimator_material="tungsten",

@@ -60,7 +60,7 @@ def _scene(
     nuclide: str,
     grid: VoxelGrid,
     bins: int,
-    groups: int = 6,
+    groups: int = 8,
     secondary: Sequence[Secondary] = SECONDARY,
 ) -> tuple[HyperspectralForwardModel, Tensor, ObjectState]:
     """The model, warm activity of all maps in a cylinder, and what is kept of its density."""
@@ -162,7 +162,7 @@ def _events(model: HyperspectralForwardModel, count: int) -> tuple[Tensor, Tenso
 
 
 def grouping(
-    camera: str = "demo", nuclide: str = "Ra-223", voxels: int = 16, groups: int = 6, many: int = 24
+    camera: str = "demo", nuclide: str = "Ra-223", voxels: int = 16, groups: int = 8, many: int = 24
 ) -> Found:
     """What lines lose by borrowing from a few energies: every window of the whole camera, 1 %.
 

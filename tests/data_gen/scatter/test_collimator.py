@@ -14,10 +14,13 @@ from data_gen.materials import k_fluorescence, process_mass_attenuation
 from data_gen.scatter import CollimatorScatter, MetalSampling
 from data_gen.scatter.coarse import coarse_camera
 from data_gen.scatter.metal import Eye, metal_between
-from data_gen.scatter.metal_physics import Metal, at_angle, at_energy, metal_arrivals
-from data_gen.scatter.metal_rays import MetalRays
+from data_gen.scatter.metal_arrivals import metal_arrivals
+from data_gen.scatter.metal_matrix import metal_matrix
+from data_gen.scatter.metal_physics import Metal, at_energy
 
-FEW = MetalSampling(voxel_mm=9.0, open_rays=2, plate_rays=3, steps=5, stops=2, out_steps=6, classes=2)
+FEW = MetalSampling(
+    voxel_mm=9.0, open_rays=2, plate_rays=3, steps=5, stops=9, walks=6, seen=8, out_steps=6, classes=3
+)
 SMALL = VoxelGrid((5, 4, 6), (4.0, 5.0, 4.5))
 
 
@@ -75,18 +78,30 @@ def test_path_in_plate_and_septum():
 
 def test_metal_sends_on_what_it_stops():
     """K photons per photon stopped, and Compton photons over all angles (xraylib's cross sections, 1 %)."""
-    metal = Metal.of("tungsten", 218.0)
-    energy = torch.tensor([218.0], dtype=torch.float64)
+    metal, one = Metal.of("tungsten"), torch.tensor(218.0, dtype=torch.float64)
     photoelectric, compton = (
-        float(process_mass_attenuation("tungsten", energy, p)) for p in ("photoelectric", "compton")
+        float(process_mass_attenuation("tungsten", one, p)) for p in ("photoelectric", "compton")
     )
-    assert metal.attenuation == pytest.approx(1.93 * (photoelectric + compton))
-    k_photons = float(k_fluorescence("tungsten", energy).photons_per_absorption.sum())
-    assert float(metal.k_photons.sum()) == pytest.approx(k_photons)
+    total = photoelectric + compton
+    assert float(metal.per_mm(one)) == pytest.approx(1.93 * total, rel=0.01)
+    k_photons = float(k_fluorescence("tungsten", one[None]).photons_per_absorption.sum())
+    ours = sum(float(at_energy(n, one)) for n in metal.k_photons)
+    assert ours == pytest.approx(k_photons * photoelectric / total, rel=0.01)
     angle = torch.linspace(0, math.pi, 4001, dtype=torch.float64)
-    total = 2 * math.pi * torch.trapezoid(at_angle(metal.compton, angle) * angle.sin(), angle)
-    assert float(total) == pytest.approx(compton / (photoelectric + compton), rel=0.01)
+    ring = 2 * math.pi * metal.compton_per_sr(one.expand(4001), angle) * angle.sin()
+    assert float(torch.trapezoid(ring, angle)) == pytest.approx(compton / total, rel=0.01)
     assert metal.k_kev.tolist() == pytest.approx([58.65, 68.0], abs=0.2)  # K alpha and K beta of tungsten
+
+
+def test_compton_photons_turn_by_their_law():
+    """The mean cosine of even draws is that of the differential cross section (0.005, the table's step)."""
+    metal, angle = Metal.of("tungsten"), torch.linspace(0, math.pi, 4001, dtype=torch.float64)
+    energy = torch.tensor([100.0, 440.0], dtype=torch.float64)[:, None]
+    draw = ((torch.arange(2000, dtype=torch.float64) + 0.5) / 2000).expand(2, -1)
+    law = metal.compton_per_sr(energy.expand(2, 4001), angle.expand(2, -1)) * angle.sin()
+    mean = (law * angle.cos()).sum(dim=1) / law.sum(dim=1)
+    drawn = metal.turn(energy.expand(2, 2000).contiguous(), draw.contiguous()).cos().mean(dim=1)
+    torch.testing.assert_close(drawn, mean, atol=0.005, rtol=0)
 
 
 def test_no_k_photons_below_the_edge():
@@ -111,16 +126,17 @@ def test_k_photons_against_brute_force():
     """
     wide = coarse_camera(camera(diameter_mm=1.5), 20.0)
     behind = wide.pairs[wide.pairs[:, 1] == 0, 0]
-    metal = Metal.of("tungsten", 100.0)
     arrival = metal_arrivals("tungsten", torch.tensor([100.0], dtype=torch.float64), 2)[0]
-    how = MetalSampling(open_rays=200, plate_rays=400, steps=24, stops=6, out_steps=80)
-    rays = MetalRays(wide, 0, behind, VoxelGrid((1, 1, 1), 6.0), how)
-    found = float(rays.matrix(metal, arrival)[:, :2].sum())
-    assert found == pytest.approx(_brute_force(Eye.of(wide, 0), metal, 15_000), rel=0.15)
+    how = MetalSampling(
+        open_rays=400, plate_rays=800, steps=24, stops=7000, orders=1, seen=4000, out_steps=80
+    )
+    found = float(metal_matrix(wide, 0, behind, VoxelGrid((1, 1, 1), 6.0), 100.0, arrival, how)[:, :2].sum())
+    assert found == pytest.approx(_brute_force(Eye.of(wide, 0), 15_000), rel=0.15)
 
 
-def _brute_force(eye: Eye, metal: Metal, photons: int) -> float:
-    """K photons that reach the blocks behind the first aperture per photon emitted."""
+def _brute_force(eye: Eye, photons: int) -> float:
+    """K photons of 100 keV that reach the blocks behind the first aperture per photon emitted."""
+    metal, emitted = Metal.of("tungsten"), torch.tensor(100.0, dtype=torch.float64)
     draw = torch.rand(photons, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     start = eye.local((draw[:, :3] - 0.5) * 6.0)
     size = 5.0  # mm of the waist plane; what crosses farther out stays in metal or in front
@@ -133,7 +149,7 @@ def _brute_force(eye: Eye, metal: Metal, photons: int) -> float:
     depth, target = torch.zeros(photons, dtype=torch.float64), -(-draw[:, 5]).log1p()
     alive = torch.ones(photons, dtype=torch.bool)
     for _ in range(450):  # through the plate; septa are out of reach from here
-        depth = depth + ((eye.depth(point) > 0) & alive) * metal.attenuation * step
+        depth = depth + ((eye.depth(point) > 0) & alive) * metal.per_mm(emitted) * step
         alive = alive & (depth < target)
         point = torch.where(alive[:, None], point + heading * step, point)
     point, weight = point[~alive], weight[~alive]
@@ -144,6 +160,6 @@ def _brute_force(eye: Eye, metal: Metal, photons: int) -> float:
     length = metal_between(eye, point, end, 200)
     total = 0.0
     for energy, count in zip(metal.k_kev, metal.k_photons, strict=True):
-        mu = at_energy(metal.out, metal.energies_kev, energy)
-        total += float((lit * torch.exp(-mu * length)).sum() * count)
+        mu = metal.per_mm(energy)
+        total += float((lit * torch.exp(-mu * length)).sum() * at_energy(count, emitted))
     return total / photons

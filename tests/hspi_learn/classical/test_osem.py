@@ -120,7 +120,7 @@ def test_empty_scan_gives_zero(model: str, density: Tensor, request: pytest.Fixt
 
 
 def test_gradient_in_counts(model64: HyperspectralForwardModel, density: Tensor) -> None:
-    """Gradients through all unrolled, checkpointed iterations match finite differences (gradcheck)."""
+    """Gradients through all unrolled iterations match finite differences (gradcheck)."""
     _, expected, context = _scan(model64, density[:1])
     counts = _counts(expected) + 0.5
     osem = Osem(model64, iterations=2, subsets=2, postfilter_fwhm_mm=2.0)
@@ -131,6 +131,30 @@ def test_gradient_in_counts(model64: HyperspectralForwardModel, density: Tensor)
         return (weights * osem.reconstruct(scan, context)).sum()
 
     assert torch.autograd.gradcheck(regional, counts[:, :4].clone().requires_grad_(), rtol=1e-4, atol=1e-7)
+
+
+def test_gradient_is_the_same_when_iterations_are_computed_again(
+    model64: HyperspectralForwardModel, density: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept for the backward pass, or computed again to save memory, gives one gradient (1e-12)."""
+    _, expected, context = _scan(model64, density)
+    counts = _counts(expected).requires_grad_()
+    osem = Osem(model64, iterations=3, subsets=2, postfilter_fwhm_mm=2.0)
+    gradients = []
+    for most in (2**29, 0):
+        monkeypatch.setattr("hspi_learn.classical.osem.MOST_KEPT_BYTES", most)
+        image = osem.reconstruct(counts, context)
+        gradients.append(torch.autograd.grad(image.square().sum(), counts)[0])
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=0)
+
+
+def test_one_reconstruction_gives_all_iterations(model32: HyperspectralForwardModel, density: Tensor) -> None:
+    """The very images that OSEM gives at each number of iterations, smoothed alike, in rising order."""
+    _, expected, context = _scan(model32, density.float())
+    counts, osem = _counts(expected), Osem(model32, iterations=3, subsets=4, postfilter_fwhm_mm=2.0)
+    found = osem.reconstruct_at([4, 1], counts, context)
+    for n, image in zip((1, 4), found, strict=True):
+        assert torch.equal(image, osem.with_settings(n, 2.0).reconstruct(counts, context))
 
 
 def test_gradient_in_event_weights(model64: HyperspectralForwardModel, density: Tensor) -> None:

@@ -17,7 +17,7 @@ from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import EnergyBins
 from hspi_learn.attacks import PoissonBall, ProjectedGradient, RandomPerturbation
 from hspi_learn.classical import MeanImage, Osem
-from hspi_learn.evaluation import Adversary, Case, Condition, Judge, Outcome, Setting, Study, noise_study
+from hspi_learn.evaluation import Adversary, Case, Condition, Judge, Outcome, Study, Sweep, noise_study
 from hspi_learn.evaluation.figures import Album
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.spectrum import expected_spectrum, line_labels
@@ -143,8 +143,8 @@ def test_noise_study_of_a_constant(
     """What ignores the counts has its bias and no spread; OSEM spreads."""
     one = ScanBatch(*(part[:1] for part in scans))
     methods = {
-        "oracle": [Setting("", Oracle(one.activity, 1.5))],
-        "osem": [Setting(str(n), Osem(model32, n, 2)) for n in (1, 4)],
+        "oracle": Sweep.of(Oracle(one.activity, 1.5)),
+        "osem": Sweep.of_iterations(Osem(model32, 4, 2), (1,)),
     }
     found = noise_study(model32, judge, methods, Case.of(model32, one), realisations=4)
     oracle = found["oracle"][0]
@@ -219,7 +219,7 @@ def test_the_page_needs_nothing_else(
     found = noise_study(
         model32,
         Judge(ORGANS, 1.0),
-        {"osem": [Setting("1", Osem(model32, 1, 2), False), Setting("2", Osem(model32, 2, 2))]},
+        {"osem": Sweep.of_iterations(Osem(model32, 2, 2), (1,))},
         Case.of(model32, _first(outcome)),
         2,
     )
