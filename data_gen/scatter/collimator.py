@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +31,7 @@ from data_gen.scatter.metal_arrivals import metal_arrivals
 from data_gen.scatter.metal_matrix import metal_matrix
 from data_gen.scatter.metal_rays import MetalSampling
 
-CODE_VERSION = 5
+CODE_VERSION = 6
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 
@@ -66,12 +69,11 @@ class CollimatorScatter(nn.Module):
         self.arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
         self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self._channels = Channels.of(self.camera)
-        matrices = [
-            _kept(self.camera, self.coarse, energy, arrival, how)
-            for energy, arrival in zip(self.energies_kev.tolist(), self.arrival_kev, strict=True)
-        ]
-        # [g, channel, block of channel, k, voxel]
-        self._matrix = torch.stack(matrices)[:, self._channels.block]
+        make = partial(_kept, self.camera, self.coarse, sampling=how)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # small tensors: energies side by side are faster
+            matrices = pool.map(make, self.energies_kev.tolist(), self.arrival_kev)
+            # [g, channel, block of channel, k, voxel]
+            self._matrix = torch.stack(list(matrices))[:, self._channels.block]
         self._to_channel = ApertureTransmission(
             self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
         )

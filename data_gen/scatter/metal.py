@@ -74,40 +74,42 @@ class Eye:
         return local
 
     def depth(self, point: Tensor) -> Tensor:
-        """Signed distance mm from the nearest surface of points (u, v, h), about; positive in metal."""
-        height = point[..., 2]
-        plate = torch.minimum(self.beside_opening(point), self.half_plate - height.abs())
-        behind = torch.minimum(height - self.half_plate, self.detector - height)
-        for axis, walls in enumerate(self.walls):
+        """Signed distance mm of points [..., 3] from the nearest surface, about; positive in metal."""
+        return self.depth_at(*point.unbind(dim=-1))
+
+    def depth_at(self, u: Tensor, v: Tensor, h: Tensor) -> Tensor:
+        """:meth:`depth` of points by their components."""
+        plate = torch.minimum(self.beside_opening(u, v, h), self.half_plate - h.abs())
+        behind = torch.minimum(h - self.half_plate, self.detector - h)
+        for place, walls in zip((u, v), self.walls, strict=True):
             if len(walls):
                 first, step = float(walls[0]), float(walls[-1] - walls[0]) / max(1, len(walls) - 1)
-                number = ((point[..., axis] - first) / (step or 1.0)).round().clamp(0, len(walls) - 1)
-                off = (point[..., axis] - (first + number * step)).abs()
+                number = ((place - first) / (step or 1.0)).round().clamp(0, len(walls) - 1)
+                off = (place - (first + number * step)).abs()
                 plate = torch.maximum(plate, torch.minimum(self.half_wall - off, behind))
         return plate
 
-    def beside_opening(self, point: Tensor) -> Tensor:
-        """Signed distance from the aperture's open section at the point's height."""
-        height = point[..., 2].abs()
-        place = point[..., :2] - self._nearest_axis(point)
+    def beside_opening(self, u: Tensor, v: Tensor, h: Tensor) -> Tensor:
+        """Signed distance of points from the nearest aperture's open section at their height."""
+        beside = [self._from_axis(axis, place, h).abs() for axis, place in enumerate((u, v))]
+        height = h.abs()
         if self.round:
-            cone: Tensor = place.norm(dim=-1) - (self.radius + float(self.opening[0]) * height)
-            return cone
-        share = (height / self.half_plate)[..., None]
-        corner = (self.radius + self.opening * self.half_plate).to(point.dtype)
-        beyond = place.abs() - corner * share
-        flat = beyond.amax(dim=-1).clamp_max(0)
-        loft: Tensor = beyond.relu().norm(dim=-1) + flat - self.radius * (1 - share[..., 0])
+            return torch.hypot(*beside) - (self.radius + float(self.opening[0]) * height)
+        share = height / self.half_plate
+        corner = (self.radius + self.opening * self.half_plate).tolist()
+        beyond = [place - edge * share for place, edge in zip(beside, corner, strict=True)]
+        flat = torch.maximum(*beyond).clamp_max(0)
+        loft: Tensor = torch.hypot(*(b.relu() for b in beyond)) + flat - self.radius * (1 - share)
         return loft
 
-    def _nearest_axis(self, point: Tensor) -> Tensor:
-        """(u, v) of the nearest aperture's axis at the height of points, [..., 2]."""
-        waist, slope = self.lattice.to(point.dtype)
-        first, second = (waist[i] + slope[i] * point[..., 2:] for i in range(2))
-        step = second - first
-        number = ((point[..., :2] - first) / step).round().clamp_min(0)
-        axis: Tensor = first + torch.minimum(number, self.count.to(point.dtype) - 1) * step
-        return axis
+    def _from_axis(self, along: int, place: Tensor, h: Tensor) -> Tensor:
+        """Distance along u (0) or v (1) from the nearest aperture's axis at the height of points."""
+        (waist, next_waist), (slope, next_slope) = self.lattice[:, :, along].tolist()
+        first = waist + slope * h
+        step = (next_waist - waist) + (next_slope - slope) * h
+        number = ((place - first) / step).round().clamp(0, int(self.count[along]) - 1)
+        off: Tensor = place - first - number * step
+        return off
 
 
 def metal_share(depth: Tensor) -> Tensor:
@@ -120,9 +122,10 @@ def metal_share(depth: Tensor) -> Tensor:
 def metal_between(eye: Eye, start: Tensor, end: Tensor, steps: int) -> Tensor:
     """Length mm of metal between points (u, v, h) [..., 3]; steps are finest at the start."""
     share = torch.linspace(0, 1, steps + 1, dtype=start.dtype).square()
-    point = start[..., None, :] + share[:, None] * (end - start)[..., None, :]
-    inside = (metal_share(eye.depth(point)) * share.diff()).sum(dim=-1)
-    length: Tensor = inside * (end - start).norm(dim=-1)
+    way = end - start
+    point = (start[..., i, None] + share * way[..., i, None] for i in range(3))
+    inside = (metal_share(eye.depth_at(*point)) * share.diff()).sum(dim=-1)
+    length: Tensor = inside * way.norm(dim=-1)
     return length
 
 

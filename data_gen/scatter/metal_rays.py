@@ -74,7 +74,7 @@ class MetalRays:
         way = waist - start
         share = (self._heights() - start[..., 2:]) / way[..., 2:]
         point = start[..., None, :] + share[..., None] * way[..., None, :]
-        depth, beside = self.eye.depth(point), self.eye.beside_opening(point).relu()
+        depth, beside = self.eye.depth(point), self.eye.beside_opening(*point.unbind(dim=-1)).relu()
         part = metal_share(depth)
         length = part * share.diff() * way.norm(dim=-1, keepdim=True)
         before = length.cumsum(dim=-1) - length

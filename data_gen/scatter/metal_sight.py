@@ -77,7 +77,9 @@ class MetalSight:
         """
         low, high = self.blocks.amin(dim=0), self.blocks.amax(dim=0)
         importance = torch.full_like(stops.photons, 1e-30)
-        aside = torch.exp(-self.metal.per_mm(stops.energy_kev) * self.eye.beside_opening(stops.place).relu())
+        aside = torch.exp(
+            -self.metal.per_mm(stops.energy_kev) * self.eye.beside_opening(*stops.place.unbind(dim=-1)).relu()
+        )
         for end in (torch.maximum(torch.minimum(stops.place, high), low), (low + high) / 2):
             way = end - stops.place
             solid = way[..., 2].clamp_min(1.0) / way.norm(dim=-1).clamp_min(1.0) ** 3
