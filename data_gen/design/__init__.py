@@ -2,6 +2,7 @@
 
 from data_gen.design.check import GainCheck, montecarlo_check
 from data_gen.design.objective import DesignObjective
+from data_gen.design.organs import organ_task
 from data_gen.design.redesign import redesigned
 from data_gen.design.search import Bounds, Search, Trial, by_gradient, by_grid
 from data_gen.design.study import (
@@ -32,6 +33,7 @@ __all__ = [
     "compare",
     "design",
     "montecarlo_check",
+    "organ_task",
     "redesigned",
     "regional_task",
     "surroundings",

@@ -31,7 +31,7 @@ from data_gen.scatter.metal_arrivals import metal_arrivals
 from data_gen.scatter.metal_matrix import metal_matrix
 from data_gen.scatter.metal_rays import MetalSampling
 
-CODE_VERSION = 6
+CODE_VERSION = 7
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 
@@ -112,6 +112,9 @@ def _kept(
     camera: Camera, grid: VoxelGrid, energy_kev: float, arrival_kev: Tensor, sampling: MetalSampling
 ) -> Tensor:
     """First interactions per photon emitted, [block, k, voxel] float32, kept on disk between runs."""
+    if not is_opaque(camera, energy_kev):
+        camera = seeing_every_aperture(camera)
+        sampling = sampling.shared_by(camera.aperture_count // camera.panels)
     numbers = {
         "metal": CODE_VERSION,
         "grid": grid.to_dict(),
@@ -121,8 +124,6 @@ def _kept(
         "panels": camera.spec.panels.model_dump(mode="json"),
         "detector": camera.spec.detector.model_dump(mode="json", exclude={"response"}),
     }
-    if not is_opaque(camera, energy_kev):
-        camera = seeing_every_aperture(camera)
     tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
     orbits = mirror_orbits(camera)
 

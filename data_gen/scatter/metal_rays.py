@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly, place
 
 WIDEST = 1.5
 """Tangent of the angle to a panel's normal up to which photons come that its plate sends on."""
+
+FULLY_SAMPLED = 4
+"""Apertures that blocks may see before the stops around each grow fewer."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ class MetalSampling:
     seen: int = 96
     out_steps: int = 24
     classes: int = 8
+
+    def shared_by(self, apertures: int) -> MetalSampling:
+        """Fewer stops around each aperture where blocks see so many, whose errors average out."""
+        share = min(1.0, FULLY_SAMPLED / apertures)
+        stops, walks, seen = (max(24, round(share * n)) for n in (self.stops, self.walks, self.seen))
+        return replace(self, stops=stops, walks=walks, seen=seen)
 
 
 class MetalRays:

@@ -122,25 +122,19 @@ def _task(config: DictConfig, chain: DecayChain, groups: MemberGroups, grid: Vox
     """One mouse and the uptakes to be told."""
     import torch
 
-    from data_gen.design import regional_task, surroundings
-    from data_gen.nuclides import mean_activity
-    from data_gen.phantoms import ORGANS
-    from data_gen.phantoms.biodistribution import checked_organ
+    from data_gen.design import organ_task
     from hspi_learn.configs.build import build
 
     phantom = build(config.phantom, key="phantom")(grid, torch.Generator().manual_seed(config.seed))
-    end_s = config.start_s + config.duration_s
-    mean = mean_activity(chain, config.injected_bq, config.start_s, end_s)
-    wanted = phantom.labels == ORGANS.index(checked_organ("wanted", config.wanted))
-    organs = {name: phantom.labels == ORGANS.index(checked_organ("organs", name)) for name in config.organs}
-    masks = {config.wanted: wanted, **surroundings(wanted, f"beside_{config.wanted}"), **organs}
-    return regional_task(
-        phantom.activity([mean[head] for head in groups.heads]),
-        tuple(groups.members),
-        masks,
-        phantom.density,
-        config.duration_s,
+    return organ_task(
+        phantom,
+        chain,
+        groups,
         config.wanted,
+        config.organs,
+        config.injected_bq,
+        config.start_s,
+        config.duration_s,
     )
 
 

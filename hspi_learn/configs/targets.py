@@ -35,6 +35,7 @@ TARGETS = frozenset(
         "hspi_learn.benchmark.physics.attenuation",
         "hspi_learn.benchmark.physics.dead_time",
         "hspi_learn.benchmark.physics.decay",
+        "hspi_learn.benchmark.physics.design",
         "hspi_learn.benchmark.physics.finite_plates",
         "hspi_learn.benchmark.physics.geometry",
         "hspi_learn.benchmark.physics.gradients",

@@ -9,6 +9,7 @@ from hspi_learn.benchmark.physics.convergence import refinement
 from hspi_learn.benchmark.physics.counting import dead_time, poisson
 from hspi_learn.benchmark.physics.crystal import response
 from hspi_learn.benchmark.physics.derivatives import gradients
+from hspi_learn.benchmark.physics.designs import design
 from hspi_learn.benchmark.physics.operators import adjoint
 from hspi_learn.benchmark.physics.pinholes import geometry
 from hspi_learn.benchmark.physics.referee import spectra, straight
@@ -22,6 +23,7 @@ __all__ = [
     "attenuation",
     "dead_time",
     "decay",
+    "design",
     "finite_plates",
     "geometry",
     "gradients",

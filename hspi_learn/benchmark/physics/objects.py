@@ -47,12 +47,11 @@ def scene(name: str, spacing_mm: float = 1.0) -> Scene:
     Raises:
         UserError: an unknown name.
     """
+    grid = VoxelGrid([round(28.0 / spacing_mm)] * 3, spacing_mm)
     if name in ("point", "off_axis"):
-        grid = VoxelGrid((17, 15, 21), 1.0)
         middle = torch.tensor((0.0, 0.0, 0.0) if name == "point" else (6.0, 3.0, 4.0), dtype=torch.float64)
         activity = torch.exp(-(grid.centres_mm() - middle).square().sum(-1) / 2)
         return Scene(name, grid, activity / activity.sum(), torch.zeros_like(activity))
-    grid = VoxelGrid([round(28.0 / spacing_mm)] * 3, spacing_mm)
     if name == "cylinder":
         place = grid.centres_mm()
         inside = (place[..., :2].norm(dim=-1) < 12) & (place[..., 2].abs() < 12)

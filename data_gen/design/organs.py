@@ -1,0 +1,48 @@
+"""The task of a mouse: uptakes of one organ, told from those around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from data_gen.design.task import RegionalTask, regional_task, surroundings
+from data_gen.nuclides import DecayChain, MemberGroups, mean_activity
+from data_gen.phantoms import ORGANS, Phantom
+from data_gen.phantoms.biodistribution import checked_organ
+
+
+def organ_task(
+    phantom: Phantom,
+    chain: DecayChain,
+    groups: MemberGroups,
+    wanted: str,
+    organs: Sequence[str],
+    injected_bq: float,
+    start_s: float,
+    duration_s: float,
+) -> RegionalTask:
+    """Uptakes of an organ, of four quarters of the tissue beside it, of other organs and of all the rest.
+
+    Args:
+        phantom: one mouse.
+        chain: of the injected nuclide.
+        groups: which chain members share an activity map.
+        wanted: the organ to be known well.
+        organs: nuisances with uptakes of their own.
+        injected_bq: activity at time 0.
+        start_s: of the scan, after injection.
+        duration_s: of the scan.
+
+    Raises:
+        UserError: an unknown organ, or one without activity.
+    """
+    mean = mean_activity(chain, injected_bq, start_s, start_s + duration_s)
+    own = phantom.labels == ORGANS.index(checked_organ("wanted", wanted))
+    others = {name: phantom.labels == ORGANS.index(checked_organ("organs", name)) for name in organs}
+    return regional_task(
+        phantom.activity([mean[head] for head in groups.heads]),
+        tuple(groups.members),
+        {wanted: own, **surroundings(own, f"beside_{wanted}"), **others},
+        phantom.density,
+        duration_s,
+        wanted,
+    )
