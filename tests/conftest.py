@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from data_gen.camera import Camera
 from data_gen.draws import seeded_generator
@@ -16,6 +17,10 @@ from data_gen.nuclides import decay_chain
 from data_gen.scan import EventList, Frame
 from data_gen.storage import Manifest, Provenance, ScanRecord, write_shard
 from data_gen.system import ImagingSystem
+
+# No deadlines: how long an example takes is the machine's affair.
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 TINY_CAMERA = {
     "name": "tiny",

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     # A room may import its own floor's rooms below it in this order, never one above.
     "data_gen": [
-        {"errors", "grid", "scan", "draws", "recompute"},
+        {"errors", "grid", "scan", "draws", "recompute", "linear"},
         {"nuclides", "materials"},
         {"detector"},
         {"camera"},
@@ -20,9 +20,9 @@ FLOORS = {
         {"secondary", "blocks", "pixels"},
         {"forward"},
         {"system"},
-        {"design"},
         {"kinetics"},
         {"phantoms"},
+        {"design"},
         {"storage"},
         {"photopeak", "exposure"},
         {"simulation", "plan"},

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
+from data_gen.grid import VoxelGrid
 from data_gen.projector.plate import between_apertures
-from data_gen.projector.rays import EDGE_FOLDS, RayCaster
+from data_gen.projector.rays import EDGE_FOLDS, CasterFactory, RayCaster
 from data_gen.projector.rings import Rings
 from data_gen.projector.sampling import RaySampling
 from data_gen.projector.symmetry import octant
@@ -159,6 +160,16 @@ class LeakCaster(RayCaster):
         distance = (centre[same] - centre[aperture][:, None]).norm(dim=-1)
         nearest = distance.argsort(dim=1, stable=True)[:, :MOST_BESIDE]
         return same.gather(1, nearest)
+
+
+def leak_caster(grid: VoxelGrid, sharp_kev: float = math.inf) -> CasterFactory:
+    """Makes casters of what leaks from activity on a grid; above ``sharp_kev``, of everything."""
+    within_mm = math.hypot(*(edge / 2 for edge in grid.extent_mm))
+
+    def caster(camera: Camera, energy_kev: float, sampling: RaySampling) -> LeakCaster:
+        return LeakCaster(camera, energy_kev, sampling, energy_kev > sharp_kev, within_mm)
+
+    return caster
 
 
 def _turned(heading: Tensor, angle: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from data_gen.grid import VoxelGrid
 from data_gen.materials import interaction_probability, k_edges_kev, linear_attenuation_per_mm
 from data_gen.projector import RaySampling, mirror_orbits
 from data_gen.projector.cache import cache_folder, cached, content_key
-from data_gen.projector.leak import LeakCaster
+from data_gen.projector.leak import leak_caster
 from data_gen.projector.rays import RayCaster
 from data_gen.projector.weights import build_rows
 
@@ -76,7 +76,7 @@ def collimation(camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> Tensor
 
 def _kept(camera: Camera, grid: VoxelGrid, energy_kev: float) -> Tensor:
     """First interactions in each pixel per photon from anywhere in each voxel, [pixel, voxel] float32."""
-    caster = _caster(camera, energy_kev)
+    caster = _caster(camera, grid, energy_kev)
     numbers = {"scatter": CODE_VERSION, "grid": grid.to_dict(), **caster.numbers}
     tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
     return cached(cache_folder(), content_key(numbers, tensors), lambda: {"seen": _dense(caster, grid)})[
@@ -90,11 +90,11 @@ def is_opaque(camera: Camera, energy_kev: float) -> bool:
     return float(optical) > OPAQUE
 
 
-def _caster(camera: Camera, energy_kev: float) -> RayCaster:
+def _caster(camera: Camera, grid: VoxelGrid, energy_kev: float) -> RayCaster:
     """Rays of all ways through the collimator, or only through apertures where the plate stops the rest."""
     if is_opaque(camera, energy_kev):
         return RayCaster(camera, energy_kev, RaySampling())
-    return LeakCaster(seeing_every_aperture(camera), energy_kev, LEAKING, everything=True)
+    return leak_caster(grid, sharp_kev=0.0)(seeing_every_aperture(camera), energy_kev, LEAKING)
 
 
 def _dense(caster: RayCaster, grid: VoxelGrid) -> Tensor:

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.camera.binning import seeing_every_aperture
 from data_gen.grid import VoxelGrid
-from data_gen.projector import MatrixProjector, ProjectorFactory, RaySampling
-from data_gen.projector.leak import LeakCaster
-from data_gen.projector.rays import RayCaster
+from data_gen.projector import MatrixProjector, ProjectorFactory
+from data_gen.projector.leak import leak_caster
 from data_gen.scatter.coarse import (
     coarse_camera,
     coarse_grid,
@@ -55,13 +54,9 @@ class Leakage(nn.Module):
         self.energies_kev = energies_kev.to(torch.float64)
         self.arrival_kev = self.energies_kev[:, None, None].expand(-1, 1, 2)
         self._source, self._density = linear_shares(grid, self.coarse), density_shares(grid, self.coarse)
-
-        within_mm = math.hypot(*(n * edge / 2 for n, edge in zip(grid.shape, grid.spacing_mm, strict=True)))
-
-        def caster(seen: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
-            return LeakCaster(seen, energy_kev, sampling, energy_kev > sharp_kev, within_mm)
-
-        self.projector = projector(self.camera, self.coarse, self.energies_kev, caster=caster)
+        self.projector = projector(
+            self.camera, self.coarse, self.energies_kev, caster=leak_caster(grid, sharp_kev)
+        )
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """The projector's attenuation of the coarse object; see ``ScatterTerm.state``."""

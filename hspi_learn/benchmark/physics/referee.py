@@ -19,8 +19,8 @@ from data_gen.materials import linear_attenuation_per_mm
 from data_gen.montecarlo import CLASSES, Batches, Body, Lines, Tally, VoxelSource, simulate
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.projector import RayProjector, RaySampling
-from data_gen.projector.leak import LeakCaster
-from data_gen.projector.rays import RayCaster
+from data_gen.projector.leak import leak_caster
+from data_gen.projector.rays import CasterFactory, RayCaster
 from data_gen.spectrum import LineSpectrum
 from hspi_learn.benchmark.physics.objects import Scene, scene
 from hspi_learn.benchmark.physics.scenes import Pinhole
@@ -95,25 +95,24 @@ def _traced(camera: Camera, what: Scene, energy_kev: float, rays: int) -> float:
     with torch.no_grad():
         total = 0.0
         for projector in (
-            RayProjector(sharp, what.grid, energies, RaySampling(rays), caster=_unturned),
-            RayProjector(smooth, what.grid, energies, RaySampling(rays), caster=_unturned_leak),
+            RayProjector(sharp, what.grid, energies, RaySampling(rays), caster=_with_coherent(RayCaster)),
+            RayProjector(
+                smooth, what.grid, energies, RaySampling(rays), caster=_with_coherent(leak_caster(what.grid))
+            ),
         ):
             kept = projector.attenuation(what.density[None])
             total += float(projector.forward(what.activity[None, None], kept).sum())
     return total
 
 
-def _unturned(camera: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
+def _with_coherent(make: CasterFactory) -> CasterFactory:
     """Rays that coherent scatter in metal takes away too, as in the Monte Carlo's classes."""
-    return _with_coherent(RayCaster(camera, energy_kev, sampling), energy_kev)
 
+    def caster(camera: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
+        made = make(camera, energy_kev, sampling)
+        made.plate_mu = float(linear_attenuation_per_mm(camera.collimator_material, energy_kev))
+        return made
 
-def _unturned_leak(camera: Camera, energy_kev: float, sampling: RaySampling) -> RayCaster:
-    return _with_coherent(LeakCaster(camera, energy_kev, sampling), energy_kev)
-
-
-def _with_coherent(caster: RayCaster, energy_kev: float) -> RayCaster:
-    caster.plate_mu = float(linear_attenuation_per_mm(caster.camera.collimator_material, energy_kev))
     return caster
 
 

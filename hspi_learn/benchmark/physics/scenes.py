@@ -12,7 +12,7 @@ from data_gen.camera import Camera
 from data_gen.camera.binning import seeing_every_aperture
 from data_gen.grid import VoxelGrid
 from data_gen.projector import RayProjector, RaySampling
-from data_gen.projector.leak import LeakCaster
+from data_gen.projector.leak import leak_caster
 
 STOPS_ALL_MM = 500.0
 """CdTe that stops every photon."""
@@ -146,7 +146,7 @@ def straight_share(camera: Camera, energy_kev: float, grid: VoxelGrid, activity:
     """First interactions per photon of all straight rays, by the aperture and by the plate around it."""
     energies = torch.tensor([energy_kev], dtype=torch.float64)
     plate = RayProjector(
-        seeing_every_aperture(camera), grid, energies, sampling=RaySampling(rays), caster=LeakCaster
+        seeing_every_aperture(camera), grid, energies, sampling=RaySampling(rays), caster=leak_caster(grid)
     )
     with torch.no_grad():
         leaked = plate.forward(activity, plate.attenuation(torch.zeros(1, *grid.shape, dtype=torch.float64)))

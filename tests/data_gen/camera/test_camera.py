@@ -46,7 +46,7 @@ def test_binned_camera_has_every_other_pixel():
     torch.testing.assert_close(mean, binned.pixel_centre_mm, atol=1e-12, rtol=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(row=st.integers(-3, 3), column=st.integers(-3, 3))
 def test_neighbours_go_there_and_back(row, column):
     """A step and its opposite lead back; a step is ``pitch`` long on the panel."""
@@ -68,7 +68,7 @@ def test_rotation_shares_the_scan():
     assert float(camera.time_fraction.sum()) == pytest.approx(one_panel)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     row=st.floats(-0.999, 0.999), column=st.floats(-0.999, 0.999),
     radius=st.floats(0, 0.999), angle=st.floats(0, 6.3),

@@ -44,7 +44,7 @@ def test_bound_is_reached_by_maximum_likelihood():
     assert (scale.std(dim=0) / bound).tolist() == pytest.approx([1, 1], rel=0.05)
 
 
-@settings(max_examples=20, derandomize=True, deadline=None)
+@settings(max_examples=20, derandomize=True)
 @given(seed=st.integers(0, 1000), more=st.floats(1.5, 50))
 def test_more_counts_tell_more(seed, more):
     """``more`` times the counts lower each deviation by sqrt(more) (1e-9); a measurement more raises none."""

@@ -15,7 +15,7 @@ def task_of(activity, masks, wanted="ball"):
     return regional_task(activity, ("A", "B"), masks, torch.ones(7, 7, 7), 60.0, wanted)
 
 
-@settings(max_examples=15, derandomize=True, deadline=None)
+@settings(max_examples=15, derandomize=True)
 @given(seed=st.integers(0, 1000))
 def test_activity_is_conserved(seed):
     """Regions that overlap share out all activity of each map once, within 1e-5; shapes sum to 1."""

@@ -39,7 +39,7 @@ def test_equal_rates():
     assert float(change[1, 0]) == pytest.approx(3.4 * math.exp(-3.4), rel=1e-13)
 
 
-@settings(max_examples=15, derandomize=True, deadline=None)
+@settings(max_examples=15, derandomize=True)
 @given(
     st.lists(st.floats(-9.0, 1.0), min_size=9, max_size=9),
     st.lists(st.floats(-8.0, 5.0), min_size=3, max_size=3),

@@ -147,7 +147,7 @@ def test_decays_for_good(nuclide):
     torch.testing.assert_close(late, kinetics.decays(), rtol=1e-9, atol=0)
 
 
-@settings(max_examples=12, derandomize=True, deadline=None)
+@settings(max_examples=12, derandomize=True)
 @given(
     st.lists(st.floats(0.0, 20.0), min_size=12, max_size=12),
     st.floats(0.0, 1.0),

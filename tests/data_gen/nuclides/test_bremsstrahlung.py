@@ -62,7 +62,7 @@ def test_soft_internal_photons():
     assert 1.0 * density == pytest.approx(float(soft.mean()), rel=0.01)
 
 
-@settings(max_examples=10, derandomize=True, deadline=None)
+@settings(max_examples=10, derandomize=True)
 @given(cut=st.floats(25, 2600))
 def test_bins_add_up(cut):
     """Photons of two bins are those of the bin that holds both, within 1 %; nothing above the end point."""

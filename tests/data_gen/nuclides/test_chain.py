@@ -62,7 +62,7 @@ def test_activities_follow_bateman():
     assert activity["Fr-221"] == pytest.approx(daughter, rel=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(start_s=st.floats(0, 1e6), first_s=st.floats(60, 1e5), second_s=st.floats(60, 1e5))
 def test_mean_activities_join(start_s, first_s, second_s):
     """Decays of two frames add up to those of both together, within 1e-6 of the injected activity."""
@@ -75,7 +75,7 @@ def test_mean_activities_join(start_s, first_s, second_s):
         assert whole[member] == pytest.approx(joined, rel=1e-6, abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(start_s=st.floats(0, 1e6), duration_s=st.floats(10, 1e5))
 def test_mean_activity_of_the_parent_is_exact(start_s, duration_s):
     """The mean of the injected nuclide is that of an exponential, within 1e-6."""

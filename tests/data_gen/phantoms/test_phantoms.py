@@ -64,7 +64,7 @@ def test_mouse_organs_have_the_volumes_of_the_atlas() -> None:
         assert volume == pytest.approx(expected, rel=0.4 if organ == "liver" else 0.3), organ
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     semi=st.tuples(*[st.floats(2.0, 6.0)] * 3),
     centre=st.tuples(*[st.floats(-3.0, 3.0)] * 3),
@@ -92,7 +92,7 @@ def test_points_are_x_y_z_and_tensors_z_y_x() -> None:
     assert [int(i) for i in (phantom.uptake == phantom.uptake.max()).nonzero()[0]] == [1, 2, 10]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(freed=st.floats(0, 1), heads=st.lists(st.floats(0, 1e6), min_size=1, max_size=3))
 def test_redistribution_conserves_activity(freed: float, heads: list[float]) -> None:
     """Each map sums to its head's activity times the parent's uptake, wherever progeny went; rel 1e-5."""

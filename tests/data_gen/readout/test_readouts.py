@@ -75,7 +75,7 @@ def _plain_survivors(kind, channel, time, tau):
     return kept
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=60, derandomize=True)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40)), max_size=40),
     st.sampled_from(["paralysable", "non_paralysable"]),

@@ -30,7 +30,7 @@ def _size(ball: PoissonBall | PoissonBox, u: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("ball", BALLS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     radius=st.just(0.0) | st.floats(1e-3, 50.0),
     level=st.sampled_from([0.01, 1.0, 1e3, 1e6]),

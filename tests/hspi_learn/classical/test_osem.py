@@ -185,7 +185,7 @@ def test_scans_of_a_batch_are_independent(model64: HyperspectralForwardModel, de
     assert torch.allclose(both[1:], alone, rtol=0, atol=1e-12 * float(both.max()))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(scale=st.floats(2.0, 1e3), subsets=st.integers(1, 8))
 def test_counts_scale_activity(
     silent_model64: HyperspectralForwardModel, density: Tensor, scale: float, subsets: int

@@ -45,7 +45,7 @@ def test_gaussian_has_its_fwhm() -> None:
         assert variance == pytest.approx((6.0 / FWHM_PER_SD) ** 2 + grid.spacing_mm[axis] ** 2 / 12, rel=5e-3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(fwhm_mm=st.floats(0.0, 20.0), seed=st.integers(0, 1000))
 def test_smoothing_stays_in_body(fwhm_mm: float, seed: int) -> None:
     """A uniform body stays uniform (1e-6), nothing leaks out, and no voxel leaves the range of the image."""

@@ -30,7 +30,7 @@ def test_relative_error_is_the_nrmse() -> None:
     torch.testing.assert_close(relative_error(estimate, truth, mask), expected, rtol=1e-5, atol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(scale=st.floats(1e-3, 1e6))
 def test_relative_error_knows_no_unit(scale: float) -> None:
     """Bq or kBq: the same error to 1e-4."""

@@ -13,7 +13,7 @@ from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 SMALL = {"channels": (8, 8, 8), "strides": (1, 2), "residual_units": 1}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(shape=st.tuples(*[st.integers(2, 9)] * 3), maps=st.integers(1, 3))
 def test_any_grid_keeps_its_shape(shape: tuple[int, int, int], maps: int) -> None:
     """Odd and tiny grids are padded inside and cropped again; no activity is negative."""
