@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,27 +22,31 @@ class Rings:
     opening where the plate stops nearly all, evenly where it is thin.
     """
 
+    first_mm: float
+    """Distance from the aperture's centre at which the plate begins."""
+    optical_per_mm: float
+    """How its optical thickness grows from there, 1/mm."""
+    most_optical: float
+    """Up to this."""
     distance_mm: Tensor
-    """Rising from 0, [step + 1]."""
+    """From where it begins, rising from 0, [step + 1]."""
     rays: Tensor
     """As many as are up to there, in any unit, [step + 1]."""
 
     @classmethod
     def of(cls, first_mm: float, optical_per_mm: float, most_optical: float) -> Rings:
-        """The density of a plate.
-
-        Args:
-            first_mm: distance from the aperture's centre at which the plate begins.
-            optical_per_mm: how its optical thickness grows from there, 1/mm.
-            most_optical: up to this.
-        """
+        """The density of a plate that begins, thickens and ends so."""
         finest = min(1.0, 1 / optical_per_mm) / 50
         distance = torch.logspace(math.log10(finest), math.log10(_FURTHEST_MM), _STEPS, dtype=torch.float64)
         distance = torch.cat((distance.new_zeros(1), distance))
-        middle = (distance[1:] + distance[:-1]) / 2
-        weakened = torch.exp(-_SOFTENED * (optical_per_mm * middle).clamp_max(most_optical))
-        step = (first_mm + middle) * weakened * distance.diff()
-        return cls(distance, torch.cat((step.new_zeros(1), step.cumsum(0))))
+        empty = cls(first_mm, optical_per_mm, most_optical, distance, distance)
+        step = empty._rate((distance[1:] + distance[:-1]) / 2) * distance.diff()
+        return replace(empty, rays=torch.cat((step.new_zeros(1), step.cumsum(0))))
+
+    def _rate(self, distance_mm: Tensor) -> Tensor:
+        """Rays for each mm."""
+        optical = (self.optical_per_mm * distance_mm).clamp_max(self.most_optical)
+        return (self.first_mm + distance_mm) * torch.exp(-_SOFTENED * optical)
 
     def nodes(self, first_mm: Tensor, last_mm: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes of rays between two distances from the centre; they move with both.
@@ -55,14 +59,15 @@ class Rings:
         Returns:
             Distance from the centre mm and area mm2, [k, ray] each.
         """
-        rate = self.rays.diff() / self.distance_mm.diff()
+        even = self.distance_mm.diff() / self.rays.diff()
         reach = last_mm - first_mm
         step = self._step(self.distance_mm, reach)
-        total = self.rays[step] + rate[step] * (reach - self.distance_mm[step])
+        total = self.rays[step] + (reach - self.distance_mm[step]) / even[step]
         wanted = share * total
         step = self._step(self.rays, wanted)
-        radius = first_mm + self.distance_mm[step] + (wanted - self.rays[step]) / rate[step]
-        return radius, 2 * math.pi * radius * total / (rate[step] * share.shape[-1])
+        distance = self.distance_mm[step] + (wanted - self.rays[step]) * even[step]
+        radius = first_mm + distance
+        return radius, 2 * math.pi * radius * total / (self._rate(distance) * share.shape[-1])
 
     @staticmethod
     def _step(ends: Tensor, value: Tensor) -> Tensor:
