@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ class LeakCaster(RayCaster):
         everything: rays through the pixel's own aperture too, for energies that have no sharp projector.
         within_mm: largest distance of activity from the isocentre; None: anywhere before the plates.
     """
+
+    order: ClassVar[list[int]] = [0, 1, 2, 3]  # pairs are turned against each other, so that arms do no harm
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -58,6 +58,10 @@ class RayCaster:
         sampling: numbers of rays.
     """
 
+    order: ClassVar[list[int]] = [2, 1, 3, 0]
+    """Which ratio of the sequence serves angle, pixel (across and along) and depth. Radii rise with the ray,
+    and with the first ratio, nearly 6/7, angles would lie on seven arms."""
+
     def __init__(self, camera: Camera, energy_kev: float, sampling: RaySampling) -> None:
         self.camera, self.sampling = camera, sampling
         self.detector_mu = float(interaction_attenuation_per_mm(camera.detector_material, energy_kev))
@@ -74,7 +78,7 @@ class RayCaster:
     def _spread(self, rays: int) -> None:
         """Where each of the rays starts and heads."""
         self.rays = rays
-        spread = spread_points(rays, 4)
+        spread = spread_points(rays, 4)[:, self.order]
         turn = 2 * math.pi * spread[:, 0]
         self.heading = torch.stack((turn.cos(), turn.sin()), dim=-1)
         self.pixel_offset_mm = (spread[:, 1:3] - 0.5) * self.camera.pitch_mm
@@ -86,6 +90,7 @@ class RayCaster:
         spec = self.camera.spec
         return {
             "caster": type(self).__name__,
+            "order": self.order,
             "sampling": asdict(self.sampling),
             "attenuation": [self.plate_mu, self.detector_mu],
             "collimator": spec.collimator.model_dump(mode="json"),
