@@ -46,13 +46,13 @@ def sharp_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> T
     """Shares [line, g] with which first interactions behind apertures at the reference energies make those of
     a line."""
     around = _Around.of(camera)
-    return _fitted(energy_kev, reference_kev, camera, lambda e: around.seen(e) * around.near(e))
+    return _fitted(energy_kev, reference_kev, camera, around.sharp)
 
 
 def leak_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
     """The same behind plate and septa."""
     around = _Around.of(camera)
-    return _fitted(energy_kev, reference_kev, camera, lambda e: around.seen(e) * (1 - around.near(e)))
+    return _fitted(energy_kev, reference_kev, camera, lambda e: around.seen(e) - around.sharp(e))
 
 
 def photon_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
@@ -100,12 +100,15 @@ class _Around:
         # What is nothing anyway stays above 0, since ratios are fitted.
         return (stopped[:, None] * self.area_mm2 * torch.exp(-mu * self.path_mm)).clamp_min(1e-60)
 
-    def near(self, energy_kev: Tensor) -> Tensor:
-        """Share of each path's area that is in the sharp image, [energy, path]."""
+    def sharp(self, energy_kev: Tensor) -> Tensor:
+        """The part of :meth:`seen` that is in the sharp image; see ``RayCaster``."""
         mu = interaction_attenuation_per_mm(self.camera.collimator_material, energy_kev)[:, None]
         inside = ((EDGE_FOLDS / mu - self.rim_mm[:-1]) / self.rim_mm.diff()).clamp(0, 1)
         beyond = inside.new_zeros(len(inside), len(self.path_mm) - 1 - inside.shape[1])
-        return torch.cat((torch.ones_like(mu), inside, beyond), dim=1)
+        near = torch.cat((torch.ones_like(mu), inside, beyond), dim=1)
+        whole = mu * self.camera.plate_mm
+        above = -torch.expm1((mu * self.path_mm - whole).clamp_max(0))  # over what a whole plate lets through
+        return self.seen(energy_kev) * near * torch.where(whole < EDGE_FOLDS, above, 1.0)
 
 
 def _fitted(

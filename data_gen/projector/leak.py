@@ -39,8 +39,9 @@ class LeakCaster(RayCaster):
 
     The waist plane is cut into cells, one around each aperture, of the points nearest to it. Through a cell
     pass rays outside the zone around its aperture; and, where septa hide the aperture from the pixel,
-    rays through aperture and zone, weakened by the septa (cross-talk). Every way from object to pixel thus
-    counts once, here or there. Nodes move with the apertures, so that poses and diameters have gradients.
+    rays through aperture and zone, weakened by the septa (cross-talk). Through the pixel's own aperture and
+    zone come as many as if the plate were whole, where it is thin. Every way from object to pixel thus counts
+    once, here or there. Nodes move with the apertures, so that poses and diameters have gradients.
 
     Args:
         camera: pairs every pixel with every aperture of its panel.
@@ -95,8 +96,6 @@ class LeakCaster(RayCaster):
         turn, further = self._shifts(pairs)
         heading = _turned(heading, 2 * math.pi * turn)
         place, area = super()._nodes(pairs, heading[:, :near])
-        if not self.everything:
-            area = area * (~self._is_own(pairs))[:, None]
         aperture = pairs[:, 1]
         first = self.camera.aperture_diameter_mm[aperture, None] / 2 + self.edge_mm
         last = torch.maximum(self._cell_mm(aperture, heading[:, near:]), first)
@@ -104,6 +103,14 @@ class LeakCaster(RayCaster):
         radius, plate_area = self.rings.nodes(first, last, share / self.plate_rays)
         outside = radius[..., None] * heading[:, near:]
         return torch.cat((place, outside), dim=1), torch.cat((area, plate_area), dim=1)
+
+    def _through(self, pairs: Tensor, passed: Tensor, passed_whole: Tensor) -> Tensor:
+        """All but what :class:`RayCaster` counts through the pixel's own aperture and its zone."""
+        if self.everything:
+            return passed
+        left = passed_whole if self.is_thin else torch.zeros_like(passed)
+        near = torch.arange(self.rays) < sum(self.counts)
+        return torch.where(near & self._is_own(pairs)[:, None], left, passed)
 
     def _shifts(self, pairs: Tensor) -> Tensor:
         """Shifts of the rays of each pair, 0 to 1, [angle or radius, pair].

@@ -50,7 +50,9 @@ class RayCaster:
     per volume: dA_q the pixel's area, D the probability to interact in the detector, dA_a the area of
     waist, r the distance from interaction to waist, t the incidence, L the path in plate and septa. Solid
     angles are thus exact. Depths of interaction are drawn as they are distributed, so that oblique rays blur.
-    What penetrates the plate farther from an aperture than :attr:`edge_mm` is left to :class:`LeakCaster`.
+    What penetrates the plate farther from an aperture than :attr:`edge_mm` is left to :class:`LeakCaster`. So
+    is, where the plate is thin, what would come through the aperture if it were closed: the image of leakage
+    is smooth then, without a hole.
 
     Args:
         camera: its tensors may require gradients.
@@ -126,15 +128,31 @@ class RayCaster:
         rise = (to_detector * normal[:, None]).sum(-1)
         cosine = rise / distance
         slope = _components(to_detector, u, v) / rise[..., None]
-        path = path_in_plate(
+        plate = path_in_plate(
             waist, slope, camera, aperture, self._beside(aperture), self.sampling.plate_steps
         )
-        path = path + path_in_septa(waist + self._middle(aperture)[:, None], slope, camera)
-        optical = self.plate_mu * path / cosine
+        septa = path_in_septa(waist + self._middle(aperture)[:, None], slope, camera)
+        per_mm = self.plate_mu / cosine
+        through = self._through(pairs, torch.exp(-per_mm * plate), torch.exp(-per_mm * camera.plate_mm))
         solid = area * cosine / (4 * math.pi * distance.square())
         stopped = -torch.expm1(-self.detector_mu * camera.detector_thickness_mm / cosine)
-        weight = camera.pitch_mm**2 * cosine * stopped * solid * torch.exp(-optical)
+        weight = camera.pitch_mm**2 * cosine * stopped * solid * through * torch.exp(-per_mm * septa)
         return Rays(crossing, -to_detector / distance[..., None], weight)
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether the whole plate stops less than an aperture's edge does."""
+        return self.plate_mu * self.camera.plate_mm < EDGE_FOLDS
+
+    def _through(self, pairs: Tensor, passed: Tensor, passed_whole: Tensor) -> Tensor:  # noqa: ARG002
+        """What these rays count of the photons that come, [pair, ray].
+
+        Args:
+            pairs: pixel and aperture, [pair, 2].
+            passed: share that the metal in their way lets through.
+            passed_whole: what the plate would let through if it had no opening.
+        """
+        return passed - passed_whole if self.is_thin else passed
 
     def _nodes(self, pairs: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
         """Where rays cross the waist plane, from the aperture's centre, [pair, ray, 2] mm, and the area that
