@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.projector.plate import between_apertures
+from data_gen.projector.cells import cell_mm, looks_unhidden, nearest_apertures
 from data_gen.projector.rays import EDGE_FOLDS, CasterFactory, RayCaster
 from data_gen.projector.rings import Rings
 from data_gen.projector.sampling import RaySampling
@@ -65,7 +65,6 @@ class LeakCaster(RayCaster):
         plate_mm = camera.spec.collimator.plane_mm - camera.plate_mm / 2
         self.everything = everything
         self.within_mm = plate_mm if within_mm is None else min(within_mm, plate_mm)
-        self.panel_apertures = torch.arange(camera.aperture_count).reshape(camera.panels, -1)
         self.plate_rays = self._plate_rays()
         plate = camera.plate_mm * self.plate_mu
         radius = float(camera.aperture_diameter_mm.detach().median()) / 2
@@ -86,7 +85,7 @@ class LeakCaster(RayCaster):
         turn = torch.linspace(0, 2 * math.pi, 17, dtype=torch.float64)
         heading = torch.stack((turn.cos(), turn.sin()), dim=-1)[None]
         with torch.no_grad():
-            reach_mm = float(self._cell_mm(torch.tensor([0]), heading).median())
+            reach_mm = float(cell_mm(self.camera, torch.tensor([0]), heading, self.within_mm).median())
         wanted = max(PLATE_RAYS_PER_RAY, RAYS_PER_MM2 * math.pi * reach_mm**2)
         return max(1, round(self.sampling.rays * min(wanted, MOST_PLATE_RAYS_PER_RAY)))
 
@@ -98,7 +97,7 @@ class LeakCaster(RayCaster):
         place, area = super()._nodes(pairs, heading[:, :near])
         aperture = pairs[:, 1]
         first = self.camera.aperture_diameter_mm[aperture, None] / 2 + self.edge_mm
-        last = torch.maximum(self._cell_mm(aperture, heading[:, near:]), first)
+        last = torch.maximum(cell_mm(self.camera, aperture, heading[:, near:], self.within_mm), first)
         share = torch.arange(self.plate_rays, dtype=torch.float64) + further[:, None]
         radius, plate_area = self.rings.nodes(first, last, share / self.plate_rays)
         outside = radius[..., None] * heading[:, near:]
@@ -110,7 +109,7 @@ class LeakCaster(RayCaster):
             return passed
         left = passed_whole if self.is_thin else torch.zeros_like(passed)
         near = torch.arange(self.rays) < sum(self.counts)
-        return torch.where(near & self._is_own(pairs)[:, None], left, passed)
+        return torch.where(near & looks_unhidden(self.camera, pairs)[:, None], left, passed)
 
     def _shifts(self, pairs: Tensor) -> Tensor:
         """Shifts of the rays of each pair, 0 to 1, [angle or radius, pair].
@@ -123,52 +122,9 @@ class LeakCaster(RayCaster):
         shifts: Tensor = (SHIFTS @ place.T / self.camera.pitch_mm) % 1.0
         return shifts
 
-    def _cell_mm(self, aperture: Tensor, heading: Tensor) -> Tensor:
-        """Distance from an aperture to the border of its cell along headings [k, ray, 2], [k, ray]."""
-        camera = self.camera
-        border = self._rim_mm(aperture, heading)
-        for other in self.panel_apertures[camera.aperture_panel[aperture]].unbind(dim=1):
-            way = between_apertures(camera, aperture, other)
-            towards = (way[:, None] * heading).sum(-1).clamp_min(1e-9)
-            halfway = way.square().sum(-1)[:, None] / (2 * towards)
-            border = torch.where((other == aperture)[:, None], border, torch.minimum(border, halfway))
-        return border
-
-    def _rim_mm(self, aperture: Tensor, heading: Tensor) -> Tensor:
-        """Distance to where no ray from activity to the detector passes, [k, ray]."""
-        spec = self.camera.spec
-        size = torch.tensor([spec.detector.columns, spec.detector.rows]) * spec.detector.pitch_mm / 2
-        depth = self.within_mm * torch.linspace(-1, 1, 33, dtype=torch.float64)
-        beside = (self.within_mm**2 - depth.square()).sqrt()
-        behind = spec.panels.detector_mm - spec.collimator.plane_mm
-        nearer = 1 - behind / (spec.panels.detector_mm - depth)
-        farthest = (nearer[:, None] * size + ((1 - nearer) * beside)[:, None]).amax(dim=0)
-        room = farthest - heading.sign() * self._middle(aperture)[:, None]
-        return (room / heading.abs().clamp_min(1e-9)).amin(dim=-1).clamp_min(0)
-
-    def _is_own(self, pairs: Tensor) -> Tensor:
-        """Whether no septum hides the aperture from the pixel, [pair] bool."""
-        spec = self.camera.spec
-        if not spec.collimator.septa:
-            return torch.ones(len(pairs), dtype=torch.bool)
-        rows, columns = spec.collimator.apertures or (1, 1)
-        pixel, aperture = pairs.unbind(dim=1)
-        panel = self.camera.aperture_panel[aperture]
-        place = self.camera.pixel_centre_mm.detach()[pixel]
-        row = (place * self.camera.panel_v[panel]).sum(-1) - spec.panels.axial_mm
-        column = (place * self.camera.panel_u[panel]).sum(-1)
-        detector = spec.detector
-        block_row = ((row / (detector.rows * detector.pitch_mm) + 0.5) * rows).floor()
-        block_column = ((column / (detector.columns * detector.pitch_mm) + 0.5) * columns).floor()
-        return (block_row * columns + block_column).long() == aperture % (rows * columns)
-
     def _beside(self, aperture: Tensor) -> Tensor:
-        """The nearest apertures of the same panel, the own first, [pair, candidate]."""
-        same = self.panel_apertures[self.camera.aperture_panel[aperture]]
-        centre = self.camera.aperture_centre_mm.detach()
-        distance = (centre[same] - centre[aperture][:, None]).norm(dim=-1)
-        nearest = distance.argsort(dim=1, stable=True)[:, :MOST_BESIDE]
-        return same.gather(1, nearest)
+        """See :class:`RayCaster`."""
+        return nearest_apertures(self.camera, aperture, MOST_BESIDE)
 
 
 def leak_caster(grid: VoxelGrid, sharp_kev: float = math.inf) -> CasterFactory:

@@ -52,6 +52,15 @@ def between_apertures(camera: Camera, one: Tensor, other: Tensor) -> Tensor:
     return torch.stack(((way * camera.panel_u[panel]).sum(-1), (way * camera.panel_v[panel]).sum(-1)), dim=-1)
 
 
+def waist_on_panel(camera: Camera, aperture: Tensor) -> Tensor:
+    """(u, v) of aperture centres from the middle of their panel, [k, 2] mm."""
+    panel, centre = camera.aperture_panel[aperture], camera.aperture_centre_mm[aperture]
+    along = torch.stack(
+        ((centre * camera.panel_u[panel]).sum(-1), (centre * camera.panel_v[panel]).sum(-1)), dim=-1
+    )
+    return along - torch.tensor([0.0, camera.spec.panels.axial_mm], dtype=along.dtype)
+
+
 def axis_slope(camera: Camera, aperture: Tensor) -> Tensor:
     """(u, v) of aperture axes per mm towards the detector, [k, 2]."""
     panel = camera.aperture_panel[aperture]

@@ -14,7 +14,7 @@ from torch import Tensor
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm
-from data_gen.projector.plate import path_in_plate
+from data_gen.projector.plate import path_in_plate, waist_on_panel
 from data_gen.projector.sampling import RaySampling, spread_points, waist_nodes
 from data_gen.projector.septa import path_in_septa
 from data_gen.projector.symmetry import octant
@@ -131,7 +131,7 @@ class RayCaster:
         plate = path_in_plate(
             waist, slope, camera, aperture, self._beside(aperture), self.sampling.plate_steps
         )
-        septa = path_in_septa(waist + self._middle(aperture)[:, None], slope, camera)
+        septa = path_in_septa(waist + waist_on_panel(camera, aperture)[:, None], slope, camera)
         per_mm = self.plate_mu / cosine
         through = self._through(pairs, torch.exp(-per_mm * plate), torch.exp(-per_mm * camera.plate_mm))
         solid = area * cosine / (4 * math.pi * distance.square())
@@ -160,14 +160,6 @@ class RayCaster:
         radius = self.camera.aperture_diameter_mm[pairs[:, 1]] / 2
         distance, area = waist_nodes(radius, self.fold_mm, self.edge_mm, self.counts)
         return distance[..., None] * heading, area
-
-    def _middle(self, aperture: Tensor) -> Tensor:
-        """(u, v) of aperture centres from the middle of their panel, [k, 2] mm."""
-        camera = self.camera
-        panel = camera.aperture_panel[aperture]
-        centre = camera.aperture_centre_mm[aperture]
-        along = _components(centre[:, None], camera.panel_u[panel], camera.panel_v[panel])[:, 0]
-        return along - torch.tensor([0.0, camera.spec.panels.axial_mm], dtype=along.dtype)
 
     def _beside(self, aperture: Tensor) -> Tensor:
         """Apertures whose openings a ray near ``aperture`` may pass, [pair, candidate]."""
