@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,13 @@ def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dic
         except (OSError, SafetensorError) as error:
             _log.warning("%s cannot be read (%s); it is built again", path, error)
     tensors = make()
+    unfinished = folder / f"{path.name}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f"{path.name}.{os.getpid()}"
         save_file(tensors, unfinished)
         unfinished.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # of a full disk safetensors tells in its own way
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
         _log.warning("the system matrix could not be kept in %s (%s); it will be built again", folder, error)
     return tensors
