@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.materials import interaction_attenuation_per_mm, interaction_probability, k_edges_kev
-from data_gen.projector.rays import EDGE_FOLDS
+from data_gen.projector.rays import EDGE_FOLDS, leaks_beneath
 
 RIM_MM = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 """Metal that rays through the slope of an opening cross, in steps."""
@@ -106,9 +106,9 @@ class _Around:
         inside = ((EDGE_FOLDS / mu - self.rim_mm[:-1]) / self.rim_mm.diff()).clamp(0, 1)
         beyond = inside.new_zeros(len(inside), len(self.path_mm) - 1 - inside.shape[1])
         near = torch.cat((torch.ones_like(mu), inside, beyond), dim=1)
-        whole = mu * self.camera.plate_mm
-        above = -torch.expm1((mu * self.path_mm - whole).clamp_max(0))  # over what a whole plate lets through
-        return self.seen(energy_kev) * near * torch.where(whole < EDGE_FOLDS, above, 1.0)
+        beneath = torch.tensor([[leaks_beneath(self.camera, float(m))] for m in mu])
+        above = -torch.expm1((mu * (self.path_mm - self.camera.plate_mm)).clamp_max(0))
+        return self.seen(energy_kev) * near * torch.where(beneath, above, 1.0)
 
 
 def _fitted(

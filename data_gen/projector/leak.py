@@ -40,8 +40,8 @@ class LeakCaster(RayCaster):
     The waist plane is cut into cells, one around each aperture, of the points nearest to it. Through a cell
     pass rays outside the zone around its aperture; and, where septa hide the aperture from the pixel,
     rays through aperture and zone, weakened by the septa (cross-talk). Through the pixel's own aperture and
-    zone come as many as if the plate were whole, where it is thin. Every way from object to pixel thus counts
-    once, here or there. Nodes move with the apertures, so that poses and diameters have gradients.
+    zone come as many as if the plate were whole, where ``leaks_beneath``. Every way from object to pixel thus
+    counts once, here or there. Nodes move with the apertures, so that poses and diameters have gradients.
 
     Args:
         camera: pairs every pixel with every aperture of its panel.
@@ -107,7 +107,7 @@ class LeakCaster(RayCaster):
         """All but what :class:`RayCaster` counts through the pixel's own aperture and its zone."""
         if self.everything:
             return passed
-        left = passed_whole if self.is_thin else torch.zeros_like(passed)
+        left = passed_whole if self.is_level else torch.zeros_like(passed)
         near = torch.arange(self.rays) < sum(self.counts)
         return torch.where(near & looks_unhidden(self.camera, pairs)[:, None], left, passed)
 

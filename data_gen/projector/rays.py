@@ -51,8 +51,7 @@ class RayCaster:
     waist, r the distance from interaction to waist, t the incidence, L the path in plate and septa. Solid
     angles are thus exact. Depths of interaction are drawn as they are distributed, so that oblique rays blur.
     What penetrates the plate farther from an aperture than :attr:`edge_mm` is left to :class:`LeakCaster`. So
-    is, where the plate is thin, what would come through the aperture if it were closed: the image of leakage
-    is smooth then, without a hole.
+    is, where :func:`leaks_beneath`, what would come through the aperture if it were closed.
 
     Args:
         camera: its tensors may require gradients.
@@ -140,9 +139,9 @@ class RayCaster:
         return Rays(crossing, -to_detector / distance[..., None], weight)
 
     @property
-    def is_thin(self) -> bool:
-        """Whether the whole plate stops less than an aperture's edge does."""
-        return self.plate_mu * self.camera.plate_mm < EDGE_FOLDS
+    def is_level(self) -> bool:
+        """Whether leakage goes on beneath sharp images, see :func:`leaks_beneath`."""
+        return leaks_beneath(self.camera, self.plate_mu)
 
     def _through(self, pairs: Tensor, passed: Tensor, passed_whole: Tensor) -> Tensor:  # noqa: ARG002
         """What these rays count of the photons that come, [pair, ray].
@@ -152,7 +151,7 @@ class RayCaster:
             passed: share that the metal in their way lets through.
             passed_whole: what the plate would let through if it had no opening.
         """
-        return passed - passed_whole if self.is_thin else passed
+        return passed - passed_whole if self.is_level else passed
 
     def _nodes(self, pairs: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
         """Where rays cross the waist plane, from the aperture's centre, [pair, ray, 2] mm, and the area that
@@ -173,6 +172,12 @@ class RayCaster:
         reached = -torch.expm1(-slant * self.camera.detector_thickness_mm)
         depth: Tensor = -torch.log1p(-self.depth_share * reached) / slant
         return depth
+
+
+def leaks_beneath(camera: Camera, plate_per_mm: float) -> bool:
+    """Whether sharp images hold only what an opening adds to a whole plate, so that the image of leakage is
+    smooth and has no hole: where the plate is thin. Septa cast shadows, which sharp images show better."""
+    return not camera.spec.collimator.septa and plate_per_mm * camera.plate_mm < EDGE_FOLDS
 
 
 def _hand(centre: Tensor, u: Tensor, v: Tensor) -> Tensor:
