@@ -71,6 +71,7 @@ def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> Hyperspect
         pixel_panel=torch.zeros(PIXELS, dtype=torch.int64),
         pairs=torch.stack((torch.arange(PIXELS), torch.arange(PIXELS) // 4), dim=1),
         collimator_material="tungsten",
+        plate_mm=8.0,
         aperture_diameter_mm=torch.full((12,), 0.5),
         aperture_opening=torch.full((12, 2), 0.5),
         detector_material="CdTe",
