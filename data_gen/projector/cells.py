@@ -72,6 +72,9 @@ def _rim_mm(camera: Camera, aperture: Tensor, heading: Tensor, within_mm: float)
     beside = (within_mm**2 - depth.square()).sqrt()
     behind = spec.panels.detector_mm - spec.collimator.plane_mm
     nearer = 1 - behind / (spec.panels.detector_mm - depth)
-    farthest = (nearer[:, None] * size + ((1 - nearer) * beside)[:, None]).amax(dim=0)
+    # The isocentre lies off the panel's middle where panels are shifted along the ring's axis.
+    ahead = heading.sign()[..., None, :] * torch.tensor([0.0, -spec.panels.axial_mm], dtype=torch.float64)
+    activity = (1 - nearer)[:, None] * (beside[:, None] + ahead)
+    farthest = (nearer[:, None] * size + activity).amax(dim=-2)
     room = farthest - heading.sign() * waist_on_panel(camera, aperture)[:, None]
     return (room / heading.abs().clamp_min(1e-9)).amin(dim=-1).clamp_min(0)

@@ -19,7 +19,7 @@ from data_gen.projector.weights import build_rows
 
 STEP = 1.25
 """Ratio of neighbouring energies of the matrix."""
-CODE_VERSION = 4
+CODE_VERSION = 5
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 OPAQUE = 9.0
 """Optical thickness of a plate from which on nothing penetrates it far from an aperture."""

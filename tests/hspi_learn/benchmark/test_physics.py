@@ -60,7 +60,7 @@ def test_knife_edges() -> None:
 
 def test_finite_plates() -> None:
     """Lines followed through the plate, 2 %."""
-    held(finite_plates((154.0,), pixels=20, rays=96, nodes=200, steps=100))
+    held(finite_plates((154.0, 440.0), pixels=20, rays=96, nodes=200, steps=100))
 
 
 def test_resolution() -> None:
