@@ -11,21 +11,19 @@ from data_gen.camera import Camera
 from data_gen.projector.sparse import SparseMatrix
 from data_gen.scatter import ScatterTerm
 
-CORNERS = 4
-"""Blocks between which a pixel lies."""
-
 
 class BlockTerms(nn.Module):
-    """Leakage and scatter terms on the same blocks, recorded: linear in activity, [pixel, bin] or at events.
+    """Leakage and scatter terms on blocks, recorded: linear in activity, [pixel, bin] or at events.
 
     A block's counts are spread over its pixels, linearly between the middles of blocks, so that sums stay.
-    What charge sharing moves to a neighbour is far less than a block and stays in place.
+    What charge sharing moves to a neighbour is far less than a block and stays in place. Terms on blocks of
+    other sizes add to a pixel; the blocks of each size follow those of the size before.
 
     Args:
-        terms: on the same blocks.
+        terms: what is counted; sizes of blocks are told by their cameras.
         spectral: of each term, [g, k, map, bin]: counts per first interaction, per photon per decay at g.
-        corner: block [pixel, 4] of the recording pixels.
-        weight: share of that block's counts [pixel, 4], live time included.
+        corner: block [pixel, 4 a size] of the recording pixels.
+        weight: share of that block's counts [pixel, 4 a size], live time included.
     """
 
     def __init__(
@@ -34,7 +32,8 @@ class BlockTerms(nn.Module):
         super().__init__()
         self.terms = list(terms)
         self.parts = nn.ModuleList(term for term in terms if isinstance(term, nn.Module))
-        self.blocks = terms[0].camera.pixel_count if terms else 1
+        self.sizes = block_sizes(terms)
+        self.blocks = sum(self.sizes)
         for index, factor in enumerate(spectral):
             self.register_buffer(f"spectral_{index}", factor.float(), persistent=False)
         self.register_buffer("corner", corner, persistent=False)
@@ -54,17 +53,19 @@ class BlockTerms(nn.Module):
 
     def table(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second of whole blocks, [batch, block, bin]."""
-        parts = [
-            torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), self._spectral(i, activity.dtype))
-            for i, (term, kept) in enumerate(zip(self.terms, state, strict=True))
-        ]
-        return torch.stack(parts).sum(0)
+        by_size: dict[int, Tensor] = {}
+        for i, (term, kept) in enumerate(zip(self.terms, state, strict=True)):
+            spectral = self._spectral(i, activity.dtype)
+            counts = torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), spectral)
+            size = term.camera.pixel_count
+            by_size[size] = by_size[size] + counts if size in by_size else counts
+        return torch.cat(list(by_size.values()), dim=1)
 
     def image(self, table: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Transpose of :meth:`table`: [batch, block, bin] to [batch, map, z, y, x]."""
         values = [
-            torch.einsum("bqe,gkme->bqgkm", table, self._spectral(i, table.dtype))
-            for i in range(len(self.terms))
+            torch.einsum("bqe,gkme->bqgkm", own, self._spectral(i, table.dtype))
+            for i, own in enumerate(self._by_term(table))
         ]
         return self._adjoint(values, state)
 
@@ -97,20 +98,16 @@ class BlockTerms(nn.Module):
 
     def summed(self, state: tuple[Tensor, ...]) -> Tensor:
         """The transpose applied to ones: counts a second over all pixels and bins, [batch, map, z, y, x]."""
-        weight = self.weight.to(state[0].dtype)
-        by_block = weight.new_zeros(self.blocks).index_add(0, self.corner.flatten(), weight.flatten())
+        by_block = self._given(state[0].dtype)
         values = [
-            torch.einsum("q,gkm->qgkm", by_block, self._spectral(i, weight.dtype).sum(-1))
-            for i in range(len(self.terms))
+            torch.einsum("bq,gkm->bqgkm", own, self._spectral(i, by_block.dtype).sum(-1))
+            for i, own in enumerate(self._by_term(by_block.expand(len(state[0]), -1)))
         ]
-        batch = len(state[0])
-        return self._adjoint([v.expand(batch, *v.shape) for v in values], state)
+        return self._adjoint(values, state)
 
     def total(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second of the whole camera, [batch, bin]."""
-        weight = self.weight.to(activity.dtype)
-        by_block = weight.new_zeros(self.blocks).index_add(0, self.corner.flatten(), weight.flatten())
-        return torch.einsum("q,bqk->bk", by_block, self.table(activity, state))
+        return torch.einsum("q,bqk->bk", self._given(activity.dtype), self.table(activity, state))
 
     def subset(self, pixels: Tensor | slice) -> BlockTerms:
         """The same terms recorded by some pixels alone."""
@@ -125,6 +122,16 @@ class BlockTerms(nn.Module):
         images = [t.adjoint(v, kept) for t, v, kept in zip(self.terms, values, state, strict=True)]
         return torch.stack(images).sum(0)
 
+    def _by_term(self, values: Tensor) -> list[Tensor]:
+        """Values [batch, block, ...] of the blocks of each term."""
+        own = dict(zip(self.sizes, values.split(self.sizes, dim=1), strict=True))
+        return [own[term.camera.pixel_count] for term in self.terms]
+
+    def _given(self, dtype: torch.dtype) -> Tensor:
+        """Share of each block's counts that the pixels record, [block]."""
+        weight = self.weight.to(dtype)
+        return weight.new_zeros(self.blocks).index_add(0, self.corner.flatten(), weight.flatten())
+
     def _spectral(self, index: int, dtype: torch.dtype) -> Tensor:
         factor: Tensor = getattr(self, f"spectral_{index}")
         return factor.to(dtype)
@@ -138,21 +145,37 @@ class BlockTerms(nn.Module):
     def _matrix(self, dtype: torch.dtype) -> SparseMatrix:
         """:attr:`weight` as a matrix [pixel, block]."""
         if self._spread is None or self._spread.value.dtype != dtype:
-            start = torch.arange(len(self.corner) + 1, dtype=torch.int32) * CORNERS
+            start = torch.arange(len(self.corner) + 1, dtype=torch.int32) * self.corner.shape[1]
             column = self.corner.flatten().to(torch.int32)
             self._spread = SparseMatrix(start, column, self.weight.flatten().to(dtype), self.blocks)
         return self._spread
 
 
+def block_sizes(terms: Sequence[ScatterTerm]) -> list[int]:
+    """Numbers of blocks that terms have, as they come first."""
+    return list(dict.fromkeys(term.camera.pixel_count for term in terms))
+
+
+def corners_of(camera: Camera, terms: Sequence[ScatterTerm]) -> tuple[Tensor, Tensor]:
+    """``corner`` and ``weight`` of :class:`BlockTerms`, all pixels looking all the time."""
+    cameras = {term.camera.pixel_count: term.camera for term in reversed(terms)}
+    sizes = block_sizes(terms)
+    corners, weights = zip(*(block_corners(camera, cameras[size]) for size in sizes), strict=True)
+    shifted = [corner + sum(sizes[:i]) for i, corner in enumerate(corners)]
+    return torch.cat(shifted, dim=1), torch.cat(weights, dim=1)
+
+
 def block_corners(camera: Camera, blocks: Camera) -> tuple[Tensor, Tensor]:
     """Blocks [pixel, 4] between which each pixel lies, and what it takes of their counts, [pixel, 4].
 
-    Beyond the outermost middles a panel's outer blocks go on evenly, so that every block gives all it has.
+    Beyond the outermost middles of a panel, or of what septa part, the outer blocks go on evenly, so that
+    every block gives all it has.
     """
     fine, coarse = camera.spec.detector, blocks.spec.detector
     factor = fine.rows // coarse.rows
-    low_row, next_row, share_row = _between(camera.pixel_row, factor, coarse.rows)
-    low_column, next_column, share_column = _between(camera.pixel_column, factor, coarse.columns)
+    parts = (camera.spec.collimator.septa and camera.spec.collimator.apertures) or (1, 1)
+    low_row, next_row, share_row = _between(camera.pixel_row, factor, coarse.rows // parts[0])
+    low_column, next_column, share_column = _between(camera.pixel_column, factor, coarse.columns // parts[1])
     first = camera.pixel_panel * coarse.rows * coarse.columns
     corner = torch.stack(
         [
@@ -169,7 +192,9 @@ def block_corners(camera: Camera, blocks: Camera) -> tuple[Tensor, Tensor]:
 
 
 def _between(index: Tensor, factor: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Blocks before and behind each pixel along one axis, and the share of the one behind."""
-    place = ((index.to(torch.float64) + 0.5) / factor - 0.5).clamp(0, count - 1)
+    """Blocks before and behind each pixel along one axis, ``count`` in a row, and the share of the one
+    behind."""
+    first = index // (factor * count) * count
+    place = ((index.to(torch.float64) + 0.5) / factor - 0.5 - first).clamp(0, count - 1)
     before = place.floor().clamp(max=max(count - 2, 0)).to(torch.int64)
-    return before, (before + 1).clamp(max=count - 1), place - before
+    return first + before, first + (before + 1).clamp(max=count - 1), place - before

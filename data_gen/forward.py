@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from data_gen.acquisition import draw_counts, events_from_counts
-from data_gen.blocks import BlockTerms, block_corners
+from data_gen.blocks import BlockTerms, corners_of
 from data_gen.camera import Camera
 from data_gen.grid import EnergyAxis, VoxelGrid
 from data_gen.nuclides import DecayChain, MemberGroups, each_member
@@ -106,13 +106,10 @@ class HyperspectralForwardModel(nn.Module):
         self.recording = PixelRecording.of(camera, recorder.sharp(self.reference_kev), share)
         self.blocks: BlockTerms | None = None
         if self.secondary:
-            corner, weight = block_corners(camera, self.secondary[0].term.camera)
-            self.blocks = BlockTerms(
-                [s.term for s in self.secondary],
-                [s.recorded(recorder) for s in self.secondary],
-                corner,
-                share[:, None] * weight,
-            )
+            terms = [s.term for s in self.secondary]
+            corner, weight = corners_of(camera, terms)
+            spectral = [s.recorded(recorder) for s in self.secondary]
+            self.blocks = BlockTerms(terms, spectral, corner, share[:, None] * weight)
 
     def _recorder(self, axis: EnergyAxis) -> Recorder:
         return Recorder(self.camera, self.lines, self.groups, axis.edges_kev, SHARP_KEV)

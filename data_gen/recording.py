@@ -65,12 +65,30 @@ class Recorder:
         share = self._shares(leak_shares, reference_kev)
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
-    def scattered(self, reference_kev: Tensor, arrival_kev: Tensor) -> Tensor:
-        """The same for photons that arrive with energies of classes [g, k, 2], [g, k, map, bin]."""
+    def scattered(self, reference_kev: Tensor, arrival_kev: Tensor, own_lines: int = 0) -> Tensor:
+        """The same for photons that arrive with energies of classes [g, k, 2], [g, k, map, bin].
+
+        A line that borrows from a reference scatters by its angles, and Compton scatter adds to 1/E by the
+        angle alone. So do all classes but the first ``own_lines``, which are lines of whatever scatters.
+        """
         share = self._shares(photon_shares, reference_kev)
-        low, high = arrival_kev.flatten(0, 1).unbind(dim=-1)
-        by_class = self._kernel((low + high) / 2, high - low).sum(0).unflatten(0, arrival_kev.shape[:2])
-        return torch.einsum("lg,lm,gkb->gkmb", share, self.emitted, by_class)
+        line, group = share.nonzero().unbind(dim=1)
+        lost = (1 / arrival_kev - 1 / reference_kev[:, None, None])[group]
+        arrives_kev = 1 / (lost + (1 / self.lines.energy_kev[line])[:, None, None])
+        arrives_kev[:, :own_lines] = arrival_kev[group, :own_lines]
+        unchanged = lost.abs().amax(dim=-1) < 1e-12
+        unchanged[:, :own_lines] = False
+        emitted = share[line, group, None] * self.emitted[line]
+        recorded = torch.einsum("pm,pkb->pkmb", emitted, self._by_class(line, arrives_kev, unchanged))
+        return recorded.new_zeros(len(reference_kev), *recorded.shape[1:]).index_add(0, group, recorded)
+
+    def _by_class(self, line: Tensor, arrives_kev: Tensor, unchanged: Tensor) -> Tensor:
+        """Response, wherever it is recorded, to classes [p, k, 2] of lines [p], [p, k, bin]; where the energy
+        is ``unchanged`` [p, k], that to the line itself."""
+        low, high = arrives_kev[~unchanged].unbind(dim=-1)
+        recorded = self.kernel.new_zeros(*unchanged.shape, len(self.edges_kev) - 1)
+        recorded = recorded.index_put((unchanged,), self.kernel.sum(0)[line[unchanged.nonzero()[:, 0]]])
+        return recorded.index_put((~unchanged,), self._kernel((low + high) / 2, high - low).sum(0))
 
     def _shares(self, mixing: Callable[[Camera, Tensor, Tensor], Tensor], reference_kev: Tensor) -> Tensor:
         """Shares [line, g], lines and references on either side of ``sharp_kev`` apart."""

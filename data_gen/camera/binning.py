@@ -55,6 +55,13 @@ def binned(camera: Camera, factor: int) -> Camera:
     )
 
 
+def coarse_camera(camera: Camera, block_mm: float) -> Camera:
+    """The camera with pixels binned to blocks of at most ``block_mm``, as seen at the isocentre."""
+    spec = camera.spec
+    magnification = (spec.panels.detector_mm - spec.collimator.plane_mm) / spec.collimator.plane_mm
+    return binned(camera, binning_to(camera, block_mm * magnification))
+
+
 def _means(camera: Camera, factor: int) -> Tensor:
     """Centres of blocks of ``factor`` x ``factor`` pixels, [block, 3]."""
     detector = camera.spec.detector

@@ -109,10 +109,11 @@ def _opening(spec: CameraSpec) -> Tensor:
     if plate.opening_deg is not None:
         return torch.full((2,), math.tan(math.radians(plate.opening_deg) / 2), dtype=torch.float64)
     row, column = _block_mm(spec)
-    # Touches the rays from the waist's far edge to the block's edge: the whole block sees the whole waist.
+    # Before the waist, the ray from the block's edge to the far edge of the waist touches the wall: the block
+    # sees the whole waist.
     distance, radius = spec.panels.detector_mm - plate.plane_mm, plate.diameter_mm / 2
     return torch.tensor(
-        [(column / 2 - radius) / distance, (row / 2 - radius) / distance], dtype=torch.float64
+        [(column / 2 + radius) / distance, (row / 2 + radius) / distance], dtype=torch.float64
     )
 
 

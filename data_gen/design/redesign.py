@@ -65,5 +65,5 @@ def _openings(built: Camera, diameter_mm: Tensor, plane_mm: Tensor) -> Tensor:
     if plate.opening_deg is not None:
         return built.aperture_opening
     distance = built.spec.panels.detector_mm - plate.plane_mm
-    half_block = built.aperture_opening * distance + plate.diameter_mm / 2
-    return (half_block - diameter_mm / 2) / (built.spec.panels.detector_mm - plane_mm)
+    half_block = built.aperture_opening * distance - plate.diameter_mm / 2
+    return (half_block + diameter_mm / 2) / (built.spec.panels.detector_mm - plane_mm)

@@ -14,7 +14,7 @@ from data_gen.projector.sparse import SparseMatrix, transposed
 from data_gen.projector.symmetry import MirrorOrbits
 from data_gen.projector.weights import build_rows
 
-CODE_VERSION = 11
+CODE_VERSION = 12
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 _PARTS = ("start", "column", "value", "start_t", "column_t", "value_t")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -80,6 +81,11 @@ class LeakCaster(RayCaster):
             "within_mm": self.within_mm,
         }
 
+    @property
+    def width_mm(self) -> float:
+        """0: no width is known of what leaks, so every voxel counts."""
+        return 0.0
+
     def _plate_rays(self) -> int:
         """Rays through the plate for each pair, by the size of the first aperture's cell."""
         turn = torch.linspace(0, 2 * math.pi, 17, dtype=torch.float64)
@@ -127,12 +133,16 @@ class LeakCaster(RayCaster):
         return nearest_apertures(self.camera, aperture, MOST_BESIDE)
 
 
-def leak_caster(grid: VoxelGrid, sharp_kev: float = math.inf) -> CasterFactory:
-    """Makes casters of what leaks from activity on a grid; above ``sharp_kev``, of everything."""
+def leak_caster(grid: VoxelGrid, sharp_kev: float = math.inf, share: float = 1.0) -> CasterFactory:
+    """Makes casters of what leaks from activity on a grid; above ``sharp_kev``, of everything.
+
+    ``share`` of the rays that are asked for are cast, where there are so many pixels that errors average out.
+    """
     within_mm = math.hypot(*(edge / 2 for edge in grid.extent_mm))
 
     def caster(camera: Camera, energy_kev: float, sampling: RaySampling) -> LeakCaster:
-        return LeakCaster(camera, energy_kev, sampling, energy_kev > sharp_kev, within_mm)
+        fewer = replace(sampling, rays=max(1, round(share * sampling.rays)))
+        return LeakCaster(camera, energy_kev, fewer, energy_kev > sharp_kev, within_mm)
 
     return caster
 

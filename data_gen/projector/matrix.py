@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.projector.cache import cache_folder
+from data_gen.projector.columns import Columns
 from data_gen.projector.kept import kept_blocks, matrices_of
 from data_gen.projector.rays import CasterFactory, RayCaster
 from data_gen.projector.sampling import RaySampling
@@ -28,6 +29,7 @@ class MatrixProjector(nn.Module):
     differentiable in density; the geometry of the camera is fixed. Weights that together hold at most
     ``drop_share`` of a row are left out; :attr:`dropped` says how much that was. Where the camera is its own
     mirror image, only the apertures of one part are stored, and applied to mirror images of the activity.
+    Where penetration blurs over many voxels, columns are coarser ones: see :class:`Columns`.
 
     Args:
         camera: the camera.
@@ -56,13 +58,16 @@ class MatrixProjector(nn.Module):
         self.register_buffer("energies_kev", energies_kev.to(torch.float64), persistent=False)
         orbits = mirror_orbits(camera)
         folder = Path(cache_dir) if cache_dir else cache_folder()
+        casters = [caster(camera, energy, sampling or RaySampling()) for energy in self.energies_kev.tolist()]
+        self.columns = nn.ModuleList(Columns.of(grid, caster.width_mm) for caster in casters)
         kept = [
-            kept_blocks(
-                caster(camera, energy, sampling or RaySampling()), orbits, grid, drop_share, dtype, folder
-            )
-            for energy in self.energies_kev.tolist()
+            kept_blocks(caster, orbits, columns.grid, drop_share, dtype, folder)
+            for caster, columns in zip(casters, self._columns, strict=True)
         ]
-        self.matrices = nn.ModuleList(matrices_of(k, len(orbits.aperture), grid.voxels) for k in kept)
+        self.matrices = nn.ModuleList(
+            matrices_of(k, len(orbits.aperture), columns.grid.voxels)
+            for k, columns in zip(kept, self._columns, strict=True)
+        )
         self.dropped = [float(tensors["dropped"]) for tensors in kept]
         first_apertures = camera.aperture_centre_mm[orbits.aperture[:, 0]]
         self.transmission = ApertureTransmission(first_apertures, tissue_attenuation(self.energies_kev), grid)
@@ -102,23 +107,24 @@ class MatrixProjector(nn.Module):
 
     def _seen(self, images: Tensor, attenuation: Tensor, part: slice, maps: int) -> Tensor:
         """First interactions [pixel, g, n] of mirror images [voxel, mirror, n]."""
-        by_row: list[list[Tensor]] = [[] for _ in self.matrices]
-        for block in range(self.views.blocks):
-            chosen = self.views.chosen(images, block)
-            for g, rows in enumerate(by_row):
-                sent = chosen * self._transmission(attenuation, g, block, part, maps)
-                rows.append(self._matrix(g, block).times(sent.flatten(1)).reshape(-1, images.shape[2]))
-        seen = [self.views.by_pixel(torch.cat(rows), self.pixels) for rows in by_row]
+        seen = []
+        for g, columns in enumerate(self._columns):
+            rows = []
+            for block in range(self.views.blocks):
+                through = self._transmission(attenuation, g, block, part, maps)
+                sent = columns.take((self.views.chosen(images, block) * through).flatten(1))
+                rows.append(self._matrix(g, block).times(sent).reshape(-1, images.shape[2]))
+            seen.append(self.views.by_pixel(torch.cat(rows), self.pixels))
         return torch.stack(seen, dim=1)
 
     def _sent_back(self, by_pixel: Tensor, attenuation: Tensor, part: slice, maps: int) -> Tensor:
         """Transpose of :meth:`_seen`: [pixel, g, n] to [voxel, mirror, n]."""
-        by_row = [self.views.by_row(values) for values in by_pixel.unbind(dim=1)]
         total = by_pixel.new_zeros(self.grid.voxels, len(self.views.mirrors), by_pixel.shape[2])
+        by_row = [self.views.by_row(values) for values in by_pixel.unbind(dim=1)]
         for block in range(self.views.blocks):
             sent = []
-            for g, rows in enumerate(by_row):
-                back = self._matrix(g, block).transpose_times(rows[block])
+            for g, (rows, columns) in enumerate(zip(by_row, self._columns, strict=True)):
+                back = columns.give_back(self._matrix(g, block).transpose_times(rows[block]))
                 back = back.unflatten(1, (self.views.columns, -1))
                 sent.append(back * self._transmission(attenuation, g, block, part, maps))
             total = self.views.gathered(total, sum(sent[1:], sent[0]), block)
@@ -138,6 +144,11 @@ class MatrixProjector(nn.Module):
             return self.views.chosen(to_orbit[volumes[part] // maps].permute(1, 2, 0), block)
         return self.views.chosen(to_orbit[scan].permute(1, 2, 0), block)
 
+    @property
+    def _columns(self) -> list[Columns]:
+        """The columns of each energy's matrix."""
+        return [cast(Columns, columns) for columns in self.columns]
+
     def _matrix(self, g: int, block: int) -> SparseMatrix:
         """The matrix of one block at one energy; the rows of blocks follow each other."""
         return cast(SparseMatrix, cast(nn.ModuleList, self.matrices[g])[block])
@@ -153,5 +164,5 @@ class MatrixProjector(nn.Module):
             nn.ModuleList(self._matrix(g, block).select(rows) for block, rows in sources)
             for g in range(len(self.energies_kev))
         )
-        other.transmission, other.views = self.transmission, views
+        other.transmission, other.columns, other.views = self.transmission, self.columns, views
         return other

@@ -139,6 +139,14 @@ class RayCaster:
         return Rays(crossing, -to_detector / distance[..., None], weight)
 
     @property
+    def width_mm(self) -> float:
+        """FWHM of what a pixel sees at the isocentre, penetration included."""
+        spec = self.camera.spec
+        behind = spec.panels.detector_mm - spec.collimator.plane_mm
+        hole_mm = float(self.camera.aperture_diameter_mm.detach().min()) + 2 * math.log(2) * self.fold_mm
+        return hole_mm * spec.panels.detector_mm / behind
+
+    @property
     def is_level(self) -> bool:
         """Whether leakage goes on beneath sharp images, see :func:`leaks_beneath`."""
         return leaks_beneath(self.camera, self.plate_mu)
@@ -176,8 +184,8 @@ class RayCaster:
 
 def leaks_beneath(camera: Camera, plate_per_mm: float) -> bool:
     """Whether sharp images hold only what an opening adds to a whole plate, so that the image of leakage is
-    smooth and has no hole: where the plate is thin. Septa cast shadows, which sharp images show better."""
-    return not camera.spec.collimator.septa and plate_per_mm * camera.plate_mm < EDGE_FOLDS
+    smooth and has no hole: where the plate is thin."""
+    return plate_per_mm * camera.plate_mm < EDGE_FOLDS
 
 
 def _hand(centre: Tensor, u: Tensor, v: Tensor) -> Tensor:

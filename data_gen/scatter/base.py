@@ -26,6 +26,8 @@ class ScatterTerm(Protocol):
     arrival_kev: Tensor
     """Lower and upper edge of the energy in which photons of class k arrive, [g, k, 2] keV; equal for a
     line. A class is evenly filled between its edges, nearly."""
+    own_lines: int
+    """Classes, the first of them, that are lines of what scatters, whatever the energy of emission."""
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """What is kept of an object, first axis batch.

@@ -11,21 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from data_gen.camera import Camera
-from data_gen.camera.binning import seeing_every_aperture
-from data_gen.grid import VoxelGrid
-from data_gen.projector import MirrorOrbits, mirror_orbits
-from data_gen.projector.cache import cache_folder, cached, content_key
-from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
-from data_gen.projector.transmission import ApertureTransmission
-from data_gen.scatter.channels import Channels
-from data_gen.scatter.coarse import (
-    coarse_camera,
+from data_gen.camera.binning import coarse_camera, seeing_every_aperture
+from data_gen.coarse import (
     coarse_grid,
     density_shares,
     resample,
     resample_back,
     source_shares,
 )
+from data_gen.grid import VoxelGrid
+from data_gen.projector import MirrorOrbits, mirror_orbits
+from data_gen.projector.cache import cache_folder, cached, content_key
+from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
+from data_gen.projector.transmission import ApertureTransmission
+from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimation import is_opaque
 from data_gen.scatter.metal_arrivals import metal_arrivals
 from data_gen.scatter.metal_matrix import metal_matrix
@@ -67,6 +66,7 @@ class CollimatorScatter(nn.Module):
         self.camera = coarse_camera(camera, block_mm)
         self.energies_kev = energies_kev.to(torch.float64)
         self.arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
+        self.own_lines = self.arrival_kev.shape[1] - how.classes
         self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self._channels = Channels.of(self.camera)
         make = partial(_kept, self.camera, self.coarse, sampling=how)

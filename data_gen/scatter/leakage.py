@@ -8,22 +8,24 @@ import torch
 from torch import Tensor, nn
 
 from data_gen.camera import Camera
-from data_gen.camera.binning import seeing_every_aperture
-from data_gen.grid import VoxelGrid
-from data_gen.projector import MatrixProjector, ProjectorFactory
-from data_gen.projector.leak import leak_caster
-from data_gen.scatter.coarse import (
-    coarse_camera,
+from data_gen.camera.binning import coarse_camera, seeing_every_aperture
+from data_gen.coarse import (
     coarse_grid,
     density_shares,
     linear_shares,
     resample,
     resample_back,
 )
+from data_gen.grid import VoxelGrid
+from data_gen.projector import MatrixProjector, ProjectorFactory
+from data_gen.projector.leak import leak_caster
 
 VOXEL_MM = 2.0
 BLOCK_MM = 6.0
 """Of the coarse voxels and of the blocks of pixels, as seen at the isocentre, at most."""
+
+SHADED_BLOCK_MM, SHADED_RAYS = 3.0, 0.375
+"""Of the blocks where septa cast shadows, and the share of the rays to each if they are so many more."""
 
 
 class Leakage(nn.Module):
@@ -50,12 +52,14 @@ class Leakage(nn.Module):
     ) -> None:
         super().__init__()
         self.grid, self.coarse = grid, coarse_grid(grid, VOXEL_MM)
-        self.camera = seeing_every_aperture(coarse_camera(camera, BLOCK_MM))
+        blocks = coarse_camera(camera, SHADED_BLOCK_MM if camera.spec.collimator.septa else BLOCK_MM)
+        rays = SHADED_RAYS if blocks.pixel_count > coarse_camera(camera, BLOCK_MM).pixel_count else 1.0
+        self.camera = seeing_every_aperture(blocks)
         self.energies_kev = energies_kev.to(torch.float64)
-        self.arrival_kev = self.energies_kev[:, None, None].expand(-1, 1, 2)
+        self.arrival_kev, self.own_lines = self.energies_kev[:, None, None].expand(-1, 1, 2), 0
         self._source, self._density = linear_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self.projector = projector(
-            self.camera, self.coarse, self.energies_kev, caster=leak_caster(grid, sharp_kev)
+            self.camera, self.coarse, self.energies_kev, caster=leak_caster(grid, sharp_kev, rays)
         )
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:

@@ -43,8 +43,8 @@ class MetalSampling:
     voxel_mm: float = 5.4
     open_rays: int = 12
     plate_rays: int = 60
-    steps: int = 16
-    stops: int = 200
+    steps: int = 24
+    stops: int = 600
     orders: int = 4
     walks: int = 160
     walk_steps: int = 20

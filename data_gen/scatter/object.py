@@ -9,20 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from data_gen.camera import Camera
-from data_gen.grid import VoxelGrid
-from data_gen.linear import linear
-from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
-from data_gen.projector.transmission import ApertureTransmission
-from data_gen.recompute import recomputed
-from data_gen.scatter.channels import Channels
-from data_gen.scatter.coarse import (
-    coarse_camera,
+from data_gen.camera.binning import coarse_camera
+from data_gen.coarse import (
     coarse_grid,
     density_shares,
     resample,
     resample_back,
     source_shares,
 )
+from data_gen.grid import VoxelGrid
+from data_gen.linear import linear
+from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
+from data_gen.projector.transmission import ApertureTransmission
+from data_gen.recompute import recomputed
+from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimation import collimation, energy_nodes, node_weights
 from data_gen.scatter.flight import flight_table, path_by_tissue
 from data_gen.scatter.harmonics import harmonics
@@ -92,7 +92,7 @@ class ObjectScatter(nn.Module):
             self._energies, counts = self._energies[:1], counts[:1]
         arrivals = [arrival_classes(e, count) for e, (count, _) in zip(self._energies, counts, strict=True)]
         spread = [spread_arrivals(arrival, self.energies_kev) for arrival in arrivals[1:]]
-        self.arrival_kev = torch.cat((arrivals[0], *spread), dim=1)
+        self.arrival_kev, self.own_lines = torch.cat((arrivals[0], *spread), dim=1), 0
         self._nodes = energy_nodes(torch.cat(arrivals, dim=1), self.camera.collimator_material)
         # [node, channel, block of channel, voxel]
         self._seen = collimation(self.camera, self.coarse, self._nodes)[:, self._channels.block]

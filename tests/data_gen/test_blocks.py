@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_gen.blocks import BlockTerms, block_corners
-from data_gen.camera import load_camera
+from data_gen.blocks import BlockTerms, block_corners, corners_of
+from data_gen.camera import Camera, load_camera
 from data_gen.camera.binning import binned, binning_to, seeing_every_aperture
 from data_gen.errors import UserError
 
@@ -18,15 +18,20 @@ BLOCKS = binned(CAMERA, 4)
 class Still:
     """A term that sees nothing but its own numbers."""
 
-    camera = BLOCKS
+    def __init__(self, blocks: Camera) -> None:
+        self.camera = blocks
 
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:
         return state
 
 
 def terms() -> BlockTerms:
-    corner, weight = block_corners(CAMERA, BLOCKS)
-    return BlockTerms([Still()], [torch.ones(1, 1, 1, 3)], corner, weight)
+    return terms_on(BLOCKS)
+
+
+def terms_on(blocks: Camera) -> BlockTerms:
+    corner, weight = block_corners(CAMERA, blocks)
+    return BlockTerms([Still(blocks)], [torch.ones(1, 1, 1, 3)], corner, weight)
 
 
 def test_a_block_gives_all_it_has():
@@ -39,10 +44,37 @@ def test_a_block_gives_all_it_has():
 
 
 def test_a_slope_stays_a_slope():
-    """Counts linear across the panel are linear over its pixels, between the outermost middles of blocks."""
+    """Counts linear across the panel are linear over its pixels, between the outermost middles of an eye's
+    blocks."""
     spread = terms().spread(BLOCKS.pixel_column.float()[None, :, None].expand(-1, -1, 3))[0, :, 0] * 16
-    inner = (CAMERA.pixel_column >= 2) & (CAMERA.pixel_column < 38)
+    column = CAMERA.pixel_column % 20
+    inner = (column >= 2) & (column < 18)
     torch.testing.assert_close(spread[inner], (CAMERA.pixel_column[inner] + 0.5) / 4 - 0.5)
+
+
+def test_septa_part_blocks():
+    """Pixels at a septum take nothing of the blocks beyond it."""
+    corner, weight = block_corners(CAMERA, BLOCKS)
+    first_eye = BLOCKS.pixel_column[corner] < 5
+    assert torch.equal(first_eye, (CAMERA.pixel_column < 20)[:, None].expand_as(weight))
+
+
+def test_terms_on_blocks_of_two_sizes_add_up():
+    """Counts on coarse and on finer blocks are spread as each alone is; total and events agree with what is
+    spread (1e-5)."""
+    finer = binned(CAMERA, 2)
+    parts = [(BLOCKS, terms()), (finer, terms_on(finer))]
+    corner, weight = corners_of(CAMERA, [block_terms.terms[0] for _, block_terms in parts])
+    both = BlockTerms([p.terms[0] for _, p in parts], [torch.ones(1, 1, 1, 3)] * 2, corner, weight)
+    generator = torch.Generator().manual_seed(0)
+    states = tuple(torch.rand(1, c.pixel_count, 1, 1, 1, generator=generator) for c, _ in parts)
+    seen = both.project(torch.zeros(1, 1, 1, 1, 1), states)
+    alone = [p.project(torch.zeros(1, 1, 1, 1, 1), (s,)) for (_, p), s in zip(parts, states, strict=True)]
+    torch.testing.assert_close(seen, alone[0] + alone[1])
+    table = both.table(torch.zeros(1, 1, 1, 1, 1), states)
+    pixel, energy = torch.tensor([0, 41, 9599]), torch.tensor([0, 2, 1])
+    torch.testing.assert_close(both.spread_at(table[0], pixel, energy), seen[0, pixel, energy])
+    torch.testing.assert_close(both.total(torch.zeros(1, 1, 1, 1, 1), states), seen.sum(1), rtol=1e-5, atol=0)
 
 
 def test_events_see_what_pixels_see():

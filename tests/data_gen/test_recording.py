@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -26,10 +28,30 @@ def test_a_continuum_is_the_mean_of_lines(recorder):
     energy = torch.arange(180.5, 240.0, 1.0, dtype=torch.float64)
     truth = CAMERA.response.kernel(energy, EDGES).mean(dim=1).sum(0)
     arrival = torch.tensor([[[180.0, 240.0]]], dtype=torch.float64)
-    got = recorder.scattered(torch.tensor([238.6, 900.0], dtype=torch.float64), arrival.expand(2, 1, 2))
+    got = recorder.scattered(torch.tensor([238.6, 900.0], dtype=torch.float64), arrival.expand(2, 1, 2), 1)
     shape = got.sum(dim=(0, 1, 2)) / got.sum() * truth.sum()
     # Escape peaks keep their distance from the full energy, which stretching changes by up to 0.5 keV.
     assert float((shape - truth).abs().max() / truth.max()) < 0.03
+
+
+def test_lines_scatter_as_lines(recorder):
+    """Photons that keep their energy are recorded as the lines that they are, whatever references they borrow
+    from (1e-9); backscattered ones of a line between references, at its own E / (1 + 2 E / 511): 1 keV."""
+    references = torch.tensor([60.0, 200.0, 300.0, 580.0, 900.0, 2000.0], dtype=torch.float64)
+    back = references / (1 + 2 * references / 511.0)
+    arrival = torch.stack((references, back), dim=1)[..., None].expand(-1, -1, 2)
+    got = recorder.scattered(references, arrival)
+    as_emitted = torch.einsum("lm,olb->mb", recorder.emitted, recorder.kernel)
+    torch.testing.assert_close(got[:, 0].sum(0), as_emitted, rtol=1e-9, atol=1e-15)
+    alone = recorder.lines.photons_per_decay * ((recorder.lines.energy_kev - 238.6).abs() < 0.1)
+    lead = replace(recorder.lines, photons_per_decay=alone)
+    fine = torch.linspace(100, 150, 51, dtype=torch.float64)
+    peak = (
+        Recorder(CAMERA, lead, tied_groups(CHAIN), fine, 600.0)
+        .scattered(references, arrival)[:, 1]
+        .sum((0, 1))
+    )
+    assert float(fine[peak.argmax()]) + 0.5 == pytest.approx(238.6 / (1 + 2 * 238.6 / 511.0), abs=1.0)
 
 
 def test_lines_and_bremsstrahlung_of_the_chain(recorder):

@@ -234,12 +234,15 @@ def _windows(name: str, nuclide: str, both: _Both) -> list[Point]:
 def _bins(name: str, both: _Both) -> Point:
     """The worst bin of those with enough counts."""
     counts = (both.ten.mean / both.ten.error.clamp_min(1e-300)).square()
-    enough = counts >= _ENOUGH
-    worst = (
-        float((both.model_ten / both.ten.mean - 1)[enough].abs().max()) if bool(enough.any()) else math.nan
-    )
-    note = f"{int(enough.sum())} of {len(counts)} bins of 10 keV have 1e4 counts or more by their error"
-    return Point(f"{name}_bins", worst, 0.05, "counts in every 10 keV bin", _MC, note)
+    enough = (counts >= _ENOUGH).nonzero()[:, 0]
+    note = f"{len(enough)} of {len(counts)} bins of 10 keV have 1e4 counts or more by their error"
+    if not len(enough):
+        return Point(f"{name}_bins", math.nan, 0.05, "counts in every 10 keV bin", _MC, note)
+    off = (both.model_ten / both.ten.mean - 1)[enough]
+    worst = int(off.abs().argmax())
+    low = float(both.edges_kev[0]) + 10 * int(enough[worst])
+    note += f"; the worst, {low:g} to {low + 10:g} keV, is {100 * float(off[worst]):+.1f} %"
+    return Point(f"{name}_bins", abs(float(off[worst])), 0.05, "counts in every 10 keV bin", _MC, note)
 
 
 def _plot(name: str, camera: str, nuclide: str, both: _Both) -> Plot:

@@ -24,9 +24,9 @@ def test_apertures_stay_between_block_and_isocentre():
 
 
 def test_lofts_still_show_their_block():
-    """From the waist's edge, the opening runs to the block's edge, 5 mm from its middle, 1e-12 mm."""
+    """Along the wall before the waist runs the ray to the block's edge, 5 mm from its middle (1e-12 mm)."""
     camera = redesigned(CAMERA, *parameters(1.2, 25.0))
-    reach = 1.2 / 2 + camera.aperture_opening * (38.0 - 25.0)
+    reach = -1.2 / 2 + camera.aperture_opening * (38.0 - 25.0)
     assert reach.flatten().tolist() == pytest.approx([5.0] * 48, abs=1e-12)
 
 

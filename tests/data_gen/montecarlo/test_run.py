@@ -49,11 +49,11 @@ def test_weights_follow_nature(lofts: Camera) -> None:
     bins = EnergyBins(20.0, 320.0, 10)
     runs: list[Tally] = [
         simulate(lofts, source, _line(82.0, 300.0), count, seed, body, bins, _whole(lofts), forced=forced)
-        for forced, count, seed in ((False, 400_000, 1), (True, 60_000, 2))
+        for forced, count, seed in ((False, 600_000, 1), (True, 60_000, 2))
     ]
     for name in ("totals", "spectrum", "arrivals"):
         natural, forced = (getattr(run, name) for run in runs)
-        seen = natural.mean * 400_000 > 20  # of fewer photons the error is not known
+        seen = natural.mean * 600_000 > 20  # of fewer photons the error is not known
         z = (natural.mean - forced.mean).abs() / (natural.error**2 + forced.error**2).sqrt().clamp_min(1e-12)
         # 20 batches give t with 19 degrees of freedom: 5.4 is as rare as 4 sigma.
         assert float(z[seen].max()) < 5.4, (name, z)

@@ -9,10 +9,10 @@ import torch
 from contracts.scatter_contract import ScatterCase, ScatterContract
 
 from data_gen.camera import Camera
+from data_gen.camera.binning import coarse_camera
 from data_gen.grid import VoxelGrid
 from data_gen.materials import k_fluorescence, process_mass_attenuation
 from data_gen.scatter import CollimatorScatter, MetalSampling
-from data_gen.scatter.coarse import coarse_camera
 from data_gen.scatter.metal import Eye, metal_between
 from data_gen.scatter.metal_arrivals import metal_arrivals
 from data_gen.scatter.metal_matrix import metal_matrix

@@ -70,7 +70,7 @@ def test_all_orders_against_the_monte_carlo(without_coherent, tmp_path, monkeypa
     error = dict(zip(CLASSES, tally.totals.error[:, 0].tolist(), strict=True))
 
     def found(orders: int) -> tuple[float, float]:
-        how = MetalSampling(orders=orders, plate_rays=300, stops=1500, walks=1000, seen=1000)
+        how = MetalSampling(orders=orders, plate_rays=300, steps=48, stops=1500, walks=1000, seen=1000)
         term = CollimatorScatter(camera, SPOT, torch.tensor([LINE_KEV]), how, block_mm=6.0)
         seen = term.forward(activity, term.state(torch.zeros(1, 1, 1, 1, dtype=torch.float64)))
         return float(seen[..., :2, :].sum()), float(seen[..., 2:, :].sum())

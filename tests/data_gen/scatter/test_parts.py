@@ -9,9 +9,9 @@ import pytest
 import torch
 import xraylib
 
+from data_gen.coarse import coarse_grid, density_shares, resample, source_shares
 from data_gen.grid import VoxelGrid
 from data_gen.materials import material_named, process_mass_attenuation
-from data_gen.scatter.coarse import coarse_grid, density_shares, resample, source_shares
 from data_gen.scatter.flight import flight_table, path_by_tissue
 from data_gen.scatter.harmonics import harmonics, legendre
 from data_gen.scatter.turning import (

@@ -1,4 +1,4 @@
-"""Coarse voxels and blocks of pixels, on which scatter is computed."""
+"""Coarse voxels, and what each of them gets of fine ones."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from data_gen.camera import Camera
-from data_gen.camera.binning import binned, binning_to
 from data_gen.grid import VoxelGrid
 
 
@@ -18,13 +16,6 @@ def coarse_grid(grid: VoxelGrid, voxel_mm: float) -> VoxelGrid:
     counts = [min(n, math.ceil(edge / voxel_mm)) for n, edge in zip(grid.shape, extent, strict=True)]
     spacing = [edge / n for n, edge in zip(counts, extent, strict=True)]
     return VoxelGrid(counts, spacing)
-
-
-def coarse_camera(camera: Camera, block_mm: float) -> Camera:
-    """The camera with pixels binned to blocks of at most ``block_mm``, as seen at the isocentre."""
-    spec = camera.spec
-    magnification = (spec.panels.detector_mm - spec.collimator.plane_mm) / spec.collimator.plane_mm
-    return binned(camera, binning_to(camera, block_mm * magnification))
 
 
 def source_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
