@@ -53,6 +53,7 @@ class LeakCaster(RayCaster):
     """
 
     order: ClassVar[list[int]] = [0, 1, 2, 3]  # pairs are turned against each other, so that arms do no harm
+    most_times: ClassVar[float] = 4.0
 
     def __init__(
         self,

@@ -63,6 +63,9 @@ class RayCaster:
     """Which ratio of the sequence serves angle, pixel (across and along) and depth. Radii rise with the ray,
     and with the first ratio, nearly 6/7, angles would lie on seven arms."""
 
+    most_times: ClassVar[float] = 8.0
+    """So many times the rays that are asked for are cast at most, where photons penetrate a wide zone."""
+
     def __init__(self, camera: Camera, energy_kev: float, sampling: RaySampling) -> None:
         self.camera, self.sampling = camera, sampling
         self.detector_mu = float(interaction_attenuation_per_mm(camera.detector_material, energy_kev))
@@ -73,7 +76,7 @@ class RayCaster:
         self.fold_mm = tangent / (2 * self.plate_mu)
         self.edge_mm = min(EDGE_FOLDS * self.fold_mm, tangent * camera.plate_mm / 2)
         radius = float(camera.aperture_diameter_mm.detach().median()) / 2
-        self.counts = sampling.split(radius, min(self.fold_mm, self.edge_mm))
+        self.counts = sampling.split(radius, min(self.fold_mm, self.edge_mm), self.most_times)
         self._spread(sum(self.counts))
 
     def _spread(self, rays: int) -> None:
@@ -92,6 +95,7 @@ class RayCaster:
         return {
             "caster": type(self).__name__,
             "order": self.order,
+            "most_times": self.most_times,
             "sampling": asdict(self.sampling),
             "attenuation": [self.plate_mu, self.detector_mu],
             "collimator": spec.collimator.model_dump(mode="json"),

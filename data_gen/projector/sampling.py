@@ -19,7 +19,7 @@ class RaySampling:
     """Numbers of quadrature nodes; more is slower and finer.
 
     Args:
-        rays: for each pair of pixel and aperture, where the plate stops what misses the opening; up to four
+        rays: for each pair of pixel and aperture, where the plate stops what misses the opening; several
             times as many where photons penetrate a zone around it that is wider than the opening itself.
         plate_steps: steps through each half of the plate.
     """
@@ -32,10 +32,11 @@ class RaySampling:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UserError(f"sampling.{name} is {value!r}; it needs a whole number of 1 or more")
 
-    def split(self, radius_mm: float, fold_mm: float) -> tuple[int, int]:
-        """Rays inside the open waist, and in the zone around it where transmission falls by e per fold."""
+    def split(self, radius_mm: float, fold_mm: float, most_times: float) -> tuple[int, int]:
+        """Rays inside the open waist, and in the zone around it where transmission falls by e per fold;
+        together up to ``most_times`` as many as :attr:`rays`."""
         edge = 2 * fold_mm * (radius_mm + fold_mm) / radius_mm**2
-        total = round(self.rays * min(4.0, 1 + edge))
+        total = round(self.rays * min(most_times, 1 + edge))
         outside = max(1, round(total * min(0.9, max(0.25, edge / (1 + edge)))))
         return max(1, total - outside), outside
 
