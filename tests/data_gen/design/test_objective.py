@@ -68,11 +68,12 @@ def objective(problem: DesignProblem) -> DesignObjective:
     return problem.objective("tungsten")
 
 
-def test_gradient_against_finite_differences(objective):
+def test_gradient_against_finite_differences(objective, monkeypatch):
     """d objective / d log diameter and d log plane, central differences of 0.5 %, within 4 %.
 
-    At some diameters the whole number of rays changes, and the objective jumps by 0.2 %; not at this one.
+    As many rays for any design: where their whole number changes, the objective jumps by 0.2 %.
     """
+    monkeypatch.setattr(RaySampling, "split", lambda sampling, *_: (sampling.rays, 2 * sampling.rays))
     finer = replace(objective, sampling=RaySampling(96, 4))
     log = torch.tensor([1.515, 28.0], dtype=torch.float64).log().requires_grad_(True)
     (slope,) = torch.autograd.grad(finer(log.exp()), log)
