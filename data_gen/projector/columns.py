@@ -10,7 +10,10 @@ from data_gen.coarse import coarse_grid, linear_shares
 from data_gen.grid import VoxelGrid
 
 VOXELS_A_WIDTH = 4.0
-"""Coarse voxels for each width (FWHM) of what a pixel sees, at least."""
+"""Coarse voxels for each width (FWHM) of what a pixel sees, at least ..."""
+
+VOXELS_A_HOLE = 1.3
+"""... and for the diameter of the waist's image within it, which stands out where metal lets most through."""
 
 LEAST_RATIO = 1.5
 """Of the edges of coarse voxels and of the grid's: less saves too little to be worth the blur."""
@@ -19,8 +22,8 @@ LEAST_RATIO = 1.5
 class Columns(nn.Module):
     """Voxels of a matrix, among which those of the grid share their activity linearly along each axis.
 
-    Activity is never lost or negative. Points widen by 6 % at most; a single voxel is told
-    better than by its own few rays.
+    Activity is never lost or negative. Points widen by 6 % at most; a single voxel is told better than by its
+    own few rays.
 
     Args:
         fine: the grid that activity is on.
@@ -34,9 +37,10 @@ class Columns(nn.Module):
             self.register_buffer(f"share_{axis}", share, persistent=False)
 
     @classmethod
-    def of(cls, fine: VoxelGrid, width_mm: float) -> Columns:
-        """The columns for pixels that see this FWHM at the isocentre."""
-        coarse = coarse_grid(fine, width_mm / VOXELS_A_WIDTH) if width_mm > 0 else fine
+    def of(cls, fine: VoxelGrid, width_mm: float, hole_mm: float) -> Columns:
+        """The columns for pixels that see this FWHM at the isocentre, through a waist of this image there."""
+        edge_mm = min(width_mm / VOXELS_A_WIDTH, hole_mm / VOXELS_A_HOLE)
+        coarse = coarse_grid(fine, edge_mm) if edge_mm > 0 else fine
         saves = all(n >= LEAST_RATIO * m for n, m in zip(fine.shape, coarse.shape, strict=True))
         return cls(fine, coarse if saves else fine)
 

@@ -83,9 +83,9 @@ class LeakCaster(RayCaster):
         }
 
     @property
-    def width_mm(self) -> float:
+    def seen_mm(self) -> tuple[float, float]:
         """0: no width is known of what leaks, so every voxel counts."""
-        return 0.0
+        return 0.0, 0.0
 
     def _plate_rays(self) -> int:
         """Rays through the plate for each pair, by the size of the first aperture's cell."""

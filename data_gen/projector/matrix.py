@@ -59,7 +59,7 @@ class MatrixProjector(nn.Module):
         orbits = mirror_orbits(camera)
         folder = Path(cache_dir) if cache_dir else cache_folder()
         casters = [caster(camera, energy, sampling or RaySampling()) for energy in self.energies_kev.tolist()]
-        self.columns = nn.ModuleList(Columns.of(grid, caster.width_mm) for caster in casters)
+        self.columns = nn.ModuleList(Columns.of(grid, *caster.seen_mm) for caster in casters)
         kept = [
             kept_blocks(caster, orbits, columns.grid, drop_share, dtype, folder)
             for caster, columns in zip(casters, self._columns, strict=True)

@@ -143,12 +143,13 @@ class RayCaster:
         return Rays(crossing, -to_detector / distance[..., None], weight)
 
     @property
-    def width_mm(self) -> float:
-        """FWHM of what a pixel sees at the isocentre, penetration included."""
+    def seen_mm(self) -> tuple[float, float]:
+        """FWHM of what a pixel sees at the isocentre, penetration included, and the waist's part of it."""
         spec = self.camera.spec
         behind = spec.panels.detector_mm - spec.collimator.plane_mm
-        hole_mm = float(self.camera.aperture_diameter_mm.detach().min()) + 2 * math.log(2) * self.fold_mm
-        return hole_mm * spec.panels.detector_mm / behind
+        larger = spec.panels.detector_mm / behind
+        hole_mm = float(self.camera.aperture_diameter_mm.detach().min())
+        return larger * (hole_mm + 2 * math.log(2) * self.fold_mm), larger * hole_mm
 
     @property
     def is_level(self) -> bool:
