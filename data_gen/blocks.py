@@ -11,6 +11,9 @@ from data_gen.camera import Camera
 from data_gen.projector.sparse import SparseMatrix
 from data_gen.scatter import ScatterTerm
 
+ALL_AT_ONCE = 1 << 30
+"""Dense columns of the product that spreads blocks over pixels."""
+
 
 class BlockTerms(nn.Module):
     """Leakage and scatter terms on blocks, recorded: linear in activity, [pixel, bin] or at events.
@@ -50,6 +53,12 @@ class BlockTerms(nn.Module):
     def project(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
         return self.spread(self.table(activity, state))
+
+    def project_onto(self, counts: Tensor, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
+        """:meth:`project` and other ``counts`` [batch, pixel, bin] together."""
+        matrix, table = self._matrix(activity.dtype), self.table(activity, state)
+        scans = [matrix.added(*scan) for scan in zip(counts, table, strict=True)]
+        return scans[0][None] if len(scans) == 1 else torch.stack(scans)
 
     def table(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second of whole blocks, [batch, block, bin]."""
@@ -147,7 +156,8 @@ class BlockTerms(nn.Module):
         if self._spread is None or self._spread.value.dtype != dtype:
             start = torch.arange(len(self.corner) + 1, dtype=torch.int32) * self.corner.shape[1]
             column = self.corner.flatten().to(torch.int32)
-            self._spread = SparseMatrix(start, column, self.weight.flatten().to(dtype), self.blocks)
+            weight = self.weight.flatten().to(dtype)
+            self._spread = SparseMatrix(start, column, weight, self.blocks, at_once=ALL_AT_ONCE)
         return self._spread
 
 

@@ -161,7 +161,7 @@ class HyperspectralForwardModel(nn.Module):
     def project(self, activity: Tensor, state: ObjectState) -> Tensor:
         """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
         counts = self.recording.record(self.projector.forward(activity, state.sharp))
-        return counts + self.blocks.project(activity, state.blocks) if self.blocks else counts
+        return self.blocks.project_onto(counts, activity, state.blocks) if self.blocks else counts
 
     def back_project(self, projections: Tensor, state: ObjectState) -> Tensor:
         """Transpose of :meth:`project`."""

@@ -47,10 +47,9 @@ class PixelRecording(nn.Module):
 
     def record(self, interactions: Tensor) -> Tensor:
         """Counts a second [batch, pixel, bin] from first interactions [batch, q, g, map]."""
-        counts = torch.einsum(
-            "bpogm,ogmk->bpk", self._gathered(interactions, self.neighbours), self._kinds(interactions.dtype)
-        )
-        return self.live[:, None].to(interactions.dtype) * counts
+        near = self._gathered(interactions, self.neighbours).flatten(2)
+        lived = self.live[:, None].to(interactions.dtype) * near  # few numbers a pixel, where counts are many
+        return lived @ self._kinds(interactions.dtype).flatten(0, 2)
 
     def unrecord(self, projections: Tensor) -> Tensor:
         """Transpose of :meth:`record`."""

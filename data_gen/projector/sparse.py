@@ -24,6 +24,8 @@ class SparseMatrix(nn.Module):
         value: [entry].
         columns: number of columns.
         transpose: the same three tensors of the transpose; None: made here.
+        at_once: dense columns of one product. Few rows of long ones are read again and again; where each row
+            has but a few entries, all columns at once are read in order.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class SparseMatrix(nn.Module):
         value: Tensor,
         columns: int,
         transpose: tuple[Tensor, Tensor, Tensor] | None = None,
+        at_once: int = COLUMNS_AT_ONCE,
     ) -> None:
         super().__init__()
+        self.at_once = at_once
         self.rows, self.columns = len(start) - 1, columns
         flipped = transpose or transposed(start, column, value, columns)
         names = ("start", "column", "value", "start_t", "column_t", "value_t")
@@ -57,6 +61,11 @@ class SparseMatrix(nn.Module):
         """The product with [column, k]: [row, k]."""
         return _product(dense, self, False)
 
+    def added(self, base: Tensor, dense: Tensor) -> Tensor:
+        """``base`` [row, k] and the product with [column, k], in one pass."""
+        total: Tensor = _Sum.apply(base, dense, self)  # type: ignore[no-untyped-call]
+        return total
+
     def transpose_times(self, dense: Tensor) -> Tensor:
         """The product of the transpose with [row, k]: [column, k]."""
         return _product(dense, self, True)
@@ -71,11 +80,14 @@ class SparseMatrix(nn.Module):
         return SparseMatrix(start.to(torch.int32), self.column[entry], self.value[entry], self.columns)
 
     def _multiply(self, dense: Tensor, flip: bool) -> Tensor:
+        matrix = self._csr(flip)
+        blocks = [matrix @ block.contiguous() for block in dense.split(self.at_once, dim=1)]
+        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+
+    def _csr(self, flip: bool) -> Tensor:
         parts = (self.start_t, self.column_t, self.value_t) if flip else (self.start, self.column, self.value)
         size = (self.columns, self.rows) if flip else (self.rows, self.columns)
-        matrix = torch.sparse_csr_tensor(*parts, size=size, check_invariants=False)
-        blocks = [matrix @ block.contiguous() for block in dense.split(COLUMNS_AT_ONCE, dim=1)]
-        return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+        return torch.sparse_csr_tensor(*parts, size=size, check_invariants=False)
 
 
 class _Product(torch.autograd.Function):
@@ -89,6 +101,19 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return _product(grads[0], ctx.matrix, not ctx.flip), None, None
+
+
+class _Sum(torch.autograd.Function):
+    """A dense matrix and a product, in one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, base: Tensor, dense: Tensor, matrix: SparseMatrix) -> Tensor:
+        ctx.matrix = matrix
+        return torch.addmm(base, matrix._csr(False), dense.contiguous())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        return grads[0], _product(grads[0], ctx.matrix, True), None
 
 
 def _product(dense: Tensor, matrix: SparseMatrix, flip: bool) -> Tensor:
