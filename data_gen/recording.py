@@ -88,7 +88,7 @@ class Recorder:
         low, high = arrives_kev[~unchanged].unbind(dim=-1)
         recorded = self.kernel.new_zeros(*unchanged.shape, len(self.edges_kev) - 1)
         recorded = recorded.index_put((unchanged,), self.kernel.sum(0)[line[unchanged.nonzero()[:, 0]]])
-        return recorded.index_put((~unchanged,), self._kernel((low + high) / 2, high - low).sum(0))
+        return recorded.index_put((~unchanged,), self._anywhere((low + high) / 2, high - low))
 
     def _shares(self, mixing: Callable[[Camera, Tensor, Tensor], Tensor], reference_kev: Tensor) -> Tensor:
         """Shares [line, g], lines and references on either side of ``sharp_kev`` apart."""
@@ -111,9 +111,22 @@ class Recorder:
             distinct, which = torch.unique(energy_kev[line], return_inverse=True)
             parts.append(self._response(distinct, self.edges_kev)[:, which])
         if bool((~line).any()):
-            parts.append(self._mean_response(energy_kev[~line], width_kev[~line]))
+            parts.append(self._mean_response(energy_kev[~line], width_kev[~line], self._below))
         order = torch.cat((line.nonzero()[:, 0], (~line).nonzero()[:, 0])).argsort()
         return torch.cat(parts, dim=1)[:, order]
+
+    def _anywhere(self, energy_kev: Tensor, width_kev: Tensor) -> Tensor:
+        """:meth:`_kernel` summed over offsets, [piece, bin], all that the many classes of scatter need."""
+        line = width_kev <= 0
+        recorded = self.kernel.new_zeros(len(energy_kev), len(self.edges_kev) - 1)
+        if bool(line.any()):
+            distinct, which = torch.unique(energy_kev[line], return_inverse=True)
+            recorded = recorded.index_put((line,), self._response(distinct, self.edges_kev).sum(0)[which])
+        if bool((~line).any()):
+            below = self._below.sum(dim=0, keepdim=True)
+            mean = self._mean_response(energy_kev[~line], width_kev[~line], below)[0]
+            recorded = recorded.index_put((~line,), mean)
+        return recorded
 
     @cached_property
     def _nodes_kev(self) -> Tensor:
@@ -133,12 +146,12 @@ class Recorder:
         """Probability of a record below each fine edge, for lines at the nodes, [offset, node, edge]."""
         return functional.pad(self._response(self._nodes_kev, self._fine_kev).cumsum(dim=2), (1, 0))
 
-    def _mean_response(self, energy_kev: Tensor, width_kev: Tensor) -> Tensor:
-        """Response [offset, piece, bin] to pieces of a continuum.
+    def _mean_response(self, energy_kev: Tensor, width_kev: Tensor, below: Tensor) -> Tensor:
+        """Response [offset, piece, bin] to pieces of a continuum, from that of :attr:`_below`.
 
         The mean over energies in them, each recorded as the nearest node is, on an axis stretched to fit.
         """
-        total = torch.zeros(len(self._below), len(energy_kev), len(self.edges_kev) - 1, dtype=torch.float64)
+        total = torch.zeros(len(below), len(energy_kev), len(self.edges_kev) - 1, dtype=torch.float64)
         middle = (self._nodes_kev[1:] * self._nodes_kev[:-1]).sqrt()
         step = self._fine_kev[1] - self._fine_kev[0]
         for point in range(POINTS_PER_PIECE):
@@ -147,7 +160,7 @@ class Recorder:
             edge = self.edges_kev * (self._nodes_kev[node] / energy)[:, None]
             place = ((edge - self._fine_kev[0]) / step).clamp(0, len(self._fine_kev) - 1)
             before = place.floor().clamp(max=len(self._fine_kev) - 2).long()
-            low, high = self._below[:, node[:, None], before], self._below[:, node[:, None], before + 1]
+            low, high = below[:, node[:, None], before], below[:, node[:, None], before + 1]
             total += (low + (place - before) * (high - low)).diff(dim=2)
         return total / POINTS_PER_PIECE
 
