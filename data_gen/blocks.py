@@ -50,12 +50,9 @@ class BlockTerms(nn.Module):
         """What the terms keep of an object, batch first."""
         return tuple(term.state(density, material) for term in self.terms)
 
-    def project(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
-        return self.spread(self.table(activity, state))
-
     def project_onto(self, counts: Tensor, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """:meth:`project` and other ``counts`` [batch, pixel, bin] together."""
+        """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel, added to
+        other ``counts``."""
         matrix, table = self._matrix(activity.dtype), self.table(activity, state)
         scans = [matrix.added(*scan) for scan in zip(counts, table, strict=True)]
         return scans[0][None] if len(scans) == 1 else torch.stack(scans)
@@ -90,7 +87,7 @@ class BlockTerms(nn.Module):
         return (near * self.weight[pixel].to(near.dtype)).sum(dim=1)
 
     def back_project(self, values: Tensor, state: tuple[Tensor, ...]) -> Tensor:
-        """Transpose of :meth:`project`."""
+        """Transpose of :meth:`table` and :meth:`spread`."""
         return self.image(self._on_blocks(values), state)
 
     def back_project_at(

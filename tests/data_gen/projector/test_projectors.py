@@ -142,7 +142,7 @@ def test_matrix_agrees_with_rays(tmp_path, angles_deg):
 
 @pytest.mark.parametrize("energy_kev", [269.0, 440.0])
 def test_coarser_voxels_where_metal_blurs(tmp_path, energy_kev):
-    """Against rays through voxels of 0.5 mm: a blob of 1 mm sigma within 10 % of its peak, sums 1 %."""
+    """Against rays through voxels of 0.5 mm: a blob of 1 mm sigma within 8 % of its peak, sums 1 %."""
     grid, energies = VoxelGrid((24, 24, 24), 0.5), torch.tensor([energy_kev], dtype=torch.float64)
     camera = small_camera(angles_deg=(0.0,))
     many = RaySampling(256)
@@ -154,7 +154,7 @@ def test_coarser_voxels_where_metal_blurs(tmp_path, energy_kev):
     density = torch.full((1, *grid.shape), 1.05)
     one = matrix.forward(activity, matrix.attenuation(density))[0, :, 0, 0]
     other = ray.forward(activity, ray.attenuation(density))[0, :, 0, 0]
-    assert float((one - other).abs().max()) < 0.10 * float(other.max())
+    assert float((one - other).abs().max()) < 0.08 * float(other.max())
     assert float(one.sum()) == pytest.approx(float(other.sum()), rel=0.01)
 
 
