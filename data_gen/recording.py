@@ -16,6 +16,7 @@ from data_gen.detector import CdTeResponse
 from data_gen.mixing import leak_shares, photon_shares, sharp_shares
 from data_gen.nuclides import MemberGroups
 from data_gen.projector.cache import cache_folder, cached, content_key
+from data_gen.scatter.arrivals import PARTS, Arrivals
 from data_gen.spectrum import LineSpectrum
 
 LOWEST_KEV = 15.0
@@ -26,7 +27,7 @@ FINE_RATIO, FINE_UP_TO_KEV, COARSE_RATIO = 1.04, 700.0, 1.12
 are recorded, and above, where there is but Compton continuum, which changes slowly."""
 
 FINE_BIN_KEV = 0.5
-POINTS_PER_PIECE = 24
+POINTS_PER_PIECE = 2 * PARTS
 
 RESPONSE_VERSION = 2
 """Raised whenever the numbers of the response change, so that kept ones are made again."""
@@ -65,12 +66,13 @@ class Recorder:
         share = self._shares(leak_shares, reference_kev)
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
-    def scattered(self, reference_kev: Tensor, arrival_kev: Tensor, own_lines: int = 0) -> Tensor:
-        """The same for photons that arrive with energies of classes [g, k, 2], [g, k, map, bin].
+    def scattered(self, reference_kev: Tensor, arrivals: Arrivals) -> Tensor:
+        """The same for photons that arrive in classes of energy k, [g, k, map, bin].
 
         A line that borrows from a reference scatters by its angles, and Compton scatter adds to 1/E by the
-        angle alone. So do all classes but the first ``own_lines``, which are lines of whatever scatters.
+        angle alone. So do all classes but those that are lines of whatever scatters.
         """
+        own_lines, arrival_kev = arrivals.own_lines, arrivals.kev
         share = self._shares(photon_shares, reference_kev)
         line, group = share.nonzero().unbind(dim=1)
         lost = (1 / arrival_kev - 1 / reference_kev[:, None, None])[group]
@@ -78,17 +80,20 @@ class Recorder:
         arrives_kev[:, :own_lines] = arrival_kev[group, :own_lines]
         unchanged = lost.abs().amax(dim=-1) < 1e-12
         unchanged[:, :own_lines] = False
-        emitted = share[line, group, None] * self.emitted[line]
-        recorded = torch.einsum("pm,pkb->pkmb", emitted, self._by_class(line, arrives_kev, unchanged))
+        emitted, filling = share[line, group, None] * self.emitted[line], arrivals.filling[group]
+        recorded = torch.einsum(
+            "pm,pkb->pkmb", emitted, self._by_class(line, arrives_kev, filling, unchanged)
+        )
         return recorded.new_zeros(len(reference_kev), *recorded.shape[1:]).index_add(0, group, recorded)
 
-    def _by_class(self, line: Tensor, arrives_kev: Tensor, unchanged: Tensor) -> Tensor:
-        """Response, wherever it is recorded, to classes [p, k, 2] of lines [p], [p, k, bin]; where the energy
-        is ``unchanged`` [p, k], that to the line itself."""
+    def _by_class(self, line: Tensor, arrives_kev: Tensor, filling: Tensor, unchanged: Tensor) -> Tensor:
+        """Response, wherever it is recorded, to classes [p, k, 2] of lines [p], filled as told [p, k, part],
+        [p, k, bin]; where the energy is ``unchanged`` [p, k], that to the line itself."""
         low, high = arrives_kev[~unchanged].unbind(dim=-1)
         recorded = self.kernel.new_zeros(*unchanged.shape, len(self.edges_kev) - 1)
         recorded = recorded.index_put((unchanged,), self.kernel.sum(0)[line[unchanged.nonzero()[:, 0]]])
-        return recorded.index_put((~unchanged,), self._anywhere((low + high) / 2, high - low))
+        anywhere = self._anywhere((low + high) / 2, high - low, filling[~unchanged])
+        return recorded.index_put((~unchanged,), anywhere)
 
     def _shares(self, mixing: Callable[[Camera, Tensor, Tensor], Tensor], reference_kev: Tensor) -> Tensor:
         """Shares [line, g], lines and references on either side of ``sharp_kev`` apart."""
@@ -111,12 +116,14 @@ class Recorder:
             distinct, which = torch.unique(energy_kev[line], return_inverse=True)
             parts.append(self._response(distinct, self.edges_kev)[:, which])
         if bool((~line).any()):
-            parts.append(self._mean_response(energy_kev[~line], width_kev[~line], self._below))
+            even = torch.full((1, PARTS), 1 / PARTS, dtype=torch.float64)
+            parts.append(self._mean_response(energy_kev[~line], width_kev[~line], even, self._below))
         order = torch.cat((line.nonzero()[:, 0], (~line).nonzero()[:, 0])).argsort()
         return torch.cat(parts, dim=1)[:, order]
 
-    def _anywhere(self, energy_kev: Tensor, width_kev: Tensor) -> Tensor:
-        """:meth:`_kernel` summed over offsets, [piece, bin], all that the many classes of scatter need."""
+    def _anywhere(self, energy_kev: Tensor, width_kev: Tensor, filling: Tensor) -> Tensor:
+        """:meth:`_kernel` summed over offsets, [piece, bin], all that the many classes of scatter need, which
+        are filled as told, [piece, part]."""
         line = width_kev <= 0
         recorded = self.kernel.new_zeros(len(energy_kev), len(self.edges_kev) - 1)
         if bool(line.any()):
@@ -124,7 +131,7 @@ class Recorder:
             recorded = recorded.index_put((line,), self._response(distinct, self.edges_kev).sum(0)[which])
         if bool((~line).any()):
             below = self._below.sum(dim=0, keepdim=True)
-            mean = self._mean_response(energy_kev[~line], width_kev[~line], below)[0]
+            mean = self._mean_response(energy_kev[~line], width_kev[~line], filling[~line], below)[0]
             recorded = recorded.index_put((~line,), mean)
         return recorded
 
@@ -146,7 +153,7 @@ class Recorder:
         """Probability of a record below each fine edge, for lines at the nodes, [offset, node, edge]."""
         return functional.pad(self._response(self._nodes_kev, self._fine_kev).cumsum(dim=2), (1, 0))
 
-    def _mean_response(self, energy_kev: Tensor, width_kev: Tensor, below: Tensor) -> Tensor:
+    def _mean_response(self, energy_kev: Tensor, width_kev: Tensor, filling: Tensor, below: Tensor) -> Tensor:
         """Response [offset, piece, bin] to pieces of a continuum, from that of :attr:`_below`.
 
         The mean over energies in them, each recorded as the nearest node is, on an axis stretched to fit.
@@ -161,8 +168,9 @@ class Recorder:
             place = ((edge - self._fine_kev[0]) / step).clamp(0, len(self._fine_kev) - 1)
             before = place.floor().clamp(max=len(self._fine_kev) - 2).long()
             low, high = below[:, node[:, None], before], below[:, node[:, None], before + 1]
-            total += (low + (place - before) * (high - low)).diff(dim=2)
-        return total / POINTS_PER_PIECE
+            share = filling[:, point * PARTS // POINTS_PER_PIECE, None] * (PARTS / POINTS_PER_PIECE)
+            total += share * (low + (place - before) * (high - low)).diff(dim=2)
+        return total
 
     def _response(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Response [offset, energy, bin] to lines, kept on disk where it takes seconds to make."""

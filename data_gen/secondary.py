@@ -30,7 +30,7 @@ class SecondaryTerm:
         """Counts per first interaction of this term, per photon per decay, [g, k, map, bin]."""
         if isinstance(self.term, Leakage):
             return recorder.leaked(self.reference_kev)
-        return recorder.scattered(self.reference_kev, self.term.arrival_kev, self.term.own_lines)
+        return recorder.scattered(self.reference_kev, self.term.arrivals)
 
 
 def block_terms(

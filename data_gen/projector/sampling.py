@@ -51,6 +51,12 @@ def spread_points(count: int, dimensions: int) -> Tensor:
     return (0.5 + torch.arange(count, dtype=torch.float64)[:, None] * step) % 1.0
 
 
+def shifted_points(count: int, dimensions: int, seed: int) -> Tensor:
+    """:func:`spread_points` moved by a random vector, so that errors of different seeds are independent."""
+    shift = torch.rand(dimensions, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (spread_points(count, dimensions) + shift) % 1.0
+
+
 def waist_nodes(
     radius: Tensor, fold_mm: float, edge_mm: float, counts: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
+from data_gen.scatter.arrivals import Arrivals
 
 
 class ScatterTerm(Protocol):
@@ -23,11 +24,8 @@ class ScatterTerm(Protocol):
     """The camera with binned pixels: its pixels are the blocks."""
     energies_kev: Tensor
     """Energies of emission [g], keV."""
-    arrival_kev: Tensor
-    """Lower and upper edge of the energy in which photons of class k arrive, [g, k, 2] keV; equal for a
-    line. A class is evenly filled between its edges, nearly."""
-    own_lines: int
-    """Classes, the first of them, that are lines of what scatters, whatever the energy of emission."""
+    arrivals: Arrivals
+    """The classes k of the energies in which photons arrive."""
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """What is kept of an object, first axis batch.

@@ -24,13 +24,14 @@ from data_gen.projector import MirrorOrbits, mirror_orbits
 from data_gen.projector.cache import cache_folder, cached, content_key
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
+from data_gen.scatter.arrivals import Arrivals, shares_of_parts
 from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimation import is_opaque
 from data_gen.scatter.metal_arrivals import metal_arrivals
 from data_gen.scatter.metal_matrix import metal_matrix
 from data_gen.scatter.metal_rays import MetalSampling
 
-CODE_VERSION = 7
+CODE_VERSION = 11
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 
@@ -65,15 +66,17 @@ class CollimatorScatter(nn.Module):
         self.grid, self.coarse = grid, coarse_grid(grid, how.voxel_mm)
         self.camera = coarse_camera(camera, block_mm)
         self.energies_kev = energies_kev.to(torch.float64)
-        self.arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
-        self.own_lines = self.arrival_kev.shape[1] - how.classes
+        arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
         self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self._channels = Channels.of(self.camera)
         make = partial(_kept, self.camera, self.coarse, sampling=how)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # small tensors: energies side by side are faster
-            matrices = pool.map(make, self.energies_kev.tolist(), self.arrival_kev)
-            # [g, channel, block of channel, k, voxel]
-            self._matrix = torch.stack(list(matrices))[:, self._channels.block]
+            matrices, filled = zip(*pool.map(make, self.energies_kev.tolist(), arrival_kev), strict=True)
+        # [g, channel, block of channel, k, voxel]
+        self._matrix = torch.stack(matrices)[:, self._channels.block]
+        lines = Arrivals.evenly(arrival_kev[:, : -how.classes])
+        filling = torch.cat((lines.filling, shares_of_parts(torch.stack(filled).double())), dim=1)
+        self.arrivals = Arrivals(arrival_kev, filling, lines.kev.shape[1])
         self._to_channel = ApertureTransmission(
             self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
         )
@@ -110,11 +113,12 @@ class CollimatorScatter(nn.Module):
 
 def _kept(
     camera: Camera, grid: VoxelGrid, energy_kev: float, arrival_kev: Tensor, sampling: MetalSampling
-) -> Tensor:
-    """First interactions per photon emitted, [block, k, voxel] float32, kept on disk between runs."""
+) -> tuple[Tensor, Tensor]:
+    """First interactions per photon emitted, [block, k, voxel] float32, and how those of all voxels and
+    blocks fill the Compton classes, [Compton class, part]; kept on disk between runs."""
     if not is_opaque(camera, energy_kev):
         camera = seeing_every_aperture(camera)
-        sampling = sampling.shared_by(camera.aperture_count // camera.panels)
+    sampling = sampling.shared_by(camera.aperture_count)
     numbers = {
         "metal": CODE_VERSION,
         "grid": grid.to_dict(),
@@ -128,14 +132,17 @@ def _kept(
     orbits = mirror_orbits(camera)
 
     def build() -> dict[str, Tensor]:
-        return {"rows": _rows(camera, grid, orbits, energy_kev, arrival_kev, sampling)}
+        rows, filled = _rows(camera, grid, orbits, energy_kev, arrival_kev, sampling)
+        pairs = torch.bincount(orbits.row, minlength=len(rows)).to(filled.dtype)
+        return {"rows": rows, "filled": torch.einsum("r,rkp->kp", pairs, filled)}
 
-    rows = cached(cache_folder(), content_key(numbers, tensors), build)["rows"].unflatten(2, grid.shape)
+    kept = cached(cache_folder(), content_key(numbers, tensors), build)
+    rows = kept["rows"].unflatten(2, grid.shape)
     whole = torch.zeros(camera.pixel_count, *rows.shape[1:])
     for number, axes in enumerate(orbits.mirrors):
         pairs = (orbits.mirror == number).nonzero()[:, 0]
         whole.index_add_(0, camera.pairs[pairs, 0], rows.flip(axes)[orbits.row[pairs]])
-    return whole.flatten(2)
+    return whole.flatten(2), kept["filled"]
 
 
 def _rows(
@@ -145,11 +152,13 @@ def _rows(
     energy_kev: float,
     arrival_kev: Tensor,
     sampling: MetalSampling,
-) -> Tensor:
-    """Those of apertures that are no mirror images of others, by pair, [row, k, voxel]."""
+) -> tuple[Tensor, Tensor]:
+    """Those of apertures that are no mirror images of others, by pair: [row, k, voxel] and, for the filling
+    of Compton classes, [row, Compton class, part]."""
     pixel = camera.pairs[orbits.first_pair, 0]
     parts = [
         metal_matrix(camera, aperture, pixel[orbits.orbit == orbit], grid, energy_kev, arrival_kev, sampling)
         for orbit, aperture in enumerate(orbits.aperture[:, 0].tolist())
     ]
-    return torch.cat(parts)
+    seen, filled = zip(*parts, strict=True)
+    return torch.cat(seen), torch.cat(filled)

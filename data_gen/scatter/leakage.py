@@ -19,6 +19,7 @@ from data_gen.coarse import (
 from data_gen.grid import VoxelGrid
 from data_gen.projector import MatrixProjector, ProjectorFactory
 from data_gen.projector.leak import leak_caster
+from data_gen.scatter.arrivals import Arrivals
 
 VOXEL_MM = 2.0
 BLOCK_MM = 6.0
@@ -56,7 +57,7 @@ class Leakage(nn.Module):
         rays = SHADED_RAYS if blocks.pixel_count > coarse_camera(camera, BLOCK_MM).pixel_count else 1.0
         self.camera = seeing_every_aperture(blocks)
         self.energies_kev = energies_kev.to(torch.float64)
-        self.arrival_kev, self.own_lines = self.energies_kev[:, None, None].expand(-1, 1, 2), 0
+        self.arrivals = Arrivals.evenly(self.energies_kev[:, None, None].expand(-1, 1, 2))
         self._source, self._density = linear_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self.projector = projector(
             self.camera, self.coarse, self.energies_kev, caster=leak_caster(grid, sharp_kev, rays)

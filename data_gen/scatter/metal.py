@@ -17,6 +17,8 @@ class Eye:
     Apertures on a lattice are all open; of apertures placed freely only this one is.
     """
 
+    number: int
+    """Of the aperture, which seeds the draws around it."""
     middle_mm: Tensor
     """The panel's middle on the waist plane, [3]."""
     frame: Tensor
@@ -50,6 +52,7 @@ class Eye:
         rows, columns = spec.collimator.apertures or (1, 1)
         septa, detector = spec.collimator.septa, spec.detector
         return cls(
+            number=aperture,
             middle_mm=middle.detach(),
             frame=frame.detach(),
             centre=centre,
@@ -83,11 +86,33 @@ class Eye:
         behind = torch.minimum(h - self.half_plate, self.detector - h)
         for place, walls in zip((u, v), self.walls, strict=True):
             if len(walls):
-                first, step = float(walls[0]), float(walls[-1] - walls[0]) / max(1, len(walls) - 1)
-                number = ((place - first) / (step or 1.0)).round().clamp(0, len(walls) - 1)
-                off = (place - (first + number * step)).abs()
+                off = _nearest(place, walls)[1].abs()
                 plate = torch.maximum(plate, torch.minimum(self.half_wall - off, behind))
         return plate
+
+    def share_in_septa(self, start: Tensor, end: Tensor) -> Tensor:
+        """Share of lines between points [..., 3] behind the plate that lies in septa; where walls along u and
+        along v may cross, as if one knew nothing of the other."""
+        free = torch.ones_like(start[..., 0])
+        for axis, walls in enumerate(self.walls):
+            if len(walls):
+                low, high = (self._walls_below(point[..., axis], walls) for point in (start, end))
+                way = end[..., axis] - start[..., axis]
+                upright = way.abs() < 1e-4
+                slanted = (high - low) / torch.where(upright, 1.0, way)
+                free = free * (1 - torch.where(upright, self._in_wall(start[..., axis], walls), slanted))
+        return 1 - free
+
+    def _walls_below(self, place: Tensor, walls: Tensor) -> Tensor:
+        """Thickness mm of the walls below places."""
+        number, off = _nearest(place, walls)
+        width = 2 * self.half_wall
+        below: Tensor = number * width + (off + self.half_wall).clamp(0, width)
+        return below
+
+    def _in_wall(self, place: Tensor, walls: Tensor) -> Tensor:
+        """Whether places are in a wall, 1 or 0."""
+        return (_nearest(place, walls)[1].abs() < self.half_wall).to(place.dtype)
 
     def beside_opening(self, u: Tensor, v: Tensor, h: Tensor) -> Tensor:
         """Signed distance of points from the nearest aperture's open section at their height."""
@@ -112,6 +137,13 @@ class Eye:
         return off
 
 
+def _nearest(place: Tensor, walls: Tensor) -> tuple[Tensor, Tensor]:
+    """Number of the wall nearest to each place, and the place from its middle, mm."""
+    first, step = float(walls[0]), float(walls[-1] - walls[0]) / max(1, len(walls) - 1)
+    number = ((place - first) / (step or 1.0)).round().clamp(0, len(walls) - 1)
+    return number, place - (first + number * step)
+
+
 def metal_share(depth: Tensor) -> Tensor:
     """Share of each step in metal from the signed distances at its ends, [..., step + 1] to [..., step]."""
     inside, size = depth.relu(), depth.abs()
@@ -120,12 +152,20 @@ def metal_share(depth: Tensor) -> Tensor:
 
 
 def metal_between(eye: Eye, start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Length mm of metal between points (u, v, h) [..., 3]; steps are finest at the start."""
-    share = torch.linspace(0, 1, steps + 1, dtype=start.dtype).square()
+    """Length mm of metal between points (u, v, h) [..., 3] and others on or in the detector.
+
+    Septa are cut exactly, the plate is in steps that are finest at the start.
+    """
     way = end - start
-    point = (start[..., i, None] + share * way[..., i, None] for i in range(3))
-    inside = (metal_share(eye.depth_at(*point)) * share.diff()).sum(dim=-1)
-    length: Tensor = inside * way.norm(dim=-1)
+    rise = way[..., 2].clamp_min(1e-6)
+    leaves, arrives = (((h - start[..., 2]) / rise).clamp(0, 1) for h in (eye.half_plate, eye.detector))
+    share = torch.linspace(0, 1, steps + 1, dtype=start.dtype).square()
+    along = leaves[..., None] * share
+    point = (start[..., i, None] + along * way[..., i, None] for i in range(3))
+    in_plate = (metal_share(eye.depth_at(*point)) * share.diff()).sum(dim=-1)
+    gap = (start + share[..., None] * way for share in (leaves, arrives))
+    in_septa = eye.share_in_septa(*gap)
+    length: Tensor = (leaves * in_plate + (arrives - leaves) * in_septa) * way.norm(dim=-1)
     return length
 
 

@@ -14,7 +14,7 @@ from data_gen.scatter.metal_sight import MetalSight
 from data_gen.scatter.metal_stops import Stops, together
 from data_gen.scatter.metal_walk import walked
 
-VOXELS_AT_ONCE = 64
+VOXELS_AT_ONCE = 128
 
 
 def metal_matrix(
@@ -25,8 +25,9 @@ def metal_matrix(
     energy_kev: float,
     arrival_kev: Tensor,
     sampling: MetalSampling,
-) -> Tensor:
-    """First interactions in each block per photon from each voxel, [block, k, voxel] float32.
+) -> tuple[Tensor, Tensor]:
+    """First interactions in each block per photon from each voxel, [block, k, voxel] float32, and how those
+    of all voxels fill the Compton classes, [block, Compton class, part].
 
     Args:
         camera: the camera with binned pixels.
@@ -49,4 +50,5 @@ def metal_matrix(
         return sight.worthy(every, sampling.seen)
 
     parts = torch.arange(grid.voxels).split(VOXELS_AT_ONCE)
-    return torch.cat([sight.seen(stops(v), arrival_kev) for v in parts], dim=2)
+    seen, filled = zip(*(sight.seen(stops(v), arrival_kev) for v in parts), strict=True)
+    return torch.cat(seen, dim=2), torch.stack(filled).sum(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.projector.sampling import ring_nodes, spread_points
+from data_gen.projector.sampling import ring_nodes, shifted_points
 from data_gen.scatter.metal import Eye, metal_share
 from data_gen.scatter.metal_physics import Metal
 from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly, placed
@@ -18,8 +18,8 @@ from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly, place
 WIDEST = 1.5
 """Tangent of the angle to a panel's normal up to which photons come that its plate sends on."""
 
-FULLY_SAMPLED = 4
-"""Apertures that blocks may see before the stops around each grow fewer."""
+LEAST_SHARE = 0.25
+"""Of the rays, however many apertures there are."""
 
 
 @dataclass(frozen=True)
@@ -28,35 +28,36 @@ class MetalSampling:
 
     Args:
         voxel_mm: edge of the coarse voxels, at most.
-        open_rays: rays from a voxel through the open waist.
-        plate_rays: rays from a voxel through the rest of the plate around an aperture.
+        open_rays: rays from a voxel through the open waist, if the camera has but one aperture.
+        plate_rays: the same through the rest of the plate around it.
         steps: along a ray, through half of the plate and from there to the detector.
-        stops: places where photons from a voxel interact first.
+        stops: places where photons from a voxel interact first, also if it is the only one.
         orders: stops of a photon that are followed.
-        walks: photons from a voxel that are followed after their first stop.
+        walks: photons from a voxel that are followed after their first stop, also if it is the only one.
         walk_steps: from such a stop onwards.
-        seen: stops of any order from a voxel that blocks see.
+        seen: stops of any order from a voxel that blocks see, also if it is the only one.
         out_steps: from there to a block.
         classes: of arrival energy after Compton scatter.
     """
 
     voxel_mm: float = 5.4
-    open_rays: int = 12
-    plate_rays: int = 60
+    open_rays: int = 96
+    plate_rays: int = 960
     steps: int = 24
-    stops: int = 600
-    orders: int = 4
-    walks: int = 160
-    walk_steps: int = 20
-    seen: int = 96
-    out_steps: int = 24
+    stops: int = 2800
+    orders: int = 6
+    walks: int = 900
+    walk_steps: int = 30
+    seen: int = 560
+    out_steps: int = 8
     classes: int = 8
 
     def shared_by(self, apertures: int) -> MetalSampling:
-        """Fewer stops around each aperture where blocks see so many, whose errors average out."""
-        share = min(1.0, FULLY_SAMPLED / apertures)
+        """Fewer of all around each aperture of a camera that has so many, as their errors average out."""
+        share = 1 / math.sqrt(apertures)
+        inner, outer = (round(max(LEAST_SHARE, share) * n) for n in (self.open_rays, self.plate_rays))
         stops, walks, seen = (max(24, round(share * n)) for n in (self.stops, self.walks, self.seen))
-        return replace(self, stops=stops, walks=walks, seen=seen)
+        return replace(self, open_rays=inner, plate_rays=outer, stops=stops, walks=walks, seen=seen)
 
 
 class MetalRays:
@@ -92,7 +93,7 @@ class MetalRays:
         aside = torch.exp(-mu * torch.minimum(beside[..., 1:], beside[..., :-1]))
         escape = torch.exp(-mu_out * ahead) + torch.exp(-mu * ahead) + 0.3 * aside + 1e-4
         importance = entering * -torch.expm1(-mu * length) * escape + 1e-30
-        chosen, draw = drawn_evenly(importance.flatten(1), self.sampling.stops)
+        chosen, draw = drawn_evenly(importance.flatten(1), self.sampling.stops, self.eye.number)
         weight = importance.sum(dim=(1, 2))[:, None] / self.sampling.stops
         ray, step = chosen // length.shape[-1], chosen % length.shape[-1]
 
@@ -120,7 +121,8 @@ class MetalRays:
         """Starts in voxels, crossings of the waist plane, both (u, v, h) [voxel, ray, 3], and photons per
         photon emitted that each ray stands for, [voxel, ray]."""
         inner, outer = self.sampling.open_rays, self.sampling.plate_rays
-        draw = spread_points(len(voxels) * (inner + outer), 4).float().reshape(len(voxels), -1, 4)
+        draw = shifted_points(len(voxels) * (inner + outer), 4, self.eye.number).float()
+        draw = draw.reshape(len(voxels), -1, 4)
         spacing = torch.tensor(self.grid.spacing_mm[::-1])
         centre = self.grid.centres_mm().reshape(-1, 3)[voxels, None]
         start = self.eye.local(centre + (draw[..., 1:] - 0.5).double() * spacing).float()

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.projector.sampling import spread_points
+from data_gen.projector.sampling import shifted_points
+from data_gen.scatter.arrivals import PARTS, edges_of_parts
+from data_gen.scatter.crystal import Crystal
 from data_gen.scatter.metal import Eye, metal_between
-from data_gen.scatter.metal_physics import Metal, at_energy, detector_attenuation
+from data_gen.scatter.metal_physics import Metal, at_energy
 from data_gen.scatter.metal_stops import Stops, drawn_evenly
+from data_gen.scatter.squares import solid_angle, within_square
 from data_gen.scatter.turning import compton_kev
 
 LEAST = 0.02
 """Share that is taken to get through any metal where stops are chosen, as ways differ from block to block."""
 ASIDE = 0.3
 """The same for stops at the wall of the opening, which is seen through it."""
-K_WORTH = 4.0
+K_WORTH = 20.0
 """What a K photon counts there against a Compton photon: they are few, but all at one recorded energy."""
 
 
@@ -48,87 +52,91 @@ class MetalSight:
     def __init__(self, camera: Camera, eye: Eye, blocks: Tensor, metal: Metal, steps: int) -> None:
         self.eye, self.metal, self.steps = eye, metal, steps
         self.blocks = eye.local(camera.pixel_centre_mm.detach()[blocks]).float()
-        self.pitch, self.thickness = camera.pitch_mm, camera.detector_thickness_mm
-        self.detector = detector_attenuation(camera.detector_material)
+        self.pitch, self.crystal = camera.pitch_mm, Crystal.of(camera, metal.k_kev)
+        self.guess = self.crystal.drawn(torch.tensor(0.25))
 
-    def seen(self, stops: Stops, arrival_kev: Tensor) -> Tensor:
-        """First interactions in blocks per photon from some voxels, [block, k, voxel].
+    def seen(self, stops: Stops, arrival_kev: Tensor) -> tuple[Tensor, Tensor]:
+        """First interactions in blocks per photon from some voxels, [block, k, voxel], and how those of all
+        these voxels fill the Compton classes, [block, Compton class, part].
 
         Args:
             stops: of photons from these voxels.
             arrival_kev: edges of the classes, K lines first, [k, 2].
         """
-        jitter = (spread_points(stops.photons.numel(), 2).float() - 0.5) * self.pitch
-        shift = torch.cat((jitter, torch.zeros_like(jitter[:, :1])), dim=1).reshape(stops.place.shape)
-        rising = arrival_kev[len(self.metal.k_kev) :, 0].flip(0).float()
-        found = []
+        draw = shifted_points(stops.photons.numel(), 4, self.eye.number).float()
+        draw = draw.reshape(*stops.photons.shape, 4)
+        depth, stands_for = self.crystal.drawn(draw[..., 3])
+        down = torch.nn.functional.pad(depth[..., None], (2, 0))
+        upper = edges_of_parts(arrival_kev[len(self.metal.k_kev) :])[1:-1].float()
+        found, filled = [], []
         for block in self.blocks:
-            solid = _solid_angle(block - stops.place, self.pitch)
-            sent = self._towards(block + shift, solid, stops)
-            below = len(rising) - 1 - torch.bucketize(sent.energy_kev, rising[1:].contiguous(), right=True)
-            compton = sent.compton.new_zeros(len(below), len(rising)).scatter_add_(1, below, sent.compton)
-            found.append(torch.cat((sent.k_photons.sum(dim=2), compton.T)))
-        return torch.stack(found)
+            way = block + down - stops.place
+            end = block + down + within_square(way, self.pitch, draw[..., :3])
+            sent = self._towards(end, solid_angle(way, self.pitch), stops, depth, stands_for)
+            part = torch.bucketize(sent.energy_kev, upper, right=True)
+            by_part = sent.compton.new_zeros(len(part), len(upper) + 1).scatter_add_(1, part, sent.compton)
+            compton = by_part.unflatten(1, (-1, PARTS)).flip(1)
+            found.append(torch.cat((sent.k_photons.sum(dim=2), compton.sum(dim=2).T)))
+            filled.append(compton.sum(dim=0))
+        return torch.stack(found), torch.stack(filled)
 
     def worthy(self, stops: Stops, count: int) -> Stops:
         """So many stops from each voxel that stand for all, drawn evenly from what may be seen of them.
 
-        That is guessed from what comes to the nearest place on the blocks and to their middle.
+        That is guessed from what comes to the nearest place on the blocks and to middles of quarters.
         """
-        low, high = self.blocks.amin(dim=0), self.blocks.amax(dim=0)
         importance = torch.full_like(stops.photons, 1e-30)
         aside = torch.exp(
             -self.metal.per_mm(stops.energy_kev) * self.eye.beside_opening(*stops.place.unbind(dim=-1)).relu()
         )
-        for end in (torch.maximum(torch.minimum(stops.place, high), low), (low + high) / 2):
-            way = end - stops.place
-            solid = way[..., 2].clamp_min(1.0) / way.norm(dim=-1).clamp_min(1.0) ** 3
-            sent = self._towards(end, solid, stops)
+        for end, solid in self._guesses(stops.place):
+            sent = self._towards(end, solid, stops, *self.guess)
             importance = (
                 importance
                 + K_WORTH * sent.k_photons.sum(dim=0)
                 + sent.compton
                 + (LEAST + ASIDE * aside) * sent.unhindered
             )
-        chosen, _ = drawn_evenly(importance, count)
+        chosen, _ = drawn_evenly(importance, count, self.eye.number)
         weight = importance.sum(dim=1, keepdim=True) / count
         return stops.take(chosen, weight * (stops.photons / importance).gather(1, chosen))
 
-    def _towards(self, end: Tensor, solid: Tensor, stops: Stops) -> _Sent:
-        """First interactions at the end of ways from stops, that see it by a solid angle."""
+    def _guesses(self, place: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Places on the blocks, and about the solid angle that they stand for, seen from stops [..., 3]."""
+        low, high = self.blocks.amin(dim=0), self.blocks.amax(dim=0)
+        area = self.pitch**2 * len(self.blocks)
+        for u, v in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+            end = low + (high - low) * torch.tensor([u, v, 0.0])
+            way = end - place
+            yield end, area / 4 * way[..., 2] / (way.square().sum(dim=-1) + area / 16) ** 1.5
+        end = torch.maximum(torch.minimum(place, high), low)
+        way = end - place
+        yield end, way[..., 2].clamp_min(1.0) / way.norm(dim=-1).clamp_min(1.0) ** 3
+
+    def _towards(self, end: Tensor, solid: Tensor, stops: Stops, depth: Tensor, stands_for: Tensor) -> _Sent:
+        """First interactions at the end of ways from stops, at a depth in the crystal, by its solid angle."""
         way = end - stops.place
         away = way.norm(dim=-1).clamp_min(1e-6)  # what meets no metal stops nowhere, on a block
-        cosine, turn = way[..., 2] / away, ((way * stops.heading).sum(-1) / away).clamp(-1, 1)
+        turn = ((way * stops.heading).sum(-1) / away).clamp(-1, 1)
+        inside = self.crystal.inside(end, way / away[..., None], depth, stands_for)
         behind = metal_between(self.eye, stops.place, end, self.steps)
         lit = stops.photons * solid
         k_photons = [
-            self._stopped(lit * at_energy(n, stops.energy_kev) / (4 * math.pi), e, behind, cosine)
+            self.crystal.stopped(
+                self._out(lit * at_energy(n, stops.energy_kev) / (4 * math.pi), e, behind), e, inside
+            )
             for e, n in zip(self.metal.k_kev.float(), self.metal.k_photons, strict=True)
         ]
         energy = compton_kev(stops.energy_kev, turn)
-        sent = lit * self.metal.compton_per_sr(stops.energy_kev, turn.acos())
+        unhindered = lit * self.metal.compton_per_sr(stops.energy_kev, turn.acos())
+        unhindered = self.crystal.stopped(unhindered, energy, inside)
         return _Sent(
             torch.stack(k_photons) if k_photons else lit.new_zeros(0, *lit.shape),
-            self._stopped(sent, energy, behind, cosine),
+            self._out(unhindered, energy, behind),
             energy,
-            self._stopped(sent, energy, torch.zeros_like(behind), cosine),
+            unhindered,
         )
 
-    def _stopped(self, photons: Tensor, energy_kev: Tensor, behind: Tensor, cosine: Tensor) -> Tensor:
-        """Of photons that set out, those that get through the metal and interact in the detector."""
-        slant = at_energy(self.detector, energy_kev) * self.thickness
-        out = torch.exp(-self.metal.per_mm(energy_kev) * behind)
-        return photons * out * -torch.expm1(-slant / cosine.clamp_min(1e-3))
-
-
-def _solid_angle(way: Tensor, pitch: float) -> Tensor:
-    """Solid angle of a square of edge ``pitch`` at (u, v, h) from a point, [...] sr."""
-    total = torch.zeros_like(way[..., 0])
-    for sign_u in (1, -1):
-        for sign_v in (1, -1):
-            u = way[..., 0] + sign_u * pitch / 2
-            v = way[..., 1] + sign_v * pitch / 2
-            h = way[..., 2].clamp_min(1e-4)
-            corner = torch.atan(u * v / (h * (u * u + v * v + h * h).sqrt()))
-            total = total + sign_u * sign_v * corner
-    return total
+    def _out(self, photons: Tensor, energy_kev: Tensor, behind: Tensor) -> Tensor:
+        """Of photons that set out, those that get through so much metal."""
+        return photons * torch.exp(-self.metal.per_mm(energy_kev) * behind)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.projector.sampling import spread_points
+from data_gen.projector.sampling import shifted_points
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ def together(parts: list[Stops]) -> Stops:
     return Stops(place, heading, photons, energy)
 
 
-def drawn_evenly(importance: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def drawn_evenly(importance: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Numbers drawn evenly from their importance [..., n], and an even draw for each, [..., count]."""
     shape = (*importance.shape[:-1], count)
-    draw = spread_points(importance[..., 0].numel() * count, 2).to(importance.dtype).reshape(*shape, 2)
+    draw = shifted_points(importance[..., 0].numel() * count, 2, seed).to(importance.dtype)
+    draw = draw.reshape(*shape, 2)
     level = (torch.arange(count) + draw[..., 0]) / count
     total = importance.cumsum(dim=-1)
     chosen = torch.searchsorted(total, level * total[..., -1:]).clamp_max(importance.shape[-1] - 1)

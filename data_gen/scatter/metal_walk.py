@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from data_gen.projector.sampling import spread_points
 from data_gen.scatter.metal import Eye, metal_share
 from data_gen.scatter.metal_physics import Metal, at_energy
 from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly, placed, together
@@ -34,12 +33,13 @@ def walked(eye: Eye, first: Stops, metal: Metal, orders: int, walks: int, steps:
     """
     sent = first.photons * at_energy(metal.compton, first.energy_kev)
     importance = sent.sqrt() + _NEVER  # first stops lie where photons get out: not all weight to the rest
-    chosen, _ = drawn_evenly(importance, walks)
+    chosen, _ = drawn_evenly(importance, walks, eye.number)
     each = (sent / importance).gather(1, chosen) * importance.sum(dim=1, keepdim=True) / walks
     moving = first.take(chosen, each / at_energy(metal.compton, first.energy_kev).gather(1, chosen))
-    draws = spread_points(moving.photons.numel(), 3 * (orders - 1)).float()
+    generator = torch.Generator().manual_seed(eye.number)
     parts = []
-    for draw in draws.reshape(*moving.photons.shape, orders - 1, 3).unbind(dim=2):
+    for _ in range(orders - 1):
+        draw = torch.rand(*moving.photons.shape, 3, generator=generator)
         moving = _next(eye, moving, metal, draw, steps)
         parts.append(moving)
     return together(parts)

@@ -22,6 +22,7 @@ from data_gen.linear import linear
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.recompute import recomputed
+from data_gen.scatter.arrivals import Arrivals
 from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimation import collimation, energy_nodes, node_weights
 from data_gen.scatter.flight import flight_table, path_by_tissue
@@ -29,6 +30,7 @@ from data_gen.scatter.harmonics import harmonics
 from data_gen.scatter.passage import Kept, Passage, Seen
 from data_gen.scatter.turning import (
     arrival_classes,
+    compton_filling,
     mean_scattered_kev,
     scatterer_ratios,
     spread_arrivals,
@@ -92,7 +94,9 @@ class ObjectScatter(nn.Module):
             self._energies, counts = self._energies[:1], counts[:1]
         arrivals = [arrival_classes(e, count) for e, (count, _) in zip(self._energies, counts, strict=True)]
         spread = [spread_arrivals(arrival, self.energies_kev) for arrival in arrivals[1:]]
-        self.arrival_kev, self.own_lines = torch.cat((arrivals[0], *spread), dim=1), 0
+        filling = [Arrivals.evenly(s).filling for s in spread]
+        filling = [compton_filling(self.energies_kev, arrivals[0]), *filling]
+        self.arrivals = Arrivals(torch.cat((arrivals[0], *spread), dim=1), torch.cat(filling, dim=1))
         self._nodes = energy_nodes(torch.cat(arrivals, dim=1), self.camera.collimator_material)
         # [node, channel, block of channel, voxel]
         self._seen = collimation(self.camera, self.coarse, self._nodes)[:, self._channels.block]

@@ -11,11 +11,14 @@ import xraylib
 from torch import Tensor
 
 from data_gen.materials import TISSUES, material_named, process_mass_attenuation
+from data_gen.scatter.arrivals import PARTS, shares_of_parts
 from data_gen.scatter.harmonics import legendre
 
 ELECTRON_KEV = 510.99895
 NODES = 512
 """Of the scattering angle; closer ones are at momenta that the tables do not hold."""
+SMALLEST = 0.003
+"""Angle below which the tables of cross sections end."""
 _SOFT = "soft_tissue"
 
 
@@ -34,6 +37,20 @@ def arrival_classes(energies_kev: Tensor, classes: int) -> Tensor:
     edge = energies_kev[:, None] - (energies_kev - lowest)[:, None] * share
     compton = torch.stack((edge[:, 1:], edge[:, :-1]), dim=-1)
     return torch.cat((energies_kev[:, None, None].expand(-1, 1, 2), compton), dim=1)
+
+
+def compton_filling(energies_kev: Tensor, arrival_kev: Tensor) -> Tensor:
+    """Share of the photons of each class [g, k, 2] in its parts, scattered once in soft tissue to any side,
+    [g, k, part]; a line is filled evenly."""
+    share = torch.linspace(0, 1, PARTS + 1, dtype=torch.float64)
+    edge = arrival_kev[..., :1] + (arrival_kev[..., 1:] - arrival_kev[..., :1]) * share
+    cosine = (1 - ELECTRON_KEV * (1 / edge - 1 / energies_kev[:, None, None])).clamp(-1, 1)
+    angle = ((cosine[..., 1:] + cosine[..., :-1]) / 2).acos().clamp_min(SMALLEST)
+    law = [
+        _differential(energy, at.flatten(), xraylib.DCS_Compt).reshape(at.shape)
+        for energy, at in zip(energies_kev.tolist(), angle, strict=True)
+    ]
+    return shares_of_parts(torch.stack(law) * cosine.diff(dim=-1))
 
 
 def spread_arrivals(arrival_kev: Tensor, energies_kev: Tensor) -> Tensor:

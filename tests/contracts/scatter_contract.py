@@ -70,9 +70,9 @@ class ScatterContract:
         """[batch, block, g, k, map]; arrival edges rise within a class and exceed no emission energy."""
         case = self.case(torch.float64)
         seen = case.term.forward(case.activity(), case.term.state(case.density()))
-        groups, classes = case.term.arrival_kev.shape[:2]
+        groups, classes = case.term.arrivals.kev.shape[:2]
         assert seen.shape == (case.shape[0], case.term.camera.pixel_count, groups, classes, case.shape[1])
-        low, high = case.term.arrival_kev.unbind(dim=-1)
+        low, high = case.term.arrivals.kev.unbind(dim=-1)
         assert bool((low <= high).all())
         assert bool((high <= case.term.energies_kev[:, None] + 1e-9).all())
 

@@ -16,14 +16,14 @@ from data_gen.camera.binning import binned, binning_to, seeing_every_aperture
 from data_gen.forward import HyperspectralForwardModel
 from data_gen.grid import EnergyBins
 from data_gen.materials import linear_attenuation_per_mm
-from data_gen.montecarlo import CLASSES, Batches, Body, Lines, Tally, VoxelSource, simulate
+from data_gen.montecarlo import CLASSES, Batches, Lines, simulate
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.projector import RayProjector, RaySampling
 from data_gen.projector.leak import leak_caster
 from data_gen.projector.rays import CasterFactory, RayCaster
-from data_gen.spectrum import LineSpectrum
 from hspi_learn.benchmark.physics.objects import Scene, scene
 from hspi_learn.benchmark.physics.scenes import Pinhole
+from hspi_learn.benchmark.physics.truth import Recorded, body_of, recorded, sampled_lines, source_of
 from hspi_learn.benchmark.point import Found, Plot, Point
 
 _MC = "data_gen.montecarlo"
@@ -31,16 +31,8 @@ _STRAIGHT = [CLASSES.index(name) for name in ("open", "penetrated")]
 _SHARP_MM, _SMOOTH_MM = 1.0, 2.5
 """Pixels that straight rays are summed on: through apertures, and through the plate."""
 
-_PIECES = 8
-"""Lines that stand for each piece of a continuum in the Monte Carlo."""
-
 _ENOUGH = 1e4
 """Counts that an energy bin of the Monte Carlo needs, by its own error, to be compared."""
-
-_STRATA_KEV = (130.0, 200.0, 320.0, 600.0)
-_PHOTONS = (0.05, 0.1, 0.3, 0.45, 0.1)
-"""Parts of the spectrum between these are simulated apart, with shares of the photons by what each adds to
-the variance of windows: most that a chain emits is below, most that scatters into them above 320 keV."""
 
 WINDOWS_KEV = {
     "Ra-223": {82: (75.0, 90.0), 154: (148.0, 160.0), 270: (262.0, 278.0)},
@@ -88,7 +80,7 @@ def straight(
 
 def _sampled_straight(camera: Camera, what: Scene, energy_kev: float, photons: int, seed: int) -> Batches:
     one = Lines(torch.tensor([energy_kev], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
-    tally = simulate(camera, _source(what), one, photons, seed, _body(what), EnergyBins(20.0, 600.0, 1))
+    tally = simulate(camera, source_of(what), one, photons, seed, body_of(what), EnergyBins(20.0, 600.0, 1))
     return Batches(tally.totals.values[:, _STRAIGHT, 0].sum(dim=1))
 
 
@@ -159,17 +151,11 @@ def spectra(
 
 @dataclass(frozen=True)
 class _Both:
-    """Counts a second per Bq of each head: rows of the panels (summed) by bins of 2 keV, both ways.
-
-    ``error`` is the Monte Carlo's of the whole camera's bins of 10 keV, ``ten`` and ``model_ten`` are those.
-    """
+    """Counts a second per Bq of each head, by row of the panels (summed) and bin of 2 keV, both ways."""
 
     edges_kev: Tensor
     model: Tensor
-    sampled: Tensor
-    variance: Tensor
-    ten: Batches
-    model_ten: Tensor
+    truth: Recorded
 
 
 def _both(camera: Camera, nuclide: str, what: Scene, photons: int, seed: int) -> _Both:
@@ -180,56 +166,8 @@ def _both(camera: Camera, nuclide: str, what: Scene, photons: int, seed: int) ->
         counts = model.A(activity, what.density.float()[None])[0].double()
     row = camera.pixel_row
     rows = torch.zeros(int(row.max()) + 1, axis.count, dtype=torch.float64).index_add_(0, row, counts)
-    lines = _sampled_lines(model.lines, model.groups.weights[model.lines.member].sum(1))
-    source, body = _source(what), _body(what)
-    tallies = [
-        simulate(camera, source, part, round(share * photons), 100 * seed + k, body, axis, row)
-        for k, (part, share) in enumerate(_strata(lines))
-    ]
-    return _Both(
-        axis.edges_kev,
-        rows,
-        torch.stack([tally.counts.mean.sum(0) for tally in tallies]).sum(0),
-        torch.stack([tally.counts.variance.sum(0) for tally in tallies]).sum(0),
-        Batches(torch.stack([_ten_kev(tally).values for tally in tallies]).sum(0)),
-        rows.sum(0).unflatten(0, (-1, 5)).sum(1),
-    )
-
-
-def _strata(lines: Lines) -> list[tuple[Lines, float]]:
-    """Lines of each part of the spectrum, and the share of all photons that are simulated of them."""
-    part = torch.bucketize(lines.energy_kev, torch.tensor(_STRATA_KEV, dtype=torch.float64))
-    lit = [k for k in range(len(_PHOTONS)) if float(lines.photons_per_decay[part == k].sum()) > 0]
-    total = sum(_PHOTONS[k] for k in lit)
-    return [
-        (Lines(lines.energy_kev[part == k], lines.photons_per_decay[part == k]), _PHOTONS[k] / total)
-        for k in lit
-    ]
-
-
-def _sampled_lines(lines: LineSpectrum, heads: Tensor) -> Lines:
-    """Lines as they are, pieces of a continuum as several lines, per Bq of every head."""
-    steps = (torch.arange(_PIECES, dtype=torch.float64) + 0.5) / _PIECES - 0.5
-    energy = lines.energy_kev[:, None] + lines.width_kev[:, None] * steps
-    strength = (lines.photons_per_decay * heads / _PIECES)[:, None].expand_as(energy)
-    is_line = lines.width_kev == 0
-    return Lines(
-        torch.cat((lines.energy_kev[is_line], energy[~is_line].flatten())),
-        torch.cat((strength[is_line].sum(1), strength[~is_line].flatten())),
-    )
-
-
-def _source(what: Scene) -> VoxelSource:
-    return VoxelSource(what.grid, what.activity)
-
-
-def _body(what: Scene) -> Body | None:
-    return None if what.is_air else Body(what.grid, what.density)
-
-
-def _ten_kev(tally: Tally) -> Batches:
-    values = tally.spectrum.values.sum(dim=1)
-    return Batches(values.unflatten(1, (-1, 5)).sum(dim=2))
+    lines = sampled_lines(model.lines, model.groups.weights[model.lines.member].sum(1))
+    return _Both(axis.edges_kev, rows, recorded(camera, what, lines, axis, photons, seed))
 
 
 def _windows(name: str, nuclide: str, both: _Both) -> list[Point]:
@@ -237,15 +175,15 @@ def _windows(name: str, nuclide: str, both: _Both) -> list[Point]:
     points = []
     for line, (low, high) in WINDOWS_KEV[nuclide].items():
         inside = (both.edges_kev[:-1] >= low) & (both.edges_kev[1:] <= high)
-        ours, theirs = both.model[:, inside].sum(1), both.sampled[:, inside].sum(1)
-        noise = float(both.variance[:, inside].sum().sqrt() / theirs.sum())
+        ours, theirs = both.model[:, inside].sum(1), both.truth.rows[:, inside].sum(1)
+        noise = float(both.truth.variance[:, inside].sum().sqrt() / theirs.sum())
         note = f"{low:g} to {high:g} keV; Monte Carlo error about {100 * noise:.2g} %"
         total = abs(float(ours.sum() / theirs.sum()) - 1)
         coarse_ours, coarse_theirs = _by_four(ours), _by_four(theirs)
         profile = float((coarse_ours - coarse_theirs).abs().max() / coarse_theirs.max())
         points.append(Point(f"{name}_{line}kev_total", total, 0.05, "counts in the window", _MC, note))
         told = "profile along z over its peak, 4 rows at a time"
-        noise = float(_by_four(both.variance[:, inside].sum(1)).max().sqrt() / coarse_theirs.max())
+        noise = float(_by_four(both.truth.variance[:, inside].sum(1)).max().sqrt() / coarse_theirs.max())
         note = f"{low:g} to {high:g} keV; Monte Carlo error of a place {100 * noise:.2g} %"
         points.append(Point(f"{name}_{line}kev_profile", profile, 0.05, told, _MC, note))
     return points
@@ -259,23 +197,30 @@ def _by_four(rows: Tensor) -> Tensor:
 
 def _bins(name: str, both: _Both) -> Point:
     """The worst bin of those with enough counts."""
-    counts = (both.ten.mean / both.ten.error.clamp_min(1e-300)).square()
+    truth, model = Batches(_ten_kev(both.truth.whole.values)), _ten_kev(both.model.sum(0))
+    counts = (truth.mean / truth.error.clamp_min(1e-300)).square()
     enough = (counts >= _ENOUGH).nonzero()[:, 0]
     note = f"{len(enough)} of {len(counts)} bins of 10 keV have 1e4 counts or more by their error"
     if not len(enough):
         return Point(f"{name}_bins", math.nan, 0.05, "counts in every 10 keV bin", _MC, note)
-    off = (both.model_ten / both.ten.mean - 1)[enough]
+    off = (model / truth.mean - 1)[enough]
     worst = int(off.abs().argmax())
     low = float(both.edges_kev[0]) + 10 * int(enough[worst])
     note += f"; the worst, {low:g} to {low + 10:g} keV, is {100 * float(off[worst]):+.1f} %"
     return Point(f"{name}_bins", abs(float(off[worst])), 0.05, "counts in every 10 keV bin", _MC, note)
 
 
+def _ten_kev(bins: Tensor) -> Tensor:
+    """Sums over 10 keV of bins of 2 keV, the last axis."""
+    summed: Tensor = bins.unflatten(-1, (-1, 5)).sum(-1)
+    return summed
+
+
 def _plot(name: str, camera: str, nuclide: str, both: _Both) -> Plot:
     middle = np.asarray(((both.edges_kev[1:] + both.edges_kev[:-1]) / 2).numpy())
     curves: dict[str, Any] = {
         "forward model": (middle, np.asarray(both.model.sum(0).numpy()) / 2),
-        "Monte Carlo": (middle, np.asarray(both.sampled.sum(0).numpy()) / 2),
+        "Monte Carlo": (middle, np.asarray(both.truth.rows.sum(0).numpy()) / 2),
     }
     caption = f"{nuclide} in {name.replace('_', ' ')} before {camera}: counts of the whole camera."
     axes = ("recorded energy [keV]", "counts a second, keV and Bq of each head")

@@ -199,7 +199,7 @@ def test_point_source_in_a_ball_against_brute_force(voxel, tolerance):
     line = _to_hole(source[None])
     through = float(np.exp(-_mu(154.0) * truth.to_surface(source[None], line))[0])
     primary = _sensitivity(154.0) * through * _seen(source[None], 154.0)[0] / _seen(0 * HOLE[None], 154.0)[0]
-    edges = term.arrival_kev[0, 1:].numpy()
+    edges = term.arrivals.kev[0, 1:].numpy()
     classes = [truth.compton[(truth.arrival >= a) & (truth.arrival < b)].sum() for a, b in edges]
     expected = np.array([truth.rayleigh, *classes])
     found = seen / primary
