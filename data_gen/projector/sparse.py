@@ -62,7 +62,9 @@ class SparseMatrix(nn.Module):
         return _product(dense, self, False)
 
     def added(self, base: Tensor, dense: Tensor) -> Tensor:
-        """``base`` [row, k] and the product with [column, k], in one pass."""
+        """``base`` [row, k] and the product with [column, k], in one pass. ``base`` is given up for it."""
+        if not (torch.is_grad_enabled() and (base.requires_grad or dense.requires_grad)):
+            return base.addmm_(self._csr(False), dense)
         total: Tensor = _Sum.apply(base, dense, self)  # type: ignore[no-untyped-call]
         return total
 

@@ -26,16 +26,18 @@ LEAST_SHARE = 0.25
 class MetalSampling:
     """How finely scatter in the collimator is computed.
 
+    Rays, stops and walks are those around the aperture of a camera that has but one; see :meth:`shared_by`.
+
     Args:
         voxel_mm: edge of the coarse voxels, at most.
-        open_rays: rays from a voxel through the open waist, if the camera has but one aperture.
+        open_rays: rays from a voxel through the open waist.
         plate_rays: the same through the rest of the plate around it.
         steps: along a ray, through half of the plate and from there to the detector.
-        stops: places where photons from a voxel interact first, also if it is the only one.
+        stops: places where photons from a voxel interact first.
         orders: stops of a photon that are followed.
-        walks: photons from a voxel that are followed after their first stop, also if it is the only one.
+        walks: photons from a voxel that are followed after their first stop.
         walk_steps: from such a stop onwards.
-        seen: stops of any order from a voxel that blocks see, also if it is the only one.
+        seen: stops of any order from a voxel that blocks see.
         out_steps: from there to a block.
         classes: of arrival energy after Compton scatter.
     """
