@@ -52,7 +52,7 @@ class BlockTerms(nn.Module):
 
     def project_onto(self, counts: Tensor, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel, added to
-        other ``counts``."""
+        other ``counts``, which are given up for it."""
         matrix, table = self._matrix(activity.dtype), self.table(activity, state)
         scans = [matrix.added(*scan) for scan in zip(counts, table, strict=True)]
         return scans[0][None] if len(scans) == 1 else torch.stack(scans)

@@ -70,7 +70,8 @@ def test_terms_on_blocks_of_two_sizes_add_up():
     states = tuple(torch.rand(1, c.pixel_count, 1, 1, 1, generator=generator) for c, _ in parts)
     none, other = torch.zeros(1, 1, 1, 1, 1), torch.rand(1, CAMERA.pixel_count, 3, generator=generator)
     seen = both.project_onto(torch.zeros_like(other), none, states)
-    torch.testing.assert_close(both.project_onto(other, none, states), seen + other)
+    expected = seen + other
+    torch.testing.assert_close(both.project_onto(other, none, states), expected)
     alone = [p.spread(p.table(none, (s,))) for (_, p), s in zip(parts, states, strict=True)]
     torch.testing.assert_close(seen, alone[0] + alone[1])
     table = both.table(none, states)
