@@ -1,12 +1,14 @@
-"""Cameras of one panel or two, small enough for tests of what their metal does."""
+"""Cameras of one panel or a few, small enough for tests of what their metal does."""
 
 from __future__ import annotations
 
 from data_gen.camera import Camera
 
 
-def lofts(angles_deg: tuple[float, ...] = (0.0,), diameter_mm: float = 0.6) -> Camera:
-    """Panels of 2x2 loft holes between septa."""
+def lofts(
+    angles_deg: tuple[float, ...] = (0.0,), diameter_mm: float = 0.6, septa: bool = True, pixels: int = 8
+) -> Camera:
+    """Panels of 20 mm with 2x2 loft holes, ``pixels`` along an edge, and septa unless told otherwise."""
     return Camera.from_dict(
         {
             "name": "lofts",
@@ -18,14 +20,14 @@ def lofts(angles_deg: tuple[float, ...] = (0.0,), diameter_mm: float = 0.6) -> C
                 "shape": "loft_hole",
                 "diameter_mm": diameter_mm,
                 "apertures": [2, 2],
-                "septa": True,
+                "septa": septa,
             },
             "detector": {
                 "material": "CdTe",
                 "thickness_mm": 2.0,
-                "rows": 8,
-                "columns": 8,
-                "pitch_mm": 2.5,
+                "rows": pixels,
+                "columns": pixels,
+                "pitch_mm": 20.0 / pixels,
                 "response": {"kind": "cdte"},
             },
         }

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 import torch
 from contracts.projector_contract import Case, ProjectorContract
+from referees.small_cameras import lofts
 
 from data_gen.camera import Camera
 from data_gen.forward import HyperspectralForwardModel
@@ -24,29 +25,7 @@ FEW = RaySampling(rays=12, plate_steps=4)
 
 def small_camera(septa: bool = True, angles_deg: tuple[float, ...] = (0.0, 70.0, 200.0)) -> Camera:
     """Panels, at angles that mirror only in z, of 2x2 apertures and 4x4 pixels."""
-    return Camera.from_dict(
-        {
-            "name": "small",
-            "panels": {"angles_deg": angles_deg, "detector_mm": 38.0},
-            "collimator": {
-                "material": "tungsten",
-                "plane_mm": 28.0,
-                "plate_mm": 8.0,
-                "shape": "loft_hole",
-                "diameter_mm": 0.6,
-                "apertures": [2, 2],
-                "septa": septa,
-            },
-            "detector": {
-                "material": "CdTe",
-                "thickness_mm": 2.0,
-                "rows": 4,
-                "columns": 4,
-                "pitch_mm": 5.0,
-                "response": {"kind": "cdte"},
-            },
-        }
-    )
+    return lofts(angles_deg, septa=septa, pixels=4)
 
 
 class TestRayProjector(ProjectorContract):
