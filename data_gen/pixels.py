@@ -48,8 +48,8 @@ class PixelRecording(nn.Module):
     def record(self, interactions: Tensor) -> Tensor:
         """Counts a second [batch, pixel, bin] from first interactions [batch, q, g, map]."""
         near = self._gathered(interactions, self.neighbours).flatten(2)
-        lived = self.live[:, None].to(interactions.dtype) * near  # few numbers a pixel, where counts are many
-        return lived @ self._kinds(interactions.dtype).flatten(0, 2)
+        near = near.mul_(self.live[:, None].to(near.dtype))  # few numbers a pixel, where counts are many
+        return near @ self._kinds(near.dtype).flatten(0, 2)
 
     def unrecord(self, projections: Tensor) -> Tensor:
         """Transpose of :meth:`record`."""
@@ -59,16 +59,16 @@ class PixelRecording(nn.Module):
 
     def record_at(self, interactions: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
         """Counts a second at events: first interactions [q, g, map] of one scan to [event]."""
-        near = self._gathered(interactions[None], self.neighbours[pixel])[0]
-        at_bins = self._kinds(interactions.dtype)[..., energy_bin]
-        rate = torch.einsum("eogm,ogme->e", near, at_bins)
-        return self.live[pixel].to(interactions.dtype) * rate
+        near = self._gathered(interactions[None], self.neighbours[pixel])[0].flatten(1)
+        rate = (near * self._rows(near.dtype)[energy_bin]).sum(dim=1)
+        return self.live[pixel].to(near.dtype) * rate
 
     def unrecord_at(self, values: Tensor, pixel: Tensor, energy_bin: Tensor) -> Tensor:
         """Transpose of :meth:`record_at`: [event] to [q, g, map]."""
         lived = self.live[pixel].to(values.dtype) * values
-        by_kind = torch.einsum("e,ogme->eogm", lived, self._kinds(values.dtype)[..., energy_bin])
-        return self._scattered(by_kind[None], self.neighbours[pixel])[0]
+        by_kind = lived[:, None] * self._rows(values.dtype)[energy_bin]
+        shape = self.by_kind.shape[:-1]
+        return self._scattered(by_kind.unflatten(1, shape)[None], self.neighbours[pixel])[0]
 
     def summed(self, dtype: torch.dtype) -> Tensor:
         """:meth:`unrecord` of ones, without a dense array: [q, g, map]."""
@@ -96,14 +96,21 @@ class PixelRecording(nn.Module):
     def _kinds(self, dtype: torch.dtype) -> Tensor:
         return self.by_kind.to(dtype)
 
+    def _rows(self, dtype: torch.dtype) -> Tensor:
+        """What each bin records, [bin, kind * g * map]: one piece of memory for each event."""
+        return self._kinds(dtype).flatten(0, 2).T.contiguous()
+
     def _gathered(self, interactions: Tensor, neighbours: Tensor) -> Tensor:
         """First interactions of the neighbours of each kind, [batch, pixel, kind, g, map]."""
         kinds: list[Tensor | None] = [None] * len(self.by_kind)
-        for source, kind in zip(neighbours.unbind(dim=1), self.kinds, strict=True):
-            picked = _gather(interactions, source)
+        padded = torch.nn.functional.pad(interactions.flatten(2), (0, 0, 0, 1))  # none beyond edges
+        place = torch.where(neighbours < 0, self.sources, neighbours)
+        for source, kind in zip(place.unbind(dim=1), self.kinds, strict=True):
+            picked = padded.index_select(1, source)
             before = kinds[kind]
             kinds[kind] = picked if before is None else before + picked
-        return torch.stack([k for k in kinds if k is not None], dim=2)
+        gathered = torch.stack([k for k in kinds if k is not None], dim=2)
+        return gathered.reshape(*gathered.shape[:3], *interactions.shape[2:])
 
     def _scattered(self, by_kind: Tensor, neighbours: Tensor) -> Tensor:
         """Transpose of :meth:`_gathered`: [batch, q, g, map]."""
@@ -125,11 +132,3 @@ def _distinct(spectral: Tensor) -> tuple[Tensor, Tensor]:
             kinds.append(one)
         which.append(same[0] if same else len(kinds) - 1)
     return torch.stack(kinds), torch.tensor(which)
-
-
-def _gather(interactions: Tensor, source: Tensor) -> Tensor:
-    """Rows [batch, p, ...] of ``interactions`` [batch, q, ...] at ``source`` [p]; zero where it is -1."""
-    picked = interactions[:, source.clamp_min(0)]
-    if bool((source < 0).any()):
-        picked = picked * (source >= 0).to(picked.dtype)[:, None, None]
-    return picked
