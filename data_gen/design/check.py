@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -27,9 +27,10 @@ REPEATS = 4
 
 @dataclass(frozen=True)
 class GainCheck:
-    """Sum of the wanted deviations before over that after, from counts of blocks of pixels.
+    """Sum of the wanted deviations before over that after, from counts of blocks of pixels, the wanted region
+    being told from all others as one: uptakes of many regions would need many more photons.
 
-    The Monte Carlo's photons all inform, scattered and leaked ones too; the model's behind apertures do.
+    All photons inform here: the Monte Carlo's, scattered ones too, and those that leak in the model.
     """
 
     by_model: float
@@ -54,6 +55,7 @@ def montecarlo_check(
         seed: of the first run; the others count on.
         progress: is told what is begun.
     """
+    problem = replace(problem, task=problem.task.against_rest())
     ends = (
         (problem.camera.collimator_material, problem.start),
         (found.best.material, found.best.gradient.best.parameters),
@@ -66,10 +68,11 @@ def montecarlo_check(
         progress(f"Monte Carlo: {('before', 'after')[number]}")
         runs.append(simulated_parts(problem, camera, block, photons, seed + 1000 * number))
         with torch.no_grad():
-            model.append([_in_blocks(c, block) for c in problem.objective(material).counts(design)])
+            one, two, leaked = problem.objective(material).counts(design)
+            model.append([_in_blocks(seen + leaked, block) for seen in (one, two)])
     background = _background(problem)
-    wanted = found.wanted
-    informed = [cross_information(counts[:2], background + counts[2].sum(0)) for counts in model]
+    wanted = problem.task.wanted_parts
+    informed = [cross_information(counts, background) for counts in model]
     by_model = [float(relative_deviations(information)[wanted].sum()) for information in informed]
     gains = [_gain(runs, background, wanted, left_out) for left_out in (None, *range(REPEATS))]
     spread = torch.tensor(gains[1:]).std(correction=0)

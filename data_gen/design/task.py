@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,21 @@ class RegionalTask:
         """Places of the wanted uptakes among :attr:`parts`."""
         first = self.regions.index(self.wanted) * len(self.maps)
         return slice(first, first + len(self.maps))
+
+    def against_rest(self) -> RegionalTask:
+        """The coarser question of the wanted region against all others as one, in the shape of their sum."""
+        wanted = self.regions.index(self.wanted)
+        if len(self.regions) == 1:
+            return self
+        others = torch.arange(len(self.regions)) != wanted
+        by_region = self.activity_bq[others]
+        rest = torch.tensordot(by_region.sum(1).to(self.shape.dtype), self.shape[others], dims=1)
+        return replace(
+            self,
+            regions=(self.wanted, "rest"),
+            shape=torch.stack((self.shape[wanted], rest / rest.sum())),
+            activity_bq=torch.stack((self.activity_bq[wanted], by_region.sum(0))),
+        )
 
 
 def regional_task(

@@ -8,11 +8,13 @@ from torch import Tensor
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.scatter.metal import Eye
+from data_gen.scatter.metal_glow import k_photons
 from data_gen.scatter.metal_physics import Metal
 from data_gen.scatter.metal_rays import MetalRays, MetalSampling
-from data_gen.scatter.metal_sight import MetalSight
-from data_gen.scatter.metal_stops import Stops, together
+from data_gen.scatter.metal_sight import compton_photons
+from data_gen.scatter.metal_stops import together
 from data_gen.scatter.metal_walk import walked
+from data_gen.scatter.metal_ways import Blocks
 
 VOXELS_AT_ONCE = 128
 
@@ -40,15 +42,20 @@ def metal_matrix(
     """
     eye, metal = Eye.of(camera, aperture), Metal.of(camera.collimator_material)
     rays = MetalRays(camera, eye, grid, sampling)
-    sight = MetalSight(camera, eye, blocks, metal, sampling.out_steps)
+    behind = Blocks(camera, eye, blocks, metal, sampling.out_steps)
 
-    def stops(voxels: Tensor) -> Stops:
-        every = first = rays.first_stops(voxels, metal, energy_kev)
+    lines = len(metal.k_kev)
+
+    def seen(voxels: Tensor) -> tuple[Tensor, Tensor]:
+        first_lines = rays.lines(voxels, metal, energy_kev)
+        every = rays.first_stops(first_lines, metal)
+        of_k = first_lines.k_stops(metal, sampling.k_stops, eye.number)
         if sampling.orders > 1:
-            how = sampling.orders, sampling.walks, sampling.walk_steps
-            every = together([first, walked(eye, first, metal, *how)])
-        return sight.worthy(every, sampling.seen)
+            later, later_of_k = walked(eye, every, metal, sampling)
+            every, of_k = together([every, later]), together([of_k, later_of_k])
+        compton, filled = compton_photons(behind, every, arrival_kev[lines:], sampling.seen)
+        return torch.cat((k_photons(behind, of_k), compton), dim=1), filled
 
     parts = torch.arange(grid.voxels).split(VOXELS_AT_ONCE)
-    seen, filled = zip(*(sight.seen(stops(v), arrival_kev) for v in parts), strict=True)
-    return torch.cat(seen, dim=2), torch.stack(filled).sum(0)
+    found, filled = zip(*(seen(v) for v in parts), strict=True)
+    return torch.cat(found, dim=2), torch.stack(filled).sum(0)

@@ -11,15 +11,19 @@ from torch import Tensor
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
 from data_gen.projector.sampling import ring_nodes, shifted_points
-from data_gen.scatter.metal import Eye, metal_share
+from data_gen.scatter.metal import Eye
+from data_gen.scatter.metal_lines import MetalLines
 from data_gen.scatter.metal_physics import Metal
-from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly, placed
+from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly
 
 WIDEST = 1.5
 """Tangent of the angle to a panel's normal up to which photons come that its plate sends on."""
 
 LEAST_SHARE = 0.25
 """Of the rays, however many apertures there are."""
+
+ASIDE, LEAST = 0.3, 1e-4
+"""What Compton photons count where stops are chosen that get out by the opening's wall, and in any case."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class MetalSampling:
         orders: stops of a photon that are followed.
         walks: photons from a voxel that are followed after their first stop.
         walk_steps: from such a stop onwards.
-        seen: stops of any order from a voxel that blocks see.
+        seen: stops of any order from a voxel whose Compton photons blocks see.
+        k_stops: stops of each order from a voxel whose K photons blocks see.
         out_steps: from there to a block.
         classes: of arrival energy after Compton scatter.
     """
@@ -51,6 +56,7 @@ class MetalSampling:
     walks: int = 900
     walk_steps: int = 30
     seen: int = 560
+    k_stops: int = 2800
     out_steps: int = 8
     classes: int = 8
 
@@ -58,8 +64,9 @@ class MetalSampling:
         """Fewer of all around each aperture of a camera that has so many, as their errors average out."""
         share = 1 / math.sqrt(apertures)
         inner, outer = (round(max(LEAST_SHARE, share) * n) for n in (self.open_rays, self.plate_rays))
-        stops, walks, seen = (max(24, round(share * n)) for n in (self.stops, self.walks, self.seen))
-        return replace(self, open_rays=inner, plate_rays=outer, stops=stops, walks=walks, seen=seen)
+        names = ("stops", "walks", "seen", "k_stops")
+        drawn = {name: max(24, round(share * getattr(self, name))) for name in names}
+        return replace(self, open_rays=inner, plate_rays=outer, **drawn)
 
 
 class MetalRays:
@@ -76,41 +83,32 @@ class MetalRays:
         self.eye, self.sampling, self.grid = eye, sampling, grid
         self.reach = _reach(camera, eye)
 
-    def first_stops(self, voxels: Tensor, metal: Metal, energy_kev: float) -> Stops:
-        """Where photons of some voxels interact first: drawn evenly from all interactions weighted by the
-        chance to get out, ahead or into the opening."""
+    def lines(self, voxels: Tensor, metal: Metal, energy_kev: float) -> MetalLines:
+        """Lines of photons from some voxels to the detector."""
         emitted = torch.tensor(energy_kev)
-        mu = metal.per_mm(emitted)
-        mu_out = float(metal.per_mm(metal.k_kev).amax()) if len(metal.k_kev) else 1.0
-        start, waist, photons = self._rays(voxels, float(mu))
+        start, waist, photons = self._rays(voxels, float(metal.per_mm(emitted)))
         way = waist - start
         share = (self._heights() - start[..., 2:]) / way[..., 2:]
-        point = start[..., None, :] + share[..., None] * way[..., None, :]
-        depth, beside = self.eye.depth(point), self.eye.beside_opening(*point.unbind(dim=-1)).relu()
-        part = metal_share(depth)
-        length = part * share.diff() * way.norm(dim=-1, keepdim=True)
-        before = length.cumsum(dim=-1) - length
-        ahead = length.sum(dim=-1, keepdim=True) - before - length
-        entering = photons[..., None] * torch.exp(-mu * before)
-        aside = torch.exp(-mu * torch.minimum(beside[..., 1:], beside[..., :-1]))
-        escape = torch.exp(-mu_out * ahead) + torch.exp(-mu * ahead) + 0.3 * aside + 1e-4
-        importance = entering * -torch.expm1(-mu * length) * escape + 1e-30
-        chosen, draw = drawn_evenly(importance.flatten(1), self.sampling.stops, self.eye.number)
-        weight = importance.sum(dim=(1, 2))[:, None] / self.sampling.stops
-        ray, step = chosen // length.shape[-1], chosen % length.shape[-1]
+        return MetalLines.of(self.eye, start, way, share, photons, emitted.expand(photons.shape))
 
-        def of(table: Tensor, number: Tensor = chosen) -> Tensor:
-            return table.flatten(1).gather(1, number)
-
-        outward = 0.5 * torch.exp(-mu_out * of(ahead))
-        deep, stopping = drawn_depth(of(length), mu, mu_out, outward, draw)
-        count = weight * of(entering / importance) * stopping
-        nodes = ray * share.shape[-1] + step
-        ends = torch.stack((of(share, nodes), of(share, nodes + 1)), dim=-1)
-        where = placed(ends, of(depth, nodes) > 0, of(part), deep / of(length).clamp_min(1e-9))
-        begin, along = (v.gather(1, ray[..., None].expand(-1, -1, 3)) for v in (start, way))
-        heading = along / along.norm(dim=-1, keepdim=True)
-        return Stops(begin + where[..., None] * along, heading, count, emitted.expand(count.shape))
+    def first_stops(self, lines: MetalLines, metal: Metal) -> Stops:
+        """Where photons interact first: drawn evenly from all interactions weighted by the chance that
+        Compton photons get out, ahead or into the opening."""
+        mu = metal.per_mm(lines.energy_kev)
+        length, rate = lines.length, mu[..., None]
+        ahead = length.sum(dim=-1, keepdim=True) - length.cumsum(dim=-1)
+        point = lines.start[..., None, :] + lines.share[..., None] * lines.way[..., None, :]
+        beside = self.eye.beside_opening(*point.unbind(dim=-1)).relu()
+        aside = torch.exp(-rate * torch.minimum(beside[..., 1:], beside[..., :-1]))
+        escape = torch.exp(-rate * ahead) + ASIDE * aside + LEAST
+        stopping = lines.entering(mu) * -torch.expm1(-rate * length)
+        importance = (stopping * escape + 1e-30).flatten(1)
+        number, draw = drawn_evenly(importance, self.sampling.stops, self.eye.number)
+        weight = importance.sum(dim=1, keepdim=True) / self.sampling.stops
+        photons = weight * (stopping.flatten(1) / importance).gather(1, number)
+        run = (rate * length).flatten(1).gather(1, number)
+        deep = drawn_depth(run, draw) / run.clamp_min(1e-9)
+        return lines.stops(number, deep, photons)
 
     def _heights(self) -> Tensor:
         """Ends of steps through plate and septa, finest at the waist, where rays graze the walls."""

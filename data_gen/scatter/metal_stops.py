@@ -62,27 +62,6 @@ def placed(share: Tensor, metal_first: Tensor, part: Tensor, deep: Tensor) -> Te
     return begin + deep * part * step
 
 
-def drawn_depth(
-    length: Tensor, mu: Tensor, mu_out: float, outward: Tensor, draw: Tensor
-) -> tuple[Tensor, Tensor]:
-    """How deep in metal photons stop, and photons that each depth stands for, per photon that enters.
-
-    K photons get out of a thin layer only, so some stops are drawn close to the far end.
-
-    Args:
-        length: of the metal, mm.
-        mu: attenuation of the photons, 1/mm.
-        mu_out: of K photons, 1/mm.
-        outward: share of stops drawn by depth from the far end.
-        draw: even, 0..1.
-    """
-    length = length.clamp_min(1e-9)
-    stopping, leaving = -torch.expm1(-mu * length), -torch.expm1(-mu_out * length)
-    from_end = draw < outward
-    even = torch.where(from_end, draw / outward.clamp_min(1e-9), (draw - outward) / (1 - outward))
-    onward = -torch.log1p(-even.clamp(0, 1) * stopping) / mu
-    back = length + torch.log1p(-even.clamp(0, 1) * leaving) / mu_out
-    deep = torch.where(from_end, back, onward).clamp_min(0).minimum(length)
-    law = mu * torch.exp(-mu * deep)
-    drawn = (1 - outward) * law / stopping + outward * mu_out * torch.exp(mu_out * (deep - length)) / leaving
-    return deep, law / drawn
+def drawn_depth(run: Tensor, draw: Tensor) -> Tensor:
+    """How deep photons stop that stop within a run, both in mean free paths, by even draws in 0..1."""
+    return -torch.log1p(draw * torch.expm1(-run)).clamp_max(0)

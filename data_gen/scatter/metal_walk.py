@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from data_gen.scatter.metal import Eye, metal_share
+from data_gen.scatter.metal import Eye
+from data_gen.scatter.metal_lines import MetalLines
 from data_gen.scatter.metal_physics import Metal, at_energy
-from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly, placed, together
+from data_gen.scatter.metal_rays import MetalSampling
+from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly, together
 from data_gen.scatter.turning import compton_kev
 
 _NEVER = 1e-12
@@ -18,8 +20,9 @@ _SPAN = 2.0
 """Photons that run along the plate are followed so many times its distance to the detector."""
 
 
-def walked(eye: Eye, first: Stops, metal: Metal, orders: int, walks: int, steps: int) -> Stops:
-    """Stops of photons that Compton scattered in metal before, from the second to order ``orders``.
+def walked(eye: Eye, first: Stops, metal: Metal, sampling: MetalSampling) -> tuple[Stops, Stops]:
+    """Stops of photons that Compton scattered in metal before, from the second to the highest order: those
+    that stand for all, and those that stand for all of which K photons may get out.
 
     Coherent scatter counts as none. Photons that leave the plate towards the object are lost.
 
@@ -27,48 +30,45 @@ def walked(eye: Eye, first: Stops, metal: Metal, orders: int, walks: int, steps:
         eye: the aperture around which they are.
         first: where photons stop first.
         metal: of the collimator.
-        orders: the highest order of stop.
-        walks: photons that are followed from each voxel.
-        steps: on the way ahead of a stop.
+        sampling: how finely.
     """
     sent = first.photons * at_energy(metal.compton, first.energy_kev)
     importance = sent.sqrt() + _NEVER  # first stops lie where photons get out: not all weight to the rest
-    chosen, _ = drawn_evenly(importance, walks, eye.number)
-    each = (sent / importance).gather(1, chosen) * importance.sum(dim=1, keepdim=True) / walks
+    chosen, _ = drawn_evenly(importance, sampling.walks, eye.number)
+    each = (sent / importance).gather(1, chosen) * importance.sum(dim=1, keepdim=True) / sampling.walks
     moving = first.take(chosen, each / at_energy(metal.compton, first.energy_kev).gather(1, chosen))
     generator = torch.Generator().manual_seed(eye.number)
-    parts = []
-    for _ in range(orders - 1):
+    every, of_k = [], []
+    for order in range(1, sampling.orders):
         draw = torch.rand(*moving.photons.shape, 3, generator=generator)
-        moving = _next(eye, moving, metal, draw, steps)
-        parts.append(moving)
-    return together(parts)
+        lines = _scattered(eye, moving, metal, draw, sampling.walk_steps)
+        moving = _stopped(lines, metal, draw[..., 2])
+        every.append(moving)
+        of_k.append(lines.k_stops(metal, sampling.k_stops, eye.number + order))
+    return together(every), together(of_k)
 
 
-def _next(eye: Eye, stops: Stops, metal: Metal, draw: Tensor, steps: int) -> Stops:
-    """The next stop of Compton photons from each stop, by even draws [voxel, stop, 3]."""
+def _scattered(eye: Eye, stops: Stops, metal: Metal, draw: Tensor, steps: int) -> MetalLines:
+    """Lines of the Compton photons from each stop, by even draws [voxel, stop, 2 or more]."""
     angle = metal.turn(stops.energy_kev, draw[..., 0])
     heading = turned(stops.heading, angle, 2 * math.pi * draw[..., 1])
-    energy = compton_kev(stops.energy_kev, angle.cos())
     share = torch.linspace(0, 1, steps + 1).square()
-    ahead = _ahead(eye, stops.place, heading)
-    depth = eye.depth(
-        stops.place[..., None, :] + (ahead[..., None] * share)[..., None] * heading[..., None, :]
-    )
-    part = metal_share(depth)
-    length = part * share.diff() * ahead[..., None]
-    outward = torch.where(heading[..., 2] > 0, 0.5, 0.0)
-    mu_out = float(metal.per_mm(metal.k_kev).amax()) if len(metal.k_kev) else 1.0
-    deep, stopping = drawn_depth(length.sum(dim=-1), metal.per_mm(energy), mu_out, outward, draw[..., 2])
-    run = length.cumsum(dim=-1)
-    number = torch.searchsorted(run, deep[..., None]).clamp_max(steps - 1)
-    own = length.gather(-1, number)[..., 0]
-    into = (deep - run.gather(-1, number)[..., 0] + own) / own.clamp_min(_NEVER)
-    ends = torch.stack((share[number[..., 0]], share[number[..., 0] + 1]), dim=-1)
-    enters = depth.gather(-1, number)[..., 0] <= 0
-    where = placed(ends, ~enters, part.gather(-1, number)[..., 0], into.clamp(0, 1))
-    photons = stops.photons * at_energy(metal.compton, stops.energy_kev) * stopping
-    return Stops(stops.place + (where * ahead)[..., None] * heading, heading, photons, energy)
+    way = _ahead(eye, stops.place, heading)[..., None] * heading
+    photons = stops.photons * at_energy(metal.compton, stops.energy_kev)
+    return MetalLines.of(eye, stops.place, way, share, photons, compton_kev(stops.energy_kev, angle.cos()))
+
+
+def _stopped(lines: MetalLines, metal: Metal, draw: Tensor) -> Stops:
+    """One stop on each line, by even draws [voxel, line]."""
+    run = metal.per_mm(lines.energy_kev)[..., None] * lines.length
+    along = run.cumsum(dim=-1)
+    deep = drawn_depth(along[..., -1], draw)[..., None]
+    step = torch.searchsorted(along, deep).clamp_max(run.shape[-1] - 1)
+    own = run.gather(-1, step)
+    into = (deep - along.gather(-1, step) + own) / own.clamp_min(_NEVER)
+    number = torch.arange(run.shape[1]) * run.shape[-1] + step[..., 0]
+    photons = lines.photons * -torch.expm1(-along[..., -1])
+    return lines.stops(number, into[..., 0].clamp(0, 1), photons)
 
 
 def _ahead(eye: Eye, place: Tensor, heading: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def design(config: DictConfig) -> dict[str, float]:
     said = statement(problem, designs, found)
     if config.check:
         checked = montecarlo_check(problem, found, config.check_photons, config.seed, _told)
-        numbers, said = numbers | check_numbers(checked), f"{said}\n{check_statement(checked)}"
+        numbers, said = numbers | check_numbers(checked), f"{said}\n{check_statement(problem, checked)}"
     table.write(folder.path / "tables")
     save_figure(design_figure(problem, found), folder.figures / "design.png")
     folder.write_metrics(numbers)

@@ -72,11 +72,11 @@ def check_numbers(check: GainCheck) -> dict[str, float]:
     }
 
 
-def check_statement(check: GainCheck) -> str:
+def check_statement(problem: DesignProblem, check: GainCheck) -> str:
     """The check in words."""
     return (
-        f"From counts of blocks of pixels: gain {check.by_model:.2f} by the model, "
-        f"{check.by_monte_carlo:.2f} +- {check.error:.2f} by Monte Carlo, scatter included."
+        f"{problem.task.wanted} against all else, in blocks of pixels: gain {check.by_model:.2f} by the "
+        f"model, {check.by_monte_carlo:.2f} +- {check.error:.2f} by Monte Carlo, scatter included."
     )
 
 

@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
-from data_gen.design.check import pixel_blocks, simulated_parts
+from data_gen.design import MaterialDesign, by_gradient, compare
+from data_gen.design.check import montecarlo_check, pixel_blocks, simulated_parts
 from tests.data_gen.design.test_objective import CAMERA, START, problem  # noqa: F401 (fixture)
 
 
@@ -28,3 +30,15 @@ def test_counts_of_parts_by_monte_carlo(problem):  # noqa: F811
         counts = one.objective("tungsten").counts(START)
         by_model = (counts.one + counts.leaked).sum((1, 2))
     assert ((by_monte_carlo / by_model).log2() - 0.4).abs().max() < 0.74
+
+
+def test_gain_of_no_change(problem):  # noqa: F811
+    """A camera that stays as it is gains nothing: 1 by the model within 1e-6, by other photons of the Monte
+    Carlo within 3 of its errors, which few photons make 0.6 at most: finite, as information is regular."""
+    same = replace(problem, most_energy_groups=6)
+    search = by_gradient(same.objective("tungsten"), same.bounds, same.start, 1)
+    found = compare(same, [MaterialDesign("tungsten", search, search, 0.0, 0.0)])
+    check = montecarlo_check(same, found, 8000, 3)
+    assert check.by_model == pytest.approx(1.0, rel=1e-6)
+    assert check.error < 0.6
+    assert abs(check.by_monte_carlo - 1) < 3 * check.error

@@ -59,3 +59,21 @@ def test_empty_regions():
     activity[1] = 0
     with pytest.raises(UserError, match="lacks one of A, B"):
         task_of(activity, masks, wanted="half")
+
+
+def test_others_become_one_region():
+    """Activity of each map, and of all maps in each voxel, stays as it was; within 1e-5. A task of one region
+    has no others."""
+    generator = torch.Generator().manual_seed(2)
+    activity = torch.rand(2, 7, 7, 7, generator=generator) + 0.01
+    corner = torch.zeros(7, 7, 7, dtype=torch.bool)
+    corner[:2] = True
+    task = task_of(activity, {"corner": corner, "ball": BALL})
+    coarse = task.against_rest()
+    assert coarse.regions == ("ball", "rest")
+    assert coarse.wanted_parts == slice(0, 2)
+    assert torch.allclose(coarse.activity_bq.sum(0), task.activity_bq.sum(0), rtol=1e-5)
+    places = [torch.einsum("rm,rzyx->zyx", t.activity_bq.float(), t.shape.float()) for t in (task, coarse)]
+    assert torch.allclose(*places, rtol=1e-5)
+    alone = task_of(activity, {"ball": torch.ones(7, 7, 7, dtype=torch.bool)})
+    assert alone.against_rest() is alone
