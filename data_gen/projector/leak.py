@@ -20,7 +20,7 @@ from data_gen.projector.symmetry import octant
 PLATE_RAYS_PER_RAY = 4.0
 """Rays through the plate for each one through an aperture, at least."""
 
-RAYS_PER_MM2 = 0.06
+RAYS_PER_MM2 = 0.13
 """The same for each mm2 of a cell: a compact source is seen by the few rays that happen to meet it ..."""
 
 MOST_PLATE_RAYS_PER_RAY = 64.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from data_gen.projector.cache import cache_folder, cached, content_key
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.arrivals import Arrivals, shares_of_parts
+from data_gen.scatter.before_metal import BeforeMetal, Scatterers
 from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimation import is_opaque
 from data_gen.scatter.metal_arrivals import metal_arrivals
@@ -43,7 +45,8 @@ class CollimatorScatter(nn.Module):
     out of the metal towards a block is counted: a block behind this aperture where the plate is opaque, any
     block of the panel where it is not. Compton photons that stay in metal stop again, at their own energy.
     Classes k are the K lines by rising energy, then Compton photons by falling energy. The object attenuates
-    on the way to the aperture. Coherent scatter in metal is taken for none, as the projector does.
+    on the way to the aperture; what it scatters there sends K photons too. Coherent scatter in metal is taken
+    for none, as the projector does.
 
     Args:
         camera: the camera, with its own pixels.
@@ -76,39 +79,57 @@ class CollimatorScatter(nn.Module):
         self._matrix = torch.stack(matrices)[:, self._channels.block]
         lines = Arrivals.evenly(arrival_kev[:, : -how.classes])
         filling = torch.cat((lines.filling, shares_of_parts(torch.stack(filled).double())), dim=1)
-        self.arrivals = Arrivals(arrival_kev, filling, lines.kev.shape[1])
+        self._lines = lines.kev.shape[1]
+        self.arrivals = Arrivals(arrival_kev, filling, self._lines)
+        self._before = BeforeMetal(camera, self.coarse, self.energies_kev)
         self._to_channel = ApertureTransmission(
             self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
         )
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
-        """Transmission to each channel, [batch, g, channel, voxel]; see ``ScatterTerm.state``."""
+        """Transmission to each channel, and scatterers, [batch, n]; see ``ScatterTerm.state``."""
         tissues = resample(density_by_tissue(density, material, self.grid), self._density)
-        through: Tensor = self._to_channel(tissues)[..., 0]
-        return through
+        parts = (self._to_channel(tissues)[..., 0], *self._before.of(tissues))
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def _kept(self, state: Tensor) -> tuple[Tensor, Scatterers]:
+        """Of one object [n]: transmission [g, channel, voxel], and scatterers."""
+        energies, channels, voxels = len(self._matrix), self._matrix.shape[1], self.coarse.voxels
+        shapes = [(energies, channels, voxels), (energies, energies, voxels), (energies, voxels, voxels)]
+        parts = state.split([math.prod(shape) for shape in shapes])
+        through, rate, between = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+        return through, Scatterers(rate, between)
 
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:
         """First interactions a second [batch, block, g, k, map]; see ``ScatterTerm.forward``."""
         source = resample(checked_activity(activity, self.grid), self._source).flatten(2)
-        seen = [self._seen_of(s, through) for s, through in zip(source, state, strict=True)]
-        return torch.stack(seen)
+        return torch.stack([self._seen_of(s, *self._kept(one)) for s, one in zip(source, state, strict=True)])
 
-    def _seen_of(self, source: Tensor, through: Tensor) -> Tensor:
+    def _seen_of(self, source: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
         """Blocks [block, g, k, map] that see a source [map, voxel]."""
-        sent = through[..., None] * source.T
-        seen = (self._matrix.to(source.dtype).flatten(2, 3) @ sent).unflatten(2, self._matrix.shape[2:4])
-        return self._channels.by_block(seen.movedim(0, 2))
+        matrix = self._matrix.to(source.dtype)
+        seen = torch.einsum("gcbkv,gcvm->cbgkm", matrix, through[..., None] * source.T)
+        scattered = (
+            through[:, None, :, None] * self._before.sources(source, scatterers).transpose(0, 1)[:, :, None]
+        )
+        of_k = torch.einsum("hcblv,hgcmv->cbglm", matrix[:, :, :, : self._lines], scattered)
+        lines, rest = seen.split((self._lines, seen.shape[3] - self._lines), dim=3)
+        return self._channels.by_block(torch.cat((lines + of_k, rest), dim=3))
 
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [batch, block, g, k, map] to [batch, map, z, y, x]."""
-        back = [self._sent_back(v, through) for v, through in zip(values, state, strict=True)]
+        back = [self._sent_back(v, *self._kept(one)) for v, one in zip(values, state, strict=True)]
         return resample_back(torch.stack(back).unflatten(2, self.coarse.shape), self._source)
 
-    def _sent_back(self, values: Tensor, through: Tensor) -> Tensor:
+    def _sent_back(self, values: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
         """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
-        by_channel = values[self._channels.block].movedim(2, 0).flatten(2, 3)
-        sent = self._matrix.to(values.dtype).flatten(2, 3).mT @ by_channel
-        return torch.einsum("gcv,gcvm->mv", through, sent)
+        matrix, by_channel = self._matrix.to(values.dtype), values[self._channels.block]
+        sent = torch.einsum("gcbkv,cbgkm->gcvm", matrix, by_channel)
+        image = torch.einsum("gcv,gcvm->mv", through, sent)
+        of_k = by_channel[:, :, :, : self._lines]
+        sent = torch.einsum("hcblv,cbglm->hgcmv", matrix[:, :, :, : self._lines], of_k)
+        scattered = torch.einsum("hcv,hgcmv->ghmv", through, sent)
+        return image + self._before.source_of(scattered, scatterers)
 
 
 def _kept(
