@@ -1,4 +1,4 @@
-"""Photons that an object scatters before they come to metal: as many as it scatters, and nothing in vacuum."""
+"""Photons that an object scatters before they come to metal: as many as it scatters, none in vacuum."""
 
 import pytest
 import torch
