@@ -12,7 +12,7 @@ from data_gen.grid import VoxelGrid
 VOXELS_A_WIDTH = 4.0
 """Coarse voxels for each width (FWHM) of what a pixel sees, at least ..."""
 
-VOXELS_A_HOLE = 1.3
+VOXELS_A_HOLE = 1.5
 """... and for the diameter of the waist's image within it, which stands out where metal lets most through."""
 
 LEAST_RATIO = 1.5
