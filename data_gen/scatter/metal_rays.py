@@ -22,6 +22,9 @@ WIDEST = 1.5
 LEAST_SHARE = 0.25
 """Of the rays, however many apertures there are."""
 
+SEEN_FALLS = 0.8
+"""Power of the number of apertures by which fewer stops are seen: so many more blocks look at each."""
+
 ASIDE, LEAST = 0.3, 1e-4
 """What Compton photons count where stops are chosen that get out by the opening's wall, and in any case."""
 
@@ -55,7 +58,7 @@ class MetalSampling:
     orders: int = 6
     walks: int = 900
     walk_steps: int = 30
-    seen: int = 560
+    seen: int = 2200
     k_stops: int = 2800
     out_steps: int = 8
     classes: int = 8
@@ -64,9 +67,10 @@ class MetalSampling:
         """Fewer of all around each aperture of a camera that has so many, as their errors average out."""
         share = 1 / math.sqrt(apertures)
         inner, outer = (round(max(LEAST_SHARE, share) * n) for n in (self.open_rays, self.plate_rays))
-        names = ("stops", "walks", "seen", "k_stops")
+        names = ("stops", "walks", "k_stops")
         drawn = {name: max(24, round(share * getattr(self, name))) for name in names}
-        return replace(self, open_rays=inner, plate_rays=outer, **drawn)
+        seen = max(24, round(apertures**-SEEN_FALLS * self.seen))
+        return replace(self, open_rays=inner, plate_rays=outer, seen=seen, **drawn)
 
 
 class MetalRays:

@@ -19,7 +19,16 @@ from data_gen.scatter.metal_matrix import metal_matrix
 from data_gen.scatter.metal_physics import Metal, at_energy
 
 FEW = MetalSampling(
-    voxel_mm=9.0, open_rays=2, plate_rays=3, steps=5, stops=9, walks=6, seen=8, out_steps=6, classes=3
+    voxel_mm=9.0,
+    open_rays=2,
+    plate_rays=3,
+    steps=5,
+    stops=9,
+    walks=6,
+    seen=8,
+    k_stops=8,
+    out_steps=6,
+    classes=3,
 )
 SMALL = VoxelGrid((5, 4, 6), (4.0, 5.0, 4.5))
 
