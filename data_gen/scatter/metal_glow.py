@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -27,12 +27,17 @@ def k_photons(blocks: Blocks, stops: Stops) -> Tensor:
         blocks: behind the aperture.
         stops: of photons from these voxels.
     """
-    lines, (voxels, count) = len(blocks.metal.k_kev), stops.photons.shape
-    total = stops.photons.new_zeros(lines, voxels, len(blocks.middles))
-    chance = _chances(blocks)
     generator = torch.Generator().manual_seed(blocks.eye.number)
-    for number in range(WAYS):
-        draw = torch.rand(voxels, count, 5, generator=generator)
+    draws = [torch.rand(*stops.photons.shape, 5, generator=generator) for _ in range(WAYS)]
+    found = [_found(blocks, few, draw) for few, draw in stops.pieces(*draws)]
+    return torch.cat(found, dim=1).permute(2, 0, 1)
+
+
+def _found(blocks: Blocks, stops: Stops, draws: Sequence[Tensor]) -> Tensor:
+    """:func:`k_photons` by even draws [voxel, stop, 5] for each way, [line class, voxel, block]."""
+    chance = _chances(blocks)
+    total = stops.photons.new_zeros(len(blocks.metal.k_kev), len(stops.photons), len(chance))
+    for number, draw in enumerate(draws):
         depth, stands_for = blocks.crystal.drawn(draw[..., 4])
         if number % 2:
             level = draw[..., 3].contiguous() * chance.sum()
@@ -48,7 +53,7 @@ def k_photons(blocks: Blocks, stops: Stops) -> Tensor:
         ways = blocks.towards(end, torch.where(block < 0, 0.0, 1 / drawn), stops, depth, stands_for)
         for line, seen in enumerate(_seen(blocks, stops, ways)):
             total[line].scatter_add_(1, block.clamp_min(0), seen)
-    return total.permute(2, 0, 1)
+    return total
 
 
 def _seen(blocks: Blocks, stops: Stops, ways: Ways) -> Iterator[Tensor]:

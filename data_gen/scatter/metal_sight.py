@@ -42,6 +42,14 @@ def compton_photons(blocks: Blocks, stops: Stops, arrival_kev: Tensor, count: in
     stops = _worthy(blocks, stops, count)
     draw = shifted_points(stops.photons.numel(), 4, blocks.eye.number).float()
     draw = draw.reshape(*stops.photons.shape, 4)
+    found, filled = zip(
+        *(_found(blocks, few, at, arrival_kev) for few, (at,) in stops.pieces(draw)), strict=True
+    )
+    return torch.cat(found, dim=2), torch.stack(filled).sum(dim=0)
+
+
+def _found(blocks: Blocks, stops: Stops, draw: Tensor, arrival_kev: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`compton_photons` of stops that are all seen, by even draws [voxel, stop, 4]."""
     upper = edges_of_parts(arrival_kev)[1:-1].float()
     found, filled = [], []
     for middle in blocks.middles:
@@ -55,10 +63,16 @@ def compton_photons(blocks: Blocks, stops: Stops, arrival_kev: Tensor, count: in
 
 
 def _worthy(blocks: Blocks, stops: Stops, count: int) -> Stops:
-    """So many stops from each voxel that stand for all, drawn evenly from what may be seen of them.
+    """So many stops from each voxel that stand for all, drawn evenly from what may be seen of them."""
+    importance = torch.cat([_importance(blocks, few) for few, _ in stops.pieces()])
+    chosen, _ = drawn_evenly(importance, count, blocks.eye.number)
+    weight = importance.sum(dim=1, keepdim=True) / count
+    return stops.take(chosen, weight * (stops.photons / importance).gather(1, chosen))
 
-    That is guessed from what comes to the nearest place on the blocks and to middles of quarters.
-    """
+
+def _importance(blocks: Blocks, stops: Stops) -> Tensor:
+    """What may be seen of stops, [voxel, stop], guessed from what comes to the nearest place on the blocks
+    and to middles of quarters."""
     importance = torch.full_like(stops.photons, 1e-30)
     beside = blocks.eye.beside_opening(*stops.place.unbind(dim=-1)).relu()
     aside = torch.exp(-blocks.metal.per_mm(stops.energy_kev) * beside)
@@ -66,9 +80,7 @@ def _worthy(blocks: Blocks, stops: Stops, count: int) -> Stops:
     for end, solid in _guesses(blocks, stops.place):
         sent = _sent(blocks, stops, blocks.towards(end, solid, stops, *depth))
         importance = importance + sent.photons + (LEAST + ASIDE * aside) * sent.unhindered
-    chosen, _ = drawn_evenly(importance, count, blocks.eye.number)
-    weight = importance.sum(dim=1, keepdim=True) / count
-    return stops.take(chosen, weight * (stops.photons / importance).gather(1, chosen))
+    return importance
 
 
 def _guesses(blocks: Blocks, place: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from data_gen.projector.sampling import shifted_points
+
+AT_ONCE = 20_000
+"""Stops that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,13 @@ class Stops:
     """Photons that stop per photon emitted."""
     energy_kev: Tensor
     """Before the stop."""
+
+    def pieces(self, *beside: Tensor) -> Iterator[tuple[Stops, tuple[Tensor, ...]]]:
+        """The stops of a few voxels at a time, so few that they stay in the cache, and tensors beside."""
+        step = max(1, AT_ONCE // self.photons.shape[1])
+        parts = (t.split(step) for t in (self.place, self.heading, self.photons, self.energy_kev, *beside))
+        for place, heading, photons, energy, *others in zip(*parts, strict=True):
+            yield Stops(place, heading, photons, energy), tuple(others)
 
     def take(self, index: Tensor, photons: Tensor) -> Stops:
         """Stops of numbers [voxel, stop] that stand for so many photons."""
