@@ -104,13 +104,13 @@ def test_k_photons_against_brute_force():
 
     Photons from a voxel at the isocentre fly through the waist plane, stop at their drawn depth in metal
     (traced in steps of 0.02 mm), and send a K photon to a drawn place on the detector. 15 %, three times
-    their error.
+    their error; K photons of 2800 stops vary by 17 % from draw to draw, those of so many by 5 %.
     """
     wide = coarse_camera(lofts(diameter_mm=1.5), 20.0)
     behind = wide.pairs[wide.pairs[:, 1] == 0, 0]
     arrival = metal_arrivals("tungsten", torch.tensor([100.0], dtype=torch.float64), 2)[0]
     how = MetalSampling(
-        open_rays=400, plate_rays=800, steps=24, stops=7000, orders=1, seen=4000, out_steps=80
+        open_rays=400, plate_rays=800, steps=24, stops=7000, orders=1, seen=4000, k_stops=30_000, out_steps=80
     )
     seen, _ = metal_matrix(wide, 0, behind, VoxelGrid((1, 1, 1), 6.0), 100.0, arrival, how)
     assert float(seen[:, :2].sum()) == pytest.approx(_brute_force(Eye.of(wide, 0), 15_000), rel=0.15)
