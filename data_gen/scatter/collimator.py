@@ -33,7 +33,7 @@ from data_gen.scatter.metal_arrivals import metal_arrivals
 from data_gen.scatter.metal_matrix import metal_matrix
 from data_gen.scatter.metal_rays import MetalSampling
 
-CODE_VERSION = 12
+CODE_VERSION = 13
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 
 

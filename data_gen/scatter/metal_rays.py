@@ -22,7 +22,7 @@ WIDEST = 1.5
 LEAST_SHARE = 0.25
 """Of the rays, however many apertures there are."""
 
-SEEN_FALLS = 0.8
+SEEN_FALLS = 2 / 3
 """Power of the number of apertures by which fewer stops are seen: so many more blocks look at each."""
 
 ASIDE, LEAST = 0.3, 1e-4
@@ -45,7 +45,8 @@ class MetalSampling:
         walks: photons from a voxel that are followed after their first stop.
         walk_steps: from such a stop onwards.
         seen: stops of any order from a voxel whose Compton photons blocks see.
-        k_stops: stops of each order from a voxel whose K photons blocks see.
+        k_stops: first stops from a voxel whose K photons blocks see, and of later ones as many fewer as fewer
+            photons come to them.
         out_steps: from there to a block.
         classes: of arrival energy after Compton scatter.
     """
@@ -58,8 +59,8 @@ class MetalSampling:
     orders: int = 6
     walks: int = 900
     walk_steps: int = 30
-    seen: int = 2200
-    k_stops: int = 2800
+    seen: int = 1200
+    k_stops: int = 4000
     out_steps: int = 8
     classes: int = 8
 

@@ -44,7 +44,8 @@ def walked(eye: Eye, first: Stops, metal: Metal, sampling: MetalSampling) -> tup
         lines = _scattered(eye, moving, metal, draw, sampling.walk_steps)
         moving = _stopped(lines, metal, draw[..., 2])
         every.append(moving)
-        of_k.append(lines.k_stops(metal, sampling.k_stops, eye.number + order))
+        share = float(lines.photons.sum() / first.photons.sum().clamp_min(_NEVER))
+        of_k.append(lines.k_stops(metal, math.ceil(share * sampling.k_stops), eye.number + order))
     return together(every), together(of_k)
 
 

@@ -216,8 +216,9 @@ def test_a_run_refuses_a_config_that_says_otherwise(
 
 
 def test_a_run_refuses_another_camera(folder: Path, tmp_path: Path) -> None:
-    """A data set of the same mice, seen by a camera with smaller apertures."""
-    text = CAMERA.read_text().replace("diameter_mm: 1.5", "diameter_mm: 1.2")
+    """A data set of the same mice, seen by a camera whose detector is noisier."""
+    noisier = "response: {kind: cdte, electronic_noise_kev: 1.0}"
+    text = CAMERA.read_text().replace("response: {kind: cdte}", noisier)
     (tmp_path / "other.yaml").write_text(text)
     _run(
         "generate",
