@@ -84,10 +84,11 @@ def _kept(camera: Camera, grid: VoxelGrid, energy_kev: float) -> Tensor:
     ]
 
 
-def is_opaque(camera: Camera, energy_kev: float) -> bool:
-    """Whether nothing to speak of penetrates the plate far from an aperture."""
+def is_opaque(camera: Camera, energy_kev: float, least: float = OPAQUE) -> bool:
+    """Whether nothing to speak of penetrates the plate far from an aperture: its optical thickness is more
+    than ``least``."""
     optical = linear_attenuation_per_mm(camera.collimator_material, energy_kev) * camera.plate_mm
-    return float(optical) > OPAQUE
+    return float(optical) > least
 
 
 def _caster(camera: Camera, grid: VoxelGrid, energy_kev: float) -> RayCaster:

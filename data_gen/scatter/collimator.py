@@ -35,6 +35,8 @@ from data_gen.scatter.metal_rays import MetalSampling
 
 CODE_VERSION = 13
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
+OPAQUE = 12.5
+"""Optical thickness of a plate from which on septa, too, keep what metal sends from other eyes' blocks."""
 
 
 class CollimatorScatter(nn.Module):
@@ -42,8 +44,8 @@ class CollimatorScatter(nn.Module):
 
     Photons of a voxel meet metal around an aperture; wherever they stop, K photons start evenly in all
     directions and Compton photons by Klein and Nishina with the incoherent scattering function; what gets
-    out of the metal towards a block is counted: a block behind this aperture where the plate is opaque, any
-    block of the panel where it is not. Compton photons that stay in metal stop again, at their own energy.
+    out of the metal towards a block is counted: a block behind this aperture where septa are opaque, any
+    block of the panel where they are not. Compton photons that stay in metal stop again, at their own energy.
     Classes k are the K lines by rising energy, then Compton photons by falling energy. The object attenuates
     on the way to the aperture; what it scatters there sends K photons too. Coherent scatter in metal is taken
     for none, as the projector does.
@@ -137,7 +139,7 @@ def _kept(
 ) -> tuple[Tensor, Tensor]:
     """First interactions per photon emitted, [block, k, voxel] float32, and how those of all voxels and
     blocks fill the Compton classes, [Compton class, part]; kept on disk between runs."""
-    if not is_opaque(camera, energy_kev):
+    if not is_opaque(camera, energy_kev, OPAQUE):
         camera = seeing_every_aperture(camera)
     sampling = sampling.shared_by(camera.aperture_count)
     numbers = {

@@ -10,12 +10,15 @@ from hspi_learn.benchmark.physics.counting import dead_time, poisson
 from hspi_learn.benchmark.physics.crystal import response
 from hspi_learn.benchmark.physics.derivatives import gradients
 from hspi_learn.benchmark.physics.designs import design
+from hspi_learn.benchmark.physics.grouped import grouping
+from hspi_learn.benchmark.physics.growth import scaling
 from hspi_learn.benchmark.physics.operators import adjoint
 from hspi_learn.benchmark.physics.pinholes import geometry
-from hspi_learn.benchmark.physics.referee import spectra, straight
+from hspi_learn.benchmark.physics.recorded_spectra import spectra
 from hspi_learn.benchmark.physics.sensitivity import finite_plates, knife_edges
 from hspi_learn.benchmark.physics.slabs import attenuation
-from hspi_learn.benchmark.physics.speed import grouping, scaling, speed
+from hspi_learn.benchmark.physics.speed import speed
+from hspi_learn.benchmark.physics.straight_photons import straight
 from hspi_learn.benchmark.physics.widths import resolution
 
 __all__ = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.camera import Camera
+from data_gen.camera import Camera, load_camera
 from data_gen.camera.binning import seeing_every_aperture
 from data_gen.grid import VoxelGrid
 from data_gen.projector import RayProjector, RaySampling
@@ -159,3 +159,10 @@ def centroid_mm(image: Tensor, pitch_mm: float) -> tuple[float, float]:
     total = image.sum()
     row, column = ((image.sum(1 - axis) * places[axis]).sum() / total for axis in (0, 1))
     return float(row), float(column)
+
+
+def named_camera(name: str) -> Camera:
+    """A camera by name, or one ``pinhole`` of the kind that formulas are about."""
+    if name == "pinhole":
+        return Pinhole(40.0, 80.0, 1.0, 80.0, 10.0, (80, 80), 0.5, 2.0).camera()
+    return load_camera(name)

@@ -15,6 +15,9 @@ from data_gen.spectrum import LineSpectrum
 from hspi_learn.benchmark.keys import code_hash
 from hspi_learn.benchmark.physics.objects import Scene
 
+MC = "data_gen.montecarlo"
+"""Where its code is."""
+
 _PIECES = 8
 """Lines that stand for each piece of a continuum."""
 
@@ -68,7 +71,7 @@ def recorded(
 ) -> Recorded:
     """What the camera records of a scene that emits these lines, by ``photons`` photons in all."""
     numbers = {
-        "code": code_hash("data_gen.montecarlo"),
+        "code": code_hash(MC),
         "camera": camera.spec.model_dump(mode="json"),
         "grid": what.grid.to_dict(),
         "strata": [list(_STRATA_KEV), list(_PHOTONS)],
