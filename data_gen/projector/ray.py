@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.projector.rays import CasterFactory, RayCaster, cross_grid, main_axis
+from data_gen.projector.crossings import cross_grid, main_axis
+from data_gen.projector.rays import CasterFactory, RayCaster
 from data_gen.projector.sampling import RaySampling
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.recompute import recomputed

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.projector.plate import path_in_plate, waist_on_panel
 from data_gen.projector.sampling import RaySampling, spread_points, waist_nodes
@@ -209,36 +208,3 @@ def _in_plane(local: Tensor, u: Tensor, v: Tensor) -> Tensor:
 def _components(vector: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """(u, v) components [k, ray, 2] of vectors [k, ray, 3]."""
     return torch.stack(((vector * u[:, None]).sum(-1), (vector * v[:, None]).sum(-1)), dim=-1)
-
-
-def main_axis(camera: Camera, pairs: Tensor) -> Tensor:
-    """Grid axis (0 x, 1 y, 2 z) that each pair's middle ray runs along most, [pair] int64."""
-    pixel, aperture = pairs.unbind(dim=1)
-    middle = camera.pixel_centre_mm[pixel] - camera.aperture_centre_mm[aperture]
-    return middle.detach().abs().argmax(dim=1)
-
-
-@dataclass(frozen=True)
-class Crossings:
-    """Where rays cross the planes of a grid that stand across ``axis``.
-
-    The line integral of a ray is the sum over planes of the field there times ``step_mm``.
-    """
-
-    point_mm: Tensor
-    """(x, y, z), [pair, ray, plane, 3]; planes in rising order."""
-    step_mm: Tensor
-    """[pair, ray, plane]; 0 behind the aperture."""
-    towards_last: Tensor
-    """Whether the detector lies beyond the last plane rather than before the first, [pair] bool."""
-
-
-def cross_grid(rays: Rays, grid: VoxelGrid, axis: int, steps_per_voxel: int) -> Crossings:
-    """Crossings of rays with the planes of the grid across axis 0 (x), 1 (y) or 2 (z)."""
-    count, spacing = grid.shape[2 - axis] * steps_per_voxel, grid.spacing_mm[2 - axis] / steps_per_voxel
-    plane = (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) * spacing
-    along = rays.direction[..., axis, None]
-    way = (plane - rays.waist_mm[..., axis, None]) / along
-    point = rays.waist_mm[:, :, None] + way[..., None] * rays.direction[:, :, None]
-    step = torch.where(way > 0, spacing / along.abs(), 0.0)
-    return Crossings(point, step, rays.direction[:, 0, axis] < 0)

@@ -3,7 +3,7 @@
 from data_gen.scatter.base import ScatterTerm
 from data_gen.scatter.collimator import CollimatorScatter
 from data_gen.scatter.leakage import Leakage
-from data_gen.scatter.metal_rays import MetalSampling
+from data_gen.scatter.metal.sampling import MetalSampling
 from data_gen.scatter.object import ObjectScatter, ScatterSampling
 
 __all__ = [

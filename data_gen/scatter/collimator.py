@@ -26,12 +26,12 @@ from data_gen.projector.cache import cache_folder, cached, content_key
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.arrivals import Arrivals, shares_of_parts
-from data_gen.scatter.before_metal import BeforeMetal, Scatterers
 from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimation import is_opaque
-from data_gen.scatter.metal_arrivals import metal_arrivals
-from data_gen.scatter.metal_matrix import metal_matrix
-from data_gen.scatter.metal_rays import MetalSampling
+from data_gen.scatter.metal.arrivals import metal_arrivals
+from data_gen.scatter.metal.matrix import metal_matrix
+from data_gen.scatter.metal.sampling import MetalSampling
+from data_gen.scatter.metal.scattered_before import BeforeMetal, Scatterers
 
 CODE_VERSION = 13
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""

@@ -13,10 +13,11 @@ from data_gen.camera.binning import coarse_camera
 from data_gen.grid import VoxelGrid
 from data_gen.materials import k_fluorescence, process_mass_attenuation
 from data_gen.scatter import CollimatorScatter, MetalSampling
-from data_gen.scatter.metal import Eye, metal_between
-from data_gen.scatter.metal_arrivals import metal_arrivals
-from data_gen.scatter.metal_matrix import metal_matrix
-from data_gen.scatter.metal_physics import Metal, at_energy
+from data_gen.scatter.metal.arrivals import metal_arrivals
+from data_gen.scatter.metal.eye import Eye
+from data_gen.scatter.metal.matrix import metal_matrix
+from data_gen.scatter.metal.path import metal_between
+from data_gen.scatter.metal.physics import Metal, at_energy
 
 FEW = MetalSampling(
     voxel_mm=9.0,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.scatter.metal_physics import at_energy, detector_attenuation
+from data_gen.scatter.metal.physics import at_energy, detector_attenuation
 
 
 @dataclass(frozen=True)

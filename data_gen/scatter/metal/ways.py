@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.scatter.crystal import Crystal, Inside
-from data_gen.scatter.metal import Eye, metal_between
-from data_gen.scatter.metal_physics import Metal
-from data_gen.scatter.metal_stops import Stops
-from data_gen.scatter.squares import solid_angle, within_square
+from data_gen.scatter.metal.crystal import Crystal, Inside
+from data_gen.scatter.metal.eye import Eye
+from data_gen.scatter.metal.path import metal_between
+from data_gen.scatter.metal.physics import Metal
+from data_gen.scatter.metal.squares import solid_angle, within_square
+from data_gen.scatter.metal.stops import Stops
 
 
 class Ways(NamedTuple):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from data_gen.projector.sampling import spread_points
-from data_gen.scatter.crystal import Crystal
-from data_gen.scatter.squares import SQUARES, solid_angle, within_square
+from data_gen.scatter.metal.crystal import Crystal
+from data_gen.scatter.metal.squares import SQUARES, solid_angle, within_square
 
 
 def test_solid_angle_of_a_face_of_a_cube():

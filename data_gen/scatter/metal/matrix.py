@@ -7,14 +7,15 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.grid import VoxelGrid
-from data_gen.scatter.metal import Eye
-from data_gen.scatter.metal_glow import k_photons
-from data_gen.scatter.metal_physics import Metal
-from data_gen.scatter.metal_rays import MetalRays, MetalSampling
-from data_gen.scatter.metal_sight import compton_photons
-from data_gen.scatter.metal_stops import together
-from data_gen.scatter.metal_walk import walked
-from data_gen.scatter.metal_ways import Blocks
+from data_gen.scatter.metal.compton import compton_photons
+from data_gen.scatter.metal.eye import Eye
+from data_gen.scatter.metal.k_photons import k_photons
+from data_gen.scatter.metal.physics import Metal
+from data_gen.scatter.metal.rays import MetalRays
+from data_gen.scatter.metal.sampling import MetalSampling
+from data_gen.scatter.metal.stops import together
+from data_gen.scatter.metal.walk import walked
+from data_gen.scatter.metal.ways import Blocks
 
 VOXELS_AT_ONCE = 128
 

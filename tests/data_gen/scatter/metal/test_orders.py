@@ -16,7 +16,8 @@ from data_gen.montecarlo.panel import stops as panels_of
 from data_gen.projector.sampling import spread_points
 from data_gen.scatter import CollimatorScatter, MetalSampling
 from data_gen.scatter.arrivals import edges_of_parts
-from data_gen.scatter.metal import Eye, metal_between
+from data_gen.scatter.metal.eye import Eye
+from data_gen.scatter.metal.path import metal_between
 
 LINE_KEV = 350.0
 CUBE = VoxelGrid((3, 3, 3), 5.0)

@@ -15,7 +15,7 @@ from data_gen.materials import (
     material_named,
     process_mass_attenuation,
 )
-from data_gen.scatter.metal_arrivals import k_classes, k_edges
+from data_gen.scatter.metal.arrivals import k_classes, k_edges
 
 _LOWEST_KEV, _HIGHEST_KEV = 10.0, 2950.0
 _ENERGIES, _TURN_ENERGIES, _ANGLES = 3000, 200, 361

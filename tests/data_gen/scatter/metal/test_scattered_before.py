@@ -6,7 +6,7 @@ import torch
 from data_gen.camera import load_camera
 from data_gen.grid import VoxelGrid
 from data_gen.materials import TISSUES, density_g_cm3, linear_attenuation_per_mm, process_mass_attenuation
-from data_gen.scatter.before_metal import BeforeMetal, Scatterers
+from data_gen.scatter.metal.scattered_before import BeforeMetal, Scatterers
 
 GRID, ENERGIES = VoxelGrid((9, 9, 9), 4.0), torch.tensor([80.0, 218.0, 440.0], dtype=torch.float64)
 

@@ -8,9 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from data_gen.scatter.metal import Eye, metal_share
-from data_gen.scatter.metal_physics import Metal, at_energy
-from data_gen.scatter.metal_stops import Stops, drawn_evenly, placed
+from data_gen.scatter.metal.eye import Eye
+from data_gen.scatter.metal.path import metal_share
+from data_gen.scatter.metal.physics import Metal, at_energy
+from data_gen.scatter.metal.stops import Stops, drawn_evenly, placed
 
 BURIED = 1e-4
 """Share of K photons that is taken to get out of metal in any case where places are chosen."""

@@ -6,11 +6,11 @@ from referees.small_cameras import lofts
 from torch import Tensor
 
 from data_gen.camera.binning import seeing_every_aperture
-from data_gen.scatter.metal import Eye
-from data_gen.scatter.metal_glow import k_photons
-from data_gen.scatter.metal_physics import Metal, at_energy
-from data_gen.scatter.metal_stops import Stops
-from data_gen.scatter.metal_ways import Blocks
+from data_gen.scatter.metal.eye import Eye
+from data_gen.scatter.metal.k_photons import k_photons
+from data_gen.scatter.metal.physics import Metal, at_energy
+from data_gen.scatter.metal.stops import Stops
+from data_gen.scatter.metal.ways import Blocks
 
 CAMERA, STARTS = seeing_every_aperture(lofts(septa=False)), 300_000
 

@@ -7,11 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from data_gen.scatter.metal import Eye
-from data_gen.scatter.metal_lines import MetalLines
-from data_gen.scatter.metal_physics import Metal, at_energy
-from data_gen.scatter.metal_rays import MetalSampling
-from data_gen.scatter.metal_stops import Stops, drawn_depth, drawn_evenly, together
+from data_gen.scatter.metal.eye import Eye
+from data_gen.scatter.metal.lines import MetalLines
+from data_gen.scatter.metal.physics import Metal, at_energy
+from data_gen.scatter.metal.sampling import MetalSampling
+from data_gen.scatter.metal.stops import Stops, drawn_depth, drawn_evenly, together
 from data_gen.scatter.turning import compton_kev
 
 _NEVER = 1e-12

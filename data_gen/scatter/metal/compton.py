@@ -10,8 +10,8 @@ from torch import Tensor
 
 from data_gen.projector.sampling import shifted_points
 from data_gen.scatter.arrivals import PARTS, edges_of_parts
-from data_gen.scatter.metal_stops import Stops, drawn_evenly
-from data_gen.scatter.metal_ways import Blocks, Ways
+from data_gen.scatter.metal.stops import Stops, drawn_evenly
+from data_gen.scatter.metal.ways import Blocks, Ways
 from data_gen.scatter.turning import compton_kev
 
 LEAST = 0.02

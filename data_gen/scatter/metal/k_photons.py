@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from data_gen.scatter.metal_physics import at_energy
-from data_gen.scatter.metal_stops import Stops
-from data_gen.scatter.metal_ways import Blocks, Ways
-from data_gen.scatter.squares import solid_angle
+from data_gen.scatter.metal.physics import at_energy
+from data_gen.scatter.metal.squares import solid_angle
+from data_gen.scatter.metal.stops import Stops
+from data_gen.scatter.metal.ways import Blocks, Ways
 
 WAYS = 4
 """From each stop: of many that K photons may get out from, each is looked at from few sides."""
