@@ -133,7 +133,8 @@ class RayCaster:
         plate = path_in_plate(
             waist, slope, camera, aperture, self._beside(aperture), self.sampling.plate_steps
         )
-        septa = path_in_septa(waist + waist_on_panel(camera, aperture)[:, None], slope, camera)
+        behind = ((camera.pixel_centre_mm[pixel] - centre) * normal).sum(-1)
+        septa = path_in_septa(waist + waist_on_panel(camera, aperture)[:, None], slope, behind, camera)
         per_mm = self.plate_mu / cosine
         through = self._through(pairs, torch.exp(-per_mm * plate), torch.exp(-per_mm * camera.plate_mm))
         solid = area * cosine / (4 * math.pi * distance.square())

@@ -93,8 +93,22 @@ def test_septa_are_walls_on_the_boundaries():
     height = 38.0 - 28.0 - 4.0
     waist = torch.tensor([[0.0, 5.0], [5.0, 5.0], [0.0, 0.0], [-3.5, 5.0]], dtype=torch.float64)
     slope = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.5, 0.0]], dtype=torch.float64)
-    path = path_in_septa(waist, slope, camera)
+    path = path_in_septa(waist[None], slope[None], torch.tensor([38.0 - 28.0]), camera)[0]
     torch.testing.assert_close(path, torch.tensor([height, 0.0, height, 1.0 / 0.5], dtype=torch.float64))
+
+
+def test_septa_grow_with_the_detectors_distance():
+    """A ray within a wall at the detector has a path that grows with the distance, by 1 mm a mm; one that has
+    crossed it has none (geometry); all by gradcheck in waist, slope and distance."""
+    camera = one_panel(septa_mm=1.0)
+    waist, slope, far = (
+        torch.tensor(v, dtype=torch.float64, requires_grad=True)
+        for v in ([[[-1.8, 5.0], [-3.5, 5.0]]], [[[0.2, 0.0], [0.5, 0.0]]], [10.0])
+    )
+    path = path_in_septa(waist, slope, far, camera)[0]
+    growth = [float(torch.autograd.grad(one, far, retain_graph=True)[0]) for one in path]
+    assert growth == pytest.approx([1.0, 0.0], abs=1e-12)
+    assert torch.autograd.gradcheck(lambda *ray: path_in_septa(*ray, camera), (waist, slope, far))
 
 
 def test_septa_hide_the_pixels_under_them():
