@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from data_gen.camera import Camera
-from data_gen.camera.binning import coarse_camera, seeing_every_aperture
+from data_gen.camera.binning import coarse_camera
 from data_gen.coarse import (
     coarse_grid,
     density_shares,
@@ -21,22 +20,14 @@ from data_gen.coarse import (
     source_shares,
 )
 from data_gen.grid import VoxelGrid
-from data_gen.projector import MirrorOrbits, mirror_orbits
-from data_gen.projector.cache import cache_folder, cached, content_key
 from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.arrivals import Arrivals, shares_of_parts
 from data_gen.scatter.channels import Channels
-from data_gen.scatter.collimation import is_opaque
 from data_gen.scatter.metal.arrivals import metal_arrivals
-from data_gen.scatter.metal.matrix import metal_matrix
+from data_gen.scatter.metal.kept import kept_matrix
 from data_gen.scatter.metal.sampling import MetalSampling
 from data_gen.scatter.metal.scattered_before import BeforeMetal, Scatterers
-
-CODE_VERSION = 13
-"""Raised whenever the numbers in the matrix change, so that kept ones are built again."""
-OPAQUE = 12.5
-"""Optical thickness of a plate from which on septa, too, keep what metal sends from other eyes' blocks."""
 
 
 class CollimatorScatter(nn.Module):
@@ -74,7 +65,7 @@ class CollimatorScatter(nn.Module):
         arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
         self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self._channels = Channels.of(self.camera)
-        make = partial(_kept, self.camera, self.coarse, sampling=how)
+        make = partial(kept_matrix, self.camera, self.coarse, sampling=how)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # small tensors: energies side by side are faster
             matrices, filled = zip(*pool.map(make, self.energies_kev.tolist(), arrival_kev), strict=True)
         # [g, channel, block of channel, k, voxel]
@@ -132,56 +123,3 @@ class CollimatorScatter(nn.Module):
         sent = torch.einsum("hcblv,cbglm->hgcmv", matrix[:, :, :, : self._lines], of_k)
         scattered = torch.einsum("hcv,hgcmv->ghmv", through, sent)
         return image + self._before.source_of(scattered, scatterers)
-
-
-def _kept(
-    camera: Camera, grid: VoxelGrid, energy_kev: float, arrival_kev: Tensor, sampling: MetalSampling
-) -> tuple[Tensor, Tensor]:
-    """First interactions per photon emitted, [block, k, voxel] float32, and how those of all voxels and
-    blocks fill the Compton classes, [Compton class, part]; kept on disk between runs."""
-    if not is_opaque(camera, energy_kev, OPAQUE):
-        camera = seeing_every_aperture(camera)
-    sampling = sampling.shared_by(camera.aperture_count)
-    numbers = {
-        "metal": CODE_VERSION,
-        "grid": grid.to_dict(),
-        "energy_kev": energy_kev,
-        "sampling": asdict(sampling),
-        "collimator": camera.spec.collimator.model_dump(mode="json"),
-        "panels": camera.spec.panels.model_dump(mode="json"),
-        "detector": camera.spec.detector.model_dump(mode="json", exclude={"response"}),
-    }
-    tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
-    orbits = mirror_orbits(camera)
-
-    def build() -> dict[str, Tensor]:
-        rows, filled = _rows(camera, grid, orbits, energy_kev, arrival_kev, sampling)
-        pairs = torch.bincount(orbits.row, minlength=len(rows)).to(filled.dtype)
-        return {"rows": rows, "filled": torch.einsum("r,rkp->kp", pairs, filled)}
-
-    kept = cached(cache_folder(), content_key(numbers, tensors), build)
-    rows = kept["rows"].unflatten(2, grid.shape)
-    whole = torch.zeros(camera.pixel_count, *rows.shape[1:])
-    for number, axes in enumerate(orbits.mirrors):
-        pairs = (orbits.mirror == number).nonzero()[:, 0]
-        whole.index_add_(0, camera.pairs[pairs, 0], rows.flip(axes)[orbits.row[pairs]])
-    return whole.flatten(2), kept["filled"]
-
-
-def _rows(
-    camera: Camera,
-    grid: VoxelGrid,
-    orbits: MirrorOrbits,
-    energy_kev: float,
-    arrival_kev: Tensor,
-    sampling: MetalSampling,
-) -> tuple[Tensor, Tensor]:
-    """Those of apertures that are no mirror images of others, by pair: [row, k, voxel] and, for the filling
-    of Compton classes, [row, Compton class, part]."""
-    pixel = camera.pairs[orbits.first_pair, 0]
-    parts = [
-        metal_matrix(camera, aperture, pixel[orbits.orbit == orbit], grid, energy_kev, arrival_kev, sampling)
-        for orbit, aperture in enumerate(orbits.aperture[:, 0].tolist())
-    ]
-    seen, filled = zip(*parts, strict=True)
-    return torch.cat(seen), torch.cat(filled)
