@@ -8,10 +8,8 @@ Times are the best of a few repeats in this one run, on the threads that torch u
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
-from collections.abc import Callable
 
 import torch
 from rich.console import Console
@@ -21,23 +19,7 @@ from torch import Tensor
 from data_gen.camera import load_camera
 from data_gen.grid import VoxelGrid
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
-
-
-def best_of(repeats: int, work: Callable[[], object]) -> float:
-    """Shortest of a few runs, in s."""
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def copy_time(size: int) -> float:
-    """Time in s to copy this many bytes, told from the first GB of them."""
-    there = torch.ones(min(size, 2**30) // 4, dtype=torch.float32)
-    into = torch.zeros_like(there)
-    return best_of(5, lambda: into.copy_(there)) * size / (4 * len(there))
+from hspi_learn.benchmark.physics.clock import best_s, copy_s, peak_gb
 
 
 def mouse(grid: VoxelGrid) -> tuple[Tensor, Tensor]:
@@ -63,7 +45,7 @@ def measure(args: argparse.Namespace, energy_kev: float) -> dict[str, str]:
         began = time.perf_counter()
         matrix = MatrixProjector(camera, grid, energies, folder, sampling=sampling)
         built = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = peak_gb()
         activity, density = mouse(grid)
         kept = matrix.attenuation(density)
         seen = matrix.forward(activity, kept)
@@ -72,9 +54,9 @@ def measure(args: argparse.Namespace, energy_kev: float) -> dict[str, str]:
         size = sum(block.bytes for block in blocks)
         images = matrix.views.columns
         # The matrix that the product applies: every mirror image has its own bytes in it.
-        copy, copy_stored = copy_time(size * images), copy_time(size)
-        forward = best_of(5, lambda: matrix.forward(activity, kept))
-        adjoint = best_of(5, lambda: matrix.adjoint(seen, kept))
+        copy, copy_stored = copy_s(size * images), copy_s(size)
+        forward = best_s(lambda: matrix.forward(activity, kept), 5)
+        adjoint = best_s(lambda: matrix.adjoint(seen, kept), 5)
         chosen = torch.arange(0, camera.pixel_count, args.every)
         rays = RayProjector(camera, grid, energies, sampling=RaySampling(args.reference_rays)).subset(chosen)
         traced = rays.forward(activity, rays.attenuation(density))

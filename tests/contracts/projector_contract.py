@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import pytest
 import torch
+from contracts.drawn import Drawn
 from torch import Tensor
 
 
@@ -21,25 +22,11 @@ class Operator(Protocol):
 
 
 @dataclass
-class Case:
-    """An operator with the shape of its activity, [batch, map, z, y, x], and its number of pixels."""
+class Case(Drawn):
+    """An operator with the shape of its activity and its number of pixels."""
 
     operator: Any
-    shape: tuple[int, ...]
     pixels: int
-    dtype: torch.dtype
-
-    def activity(self, seed: int = 0) -> Tensor:
-        """Signed, so that cancellation is tested too."""
-        return torch.randn(self.shape, generator=torch.Generator().manual_seed(seed), dtype=self.dtype)
-
-    def density(self) -> Tensor:
-        """Soft tissue with some air and bone, away from the limits between tissues."""
-        shape = (self.shape[0], *self.shape[2:])
-        draw = torch.rand(shape, generator=torch.Generator().manual_seed(9), dtype=self.dtype)
-        density = 0.9 + 0.2 * draw
-        density[:, 0], density[:, -1] = 0.01, 1.8
-        return density
 
 
 class ProjectorContract:

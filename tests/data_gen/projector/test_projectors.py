@@ -31,7 +31,7 @@ def small_camera(septa: bool = True, angles_deg: tuple[float, ...] = (0.0, 70.0,
 class TestRayProjector(ProjectorContract):
     def case(self, dtype: torch.dtype) -> Case:
         projector = RayProjector(small_camera(), GRID, ENERGIES, sampling=FEW)
-        return Case(projector, (2, 2, *GRID.shape), projector.pixels, dtype)
+        return Case(projector, projector.pixels, shape=(2, 2, *GRID.shape), dtype=dtype)
 
 
 class TestMatrixProjector(ProjectorContract):
@@ -41,7 +41,7 @@ class TestMatrixProjector(ProjectorContract):
 
     def case(self, dtype: torch.dtype) -> Case:
         projector = MatrixProjector(small_camera(), GRID, ENERGIES, self.folder, sampling=FEW, dtype=dtype)
-        return Case(projector, (2, 2, *GRID.shape), projector.pixels, dtype)
+        return Case(projector, projector.pixels, shape=(2, 2, *GRID.shape), dtype=dtype)
 
 
 class TestMatrixProjectorOnCoarserVoxels(TestMatrixProjector):
@@ -51,14 +51,14 @@ class TestMatrixProjectorOnCoarserVoxels(TestMatrixProjector):
         grid, energies = VoxelGrid((8, 9, 10), 0.5), torch.tensor([218.0, 440.0], dtype=torch.float64)
         projector = MatrixProjector(small_camera(), grid, energies, self.folder, sampling=FEW, dtype=dtype)
         assert cast(Columns, projector.columns[1]).grid.voxels < grid.voxels / 3
-        return Case(projector, (2, 2, *grid.shape), projector.pixels, dtype)
+        return Case(projector, projector.pixels, shape=(2, 2, *grid.shape), dtype=dtype)
 
 
 class TestMatrixProjectorWithoutSepta(TestMatrixProjector):
     def case(self, dtype: torch.dtype) -> Case:
         camera = small_camera(septa=False)
         projector = MatrixProjector(camera, GRID, ENERGIES, self.folder, sampling=FEW, dtype=dtype)
-        return Case(projector, (2, 2, *GRID.shape), projector.pixels, dtype)
+        return Case(projector, projector.pixels, shape=(2, 2, *GRID.shape), dtype=dtype)
 
 
 class TestMatrixProjectorOfSymmetricRing(TestMatrixProjector):
@@ -68,7 +68,7 @@ class TestMatrixProjectorOfSymmetricRing(TestMatrixProjector):
         camera = small_camera(angles_deg=(40.0, 140.0, 220.0, 320.0))
         assert mirror_orbits(camera).aperture.shape == (2, 8)
         projector = MatrixProjector(camera, GRID, ENERGIES, self.folder, sampling=FEW, dtype=dtype)
-        return Case(projector, (2, 2, *GRID.shape), projector.pixels, dtype)
+        return Case(projector, projector.pixels, shape=(2, 2, *GRID.shape), dtype=dtype)
 
 
 class _AsOperator:
@@ -97,7 +97,8 @@ class TestForwardModel(ProjectorContract):
             projector=projector,
             most_energy_groups=2,
         )
-        return Case(_AsOperator(model), (1, len(model.groups.names), *GRID.shape), model.pixels, dtype)
+        shape = (1, len(model.groups.names), *GRID.shape)
+        return Case(_AsOperator(model), model.pixels, shape=shape, dtype=dtype)
 
 
 @pytest.mark.parametrize("angles_deg", [(0.0, 70.0, 200.0), (40.0, 140.0, 220.0, 320.0)])

@@ -43,7 +43,7 @@ class TestCollimatorScatter(ScatterContract):
     def case(self, dtype: torch.dtype) -> ScatterCase:
         energies = torch.tensor([60.0, 218.0], dtype=torch.float64)
         term = CollimatorScatter(lofts((0.0, 70.0)), SMALL, energies, FEW, block_mm=20.0)
-        return ScatterCase(term, (2, 2, *SMALL.shape), dtype)
+        return ScatterCase(term, shape=(2, 2, *SMALL.shape), dtype=dtype)
 
 
 def test_path_in_plate_and_septum():

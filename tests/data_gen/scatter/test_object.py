@@ -53,7 +53,7 @@ class TestObjectScatter(ScatterContract):
     def case(self, dtype: torch.dtype) -> ScatterCase:
         energies = torch.tensor([82.0, 440.0], dtype=torch.float64)
         term = ObjectScatter(pinhole(septa=True, angles_deg=(0.0, 70.0)), SMALL, energies, FEW)
-        return ScatterCase(term, (2, 2, *SMALL.shape), dtype)
+        return ScatterCase(term, shape=(2, 2, *SMALL.shape), dtype=dtype)
 
 
 def test_nothing_scatters_in_vacuum():
