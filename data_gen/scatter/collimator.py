@@ -28,6 +28,7 @@ from data_gen.scatter.metal.arrivals import metal_arrivals
 from data_gen.scatter.metal.kept import kept_matrix
 from data_gen.scatter.metal.sampling import MetalSampling
 from data_gen.scatter.metal.scattered_before import BeforeMetal, Scatterers
+from data_gen.scatter.metal.seen_again import SeenAgain
 
 
 class CollimatorScatter(nn.Module):
@@ -38,8 +39,8 @@ class CollimatorScatter(nn.Module):
     out of the metal towards a block is counted: a block behind this aperture where septa are opaque, any
     block of the panel where they are not. Compton photons that stay in metal stop again, at their own energy.
     Classes k are the K lines by rising energy, then Compton photons by falling energy. The object attenuates
-    on the way to the aperture; what it scatters there sends K photons too. Coherent scatter in metal is taken
-    for none, as the projector does.
+    on the way to the aperture; what it scatters meets metal too. Coherent scatter in metal is taken for none,
+    as the projector does.
 
     Args:
         camera: the camera, with its own pixels.
@@ -72,9 +73,9 @@ class CollimatorScatter(nn.Module):
         self._matrix = torch.stack(matrices)[:, self._channels.block]
         lines = Arrivals.evenly(arrival_kev[:, : -how.classes])
         filling = torch.cat((lines.filling, shares_of_parts(torch.stack(filled).double())), dim=1)
-        self._lines = lines.kev.shape[1]
-        self.arrivals = Arrivals(arrival_kev, filling, self._lines)
+        self.arrivals = Arrivals(arrival_kev, filling, lines.kev.shape[1])
         self._before = BeforeMetal(camera, self.coarse, self.energies_kev)
+        self._again = SeenAgain(self._before, self.arrivals, self._matrix)
         self._to_channel = ApertureTransmission(
             self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
         )
@@ -102,12 +103,8 @@ class CollimatorScatter(nn.Module):
         """Blocks [block, g, k, map] that see a source [map, voxel]."""
         matrix = self._matrix.to(source.dtype)
         seen = torch.einsum("gcbkv,gcvm->cbgkm", matrix, through[..., None] * source.T)
-        scattered = (
-            through[:, None, :, None] * self._before.sources(source, scatterers).transpose(0, 1)[:, :, None]
-        )
-        of_k = torch.einsum("hcblv,hgcmv->cbglm", matrix[:, :, :, : self._lines], scattered)
-        lines, rest = seen.split((self._lines, seen.shape[3] - self._lines), dim=3)
-        return self._channels.by_block(torch.cat((lines + of_k, rest), dim=3))
+        scattered = self._before.sources(source, scatterers)
+        return self._channels.by_block(seen + self._again.forward(scattered, through))
 
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [batch, block, g, k, map] to [batch, map, z, y, x]."""
@@ -119,7 +116,4 @@ class CollimatorScatter(nn.Module):
         matrix, by_channel = self._matrix.to(values.dtype), values[self._channels.block]
         sent = torch.einsum("gcbkv,cbgkm->gcvm", matrix, by_channel)
         image = torch.einsum("gcv,gcvm->mv", through, sent)
-        of_k = by_channel[:, :, :, : self._lines]
-        sent = torch.einsum("hcblv,cbglm->hgcmv", matrix[:, :, :, : self._lines], of_k)
-        scattered = torch.einsum("hcv,hgcmv->ghmv", through, sent)
-        return image + self._before.source_of(scattered, scatterers)
+        return image + self._before.source_of(self._again.adjoint(by_channel, through), scatterers)

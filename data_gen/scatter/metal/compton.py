@@ -18,6 +18,8 @@ LEAST = 0.02
 """Share that is taken to get through any metal where stops are chosen, as ways differ from block to block."""
 ASIDE = 0.3
 """The same for stops at the wall of the opening, which is seen through it."""
+SETS = 8
+"""Of stops that blocks see by turns, so that errors of what all blocks see together average out."""
 
 
 class _Sent(NamedTuple):
@@ -39,20 +41,26 @@ def compton_photons(blocks: Blocks, stops: Stops, arrival_kev: Tensor, count: in
         arrival_kev: edges of the classes, [class, 2].
         count: of stops from each voxel that blocks see.
     """
-    stops = _worthy(blocks, stops, count)
-    draw = shifted_points(stops.photons.numel(), 4, blocks.eye.number).float()
-    draw = draw.reshape(*stops.photons.shape, 4)
-    found, filled = zip(
-        *(_found(blocks, few, at, arrival_kev) for few, (at,) in stops.pieces(draw)), strict=True
-    )
-    return torch.cat(found, dim=2), torch.stack(filled).sum(dim=0)
+    draw = shifted_points(len(stops.photons) * count, 4, blocks.eye.number).float()
+    draw = draw.reshape(len(stops.photons), count, 4)
+    found = stops.photons.new_empty(len(blocks.middles), len(arrival_kev), len(stops.photons))
+    filled = stops.photons.new_empty(len(blocks.middles), len(arrival_kev), PARTS)
+    sets = min(SETS, len(blocks.middles))
+    for number, some in enumerate(_worthy(blocks, stops, count, sets)):
+        turn = slice(number, None, sets)
+        seen = [_found(blocks, turn, few, at, arrival_kev) for few, (at,) in some.pieces(draw)]
+        found[turn] = torch.cat([part for part, _ in seen], dim=2)
+        filled[turn] = torch.stack([part for _, part in seen]).sum(dim=0)
+    return found, filled
 
 
-def _found(blocks: Blocks, stops: Stops, draw: Tensor, arrival_kev: Tensor) -> tuple[Tensor, Tensor]:
-    """:func:`compton_photons` of stops that are all seen, by even draws [voxel, stop, 4]."""
+def _found(
+    blocks: Blocks, turn: slice, stops: Stops, draw: Tensor, arrival_kev: Tensor
+) -> tuple[Tensor, Tensor]:
+    """:func:`compton_photons` of some blocks and stops that are all seen, by even draws [voxel, stop, 4]."""
     upper = edges_of_parts(arrival_kev)[1:-1].float()
     found, filled = [], []
-    for middle in blocks.middles:
+    for middle in blocks.middles[turn]:
         sent = _sent(blocks, stops, blocks.ways(stops, middle, draw))
         part = torch.bucketize(sent.energy_kev, upper, right=True)
         by_part = sent.photons.new_zeros(len(part), len(upper) + 1).scatter_add_(1, part, sent.photons)
@@ -62,12 +70,15 @@ def _found(blocks: Blocks, stops: Stops, draw: Tensor, arrival_kev: Tensor) -> t
     return torch.stack(found), torch.stack(filled)
 
 
-def _worthy(blocks: Blocks, stops: Stops, count: int) -> Stops:
-    """So many stops from each voxel that stand for all, drawn evenly from what may be seen of them."""
+def _worthy(blocks: Blocks, stops: Stops, count: int, sets: int) -> Iterator[Stops]:
+    """Sets of so many stops from each voxel, each of which stands for all, drawn evenly from what may be seen
+    of them."""
     importance = torch.cat([_importance(blocks, few) for few, _ in stops.pieces()])
-    chosen, _ = drawn_evenly(importance, count, blocks.eye.number)
+    every, _ = drawn_evenly(importance, count * sets, blocks.eye.number)
     weight = importance.sum(dim=1, keepdim=True) / count
-    return stops.take(chosen, weight * (stops.photons / importance).gather(1, chosen))
+    for number in range(sets):
+        chosen = every[:, number::sets]
+        yield stops.take(chosen, weight * (stops.photons / importance).gather(1, chosen))
 
 
 def _importance(blocks: Blocks, stops: Stops) -> Tensor:

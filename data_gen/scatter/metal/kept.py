@@ -16,7 +16,7 @@ from data_gen.scatter.collimation import is_opaque
 from data_gen.scatter.metal.matrix import metal_matrix
 from data_gen.scatter.metal.sampling import MetalSampling
 
-CODE_VERSION = 13
+CODE_VERSION = 14
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 OPAQUE = 12.5
 """Optical thickness of a plate from which on septa, too, keep what metal sends from other eyes' blocks."""

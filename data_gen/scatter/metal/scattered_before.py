@@ -44,11 +44,13 @@ class BeforeMetal:
     def __init__(self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> None:
         self.grid, self.energies_kev = grid, energies_kev
         arrival = arrival_classes(energies_kev, CLASSES)
-        share = photon_shares(camera, arrival.mean(dim=-1).flatten(), energies_kev)
+        self.scattered_kev = arrival.mean(dim=-1)
+        share = photon_shares(camera, self.scattered_kev.flatten(), energies_kev)
         # Photons scattered per fluence: 4 pi times mm3 per cm2/g/sr times g/cm3.
         volume = 0.1 * 1000.0 * grid.voxel_volume_ml
         turned = 4 * math.pi * volume * turning_series(energies_kev, arrival, 0)
-        self.turned = turned * share.unflatten(0, arrival.shape[:2])  # [g, k, h]
+        self.share = share.unflatten(0, arrival.shape[:2])  # [g, k, h]
+        self.turned = turned * self.share
         self.flight = _between_all(flight_table(grid, 0)[0], grid)
 
     def of(self, tissues: Tensor) -> Scatterers:
