@@ -3,5 +3,5 @@
 Where metal is: :mod:`eye`, :mod:`path`. What it does: :mod:`physics`, :mod:`arrivals`. How photons run and
 where they stop: :mod:`rays`, :mod:`walk`, :mod:`lines`, :mod:`stops`. What blocks of pixels see of that:
 :mod:`compton`, :mod:`k_photons`, along :mod:`ways` into the :mod:`crystal`. One aperture: :mod:`matrix`,
-a whole camera: :mod:`kept`.
+a whole camera: :mod:`kept`. What the object scattered before: :mod:`scattered_before`, :mod:`seen_again`.
 """
