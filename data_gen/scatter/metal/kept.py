@@ -18,7 +18,7 @@ from data_gen.scatter.metal.sampling import MetalSampling
 
 CODE_VERSION = 14
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
-OPAQUE = 12.5
+SEPTA_STOP = 12.5
 """Optical thickness of a plate from which on septa, too, keep what metal sends from other eyes' blocks."""
 
 
@@ -35,7 +35,7 @@ def kept_matrix(
         arrival_kev: edges of the classes, K lines first, [k, 2].
         sampling: how finely, around the aperture of a camera that has but one.
     """
-    if not is_opaque(camera, energy_kev, OPAQUE):
+    if not is_opaque(camera, energy_kev, SEPTA_STOP):
         camera = seeing_every_aperture(camera)
     sampling = sampling.shared_by(camera.aperture_count)
     numbers = {
