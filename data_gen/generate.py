@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from data_gen.draws import seeded_generator
 from data_gen.errors import UserError
 from data_gen.exposure import ExposureLimits
+from data_gen.memory import keep_freed_memory
 from data_gen.phantoms import PhantomFamily
 from data_gen.photopeak import photopeak_windows
 from data_gen.plan import DatasetPlan
@@ -196,7 +197,8 @@ _worker: list[ShardMaker] = []
 
 
 def _start_worker(recipe: ShardRecipe) -> None:
-    """Prepare a worker process: one thread, and an end with its parent, were that killed."""
+    """Prepare a worker process: its thread and memory, and an end with its parent, were that killed."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
 

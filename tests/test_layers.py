@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = {
     # A room may import its own floor's rooms below it in this order, never one above.
     "data_gen": [
-        {"errors", "grid", "coarse", "scan", "draws", "recompute", "linear"},
+        {"errors", "grid", "coarse", "scan", "draws", "recompute", "linear", "memory"},
         {"nuclides", "materials"},
         {"detector"},
         {"camera"},

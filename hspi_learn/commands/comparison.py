@@ -18,6 +18,7 @@ from torch import Tensor
 
 from data_gen.errors import UserError
 from data_gen.forward import HyperspectralForwardModel
+from data_gen.memory import keep_freed_memory
 from hspi_learn.classical import MeanImage, Osem, tune
 from hspi_learn.configs.build import build
 from hspi_learn.configs.runs import load_task
@@ -153,8 +154,9 @@ _here: Comparison | None = None
 
 
 def _start(config: dict[str, Any]) -> None:
-    """Build the comparison of this process."""
+    """Build the comparison of this process, which keeps the memory that it frees."""
     global _here
+    keep_freed_memory()
     _here = Comparison(OmegaConf.create(config))
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from data_gen.errors import UserError
+from data_gen.memory import keep_freed_memory
 from hspi_learn.commands.composing import command_line, composed_jobs, config_folder, new_run_dir
 from hspi_learn.configs.check import check_config, check_hydra
 
@@ -49,6 +50,7 @@ def run_command(
 ) -> None:
     """Run the command line to its end; wrong input exits with status 2. See :class:`Command`."""
     command, arguments = Command(name, job, settings, resume, folder_key), sys.argv[1:]
+    keep_freed_memory()
     try:
         folder = _folder_to_resume(arguments)
         if folder is None:

@@ -1,0 +1,30 @@
+"""Freed memory that stays with the process.
+
+A projection of a whole spectrum takes and frees gigabytes at every call. By its defaults the C library gives
+large blocks back to the system, which has to clear every page again at the next call: a third of the time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Names of glibc's ``malloc.h``; see ``man 3 mallopt``."""
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees for its next allocation, up to the most that it ever held.
+
+    For programs that allocate alike again and again; call it before the first of them. Processes that this
+    one starts need a call of their own.
+
+    Returns:
+        Whether the C library does so; only glibc has the setting, and elsewhere nothing changes.
+    """
+    try:
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018  (of glibc alone)
+    except (AttributeError, OSError, TypeError):
+        return False
+    never_trim = bool(library.mallopt(_M_TRIM_THRESHOLD, -1))
+    return never_trim and bool(library.mallopt(_M_MMAP_MAX, 0))
