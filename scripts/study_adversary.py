@@ -18,9 +18,10 @@ import sys
 from pathlib import Path
 
 import torch
+from scipy.stats import t as student
 
 from hspi_learn.evaluation.tables import Table
-from hspi_learn.metrics import paired_interval
+from hspi_learn.metrics import Interval, paired_interval
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 WEIGHTS = {"gan": [], "control": ["task.adversarial_weight=0"]}
@@ -82,10 +83,7 @@ def _write(figures: dict[int, dict[str, float]], differences: torch.Tensor, seed
         tuple(_row(figures, method) for method in METHODS),
     )
     per_seed = {s: paired_interval(d, torch.zeros_like(d)) for s, d in zip(seeds, differences, strict=True)}
-    if not overall.excludes_zero:
-        verdict = "no difference is shown"
-    else:
-        verdict = "the adversary helps" if overall.value < 0 else "the adversary harms"
+    trainings = _over_seeds(differences)
     lines = [
         "# Does the adversary help?",
         "",
@@ -95,17 +93,36 @@ def _write(figures: dict[int, dict[str, float]], differences: torch.Tensor, seed
         table.markdown(),
         "GAN minus control, mean over mice with 95 % bootstrap interval:",
         "",
-        *(f"- seed {s}: {i.value:+.4f} [{i.low:+.4f}, {i.high:+.4f}]" for s, i in per_seed.items()),
-        f"- mean over seeds: {overall.value:+.4f} [{overall.low:+.4f}, {overall.high:+.4f}]: {verdict}.",
+        *(f"- seed {s}: {_told(i)}" for s, i in per_seed.items()),
+        f"- mean over seeds, of these networks: {_told(overall)}: {_verdict(overall)}.",
+        f"- mean over seeds, 95 % t interval over trainings: {_told(trainings)}: {_verdict(trainings)}.",
     ]
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "adversary.md").write_text("\n".join(lines) + "\n")
     numbers = {
         f"seed_{seed}/{key}": value for seed, values in figures.items() for key, value in values.items()
     }
-    numbers |= {f"gan_minus_control/{k}": getattr(overall, k) for k in ("value", "low", "high")}
+    for name, interval in (("of_these_networks", overall), ("over_trainings", trainings)):
+        numbers |= {f"gan_minus_control/{name}/{k}": v for k, v in interval._asdict().items()}
     (RESULTS / "adversary.json").write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
     print("\n".join(lines))
+
+
+def _over_seeds(differences: torch.Tensor) -> Interval:
+    """Mean difference with Student's interval over trainings, [seed, mouse]: how far another seed may lie."""
+    means = differences.mean(1).double()
+    value, spread = float(means.mean()), float(means.std()) / len(means) ** 0.5
+    return Interval(value, *(float(end) for end in student.interval(0.95, len(means) - 1, value, spread)))
+
+
+def _told(interval: Interval) -> str:
+    return f"{interval.value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
+
+
+def _verdict(interval: Interval) -> str:
+    if not interval.excludes_zero:
+        return "no difference is shown"
+    return "the adversary helps" if interval.value < 0 else "the adversary harms"
 
 
 def _row(figures: dict[int, dict[str, float]], method: str) -> tuple[str | float, ...]:
