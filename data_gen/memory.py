@@ -11,9 +11,12 @@ import ctypes
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Names of glibc's ``malloc.h``; see ``man 3 mallopt``."""
 
+KEPT_BYTES = 2**31 - 1
+"""Free memory beyond so much at the heap's end is given back; the most that ``mallopt`` takes."""
+
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees for its next allocation, up to the most that it ever held.
+    """Let this process keep what it frees, 2 GB of it or so, for its next allocation.
 
     For programs that allocate alike again and again; call it before the first of them. Processes that this
     one starts need a call of their own.
@@ -26,5 +29,5 @@ def keep_freed_memory() -> bool:
         library.gnu_get_libc_version  # noqa: B018  (of glibc alone)
     except (AttributeError, OSError, TypeError):
         return False
-    never_trim = bool(library.mallopt(_M_TRIM_THRESHOLD, -1))
-    return never_trim and bool(library.mallopt(_M_MMAP_MAX, 0))
+    kept = bool(library.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES))
+    return kept and bool(library.mallopt(_M_MMAP_MAX, 0))
