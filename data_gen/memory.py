@@ -24,10 +24,25 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether the C library does so; only glibc has the setting, and elsewhere nothing changes.
     """
+    library = _glibc()
+    if library is None:
+        return False
+    kept = bool(library.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES))
+    return kept and bool(library.mallopt(_M_MMAP_MAX, 0))
+
+
+def give_back_freed_memory() -> None:
+    """Give all free memory back to the system, after work that is done once and needed more than the rest."""
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library of this process, if it is glibc."""
     try:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018  (of glibc alone)
     except (AttributeError, OSError, TypeError):
-        return False
-    kept = bool(library.mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES))
-    return kept and bool(library.mallopt(_M_MMAP_MAX, 0))
+        return None
+    return library

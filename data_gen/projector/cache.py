@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from data_gen.memory import give_back_freed_memory
+
 FOLDER_VARIABLE = "HSPI_CACHE_DIR"
 
 _log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dic
         except (OSError, SafetensorError) as error:
             _log.warning("%s cannot be read (%s); it is built again", path, error)
     tensors = make()
+    give_back_freed_memory()
     unfinished = folder / f"{path.name}.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
