@@ -1,7 +1,8 @@
 """Freed memory that stays with the process.
 
-A projection of a whole spectrum takes and frees gigabytes at every call. By its defaults the C library gives
-large blocks back to the system, which has to clear every page again at the next call: a third of the time.
+A projection of a whole spectrum takes and frees hundreds of megabytes at every call. By its defaults the C
+library gives large blocks back to the system, which has to clear every page again at the next call: up to a
+third of the time (docs/results/physics_speed.md).
 """
 
 from __future__ import annotations
