@@ -14,7 +14,7 @@ from data_gen.errors import UserError
 from data_gen.exposure import ExposureLimits
 from data_gen.grid import EnergyBins, VoxelGrid
 from data_gen.nuclides import DecayChain
-from data_gen.phantoms import PhantomFamily
+from data_gen.phantoms import PhantomFamily, family_for
 from data_gen.readout import EventReadout, Readout
 from data_gen.secondary import SECONDARY, Secondary
 from data_gen.storage import SCHEMA_VERSION
@@ -46,7 +46,7 @@ class DatasetPlan:
         readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
 
     Raises:
-        UserError: a size or a range is wrong.
+        UserError: a size or a range is wrong, or the phantom has no meaning for the nuclide.
     """
 
     camera: Camera
@@ -81,6 +81,7 @@ class DatasetPlan:
             if name != "start_s" and span[0] <= 0:
                 raise UserError(f"dataset.{name} is {list(span)}; its lowest value needs to be above 0")
             object.__setattr__(self, name, span)
+        object.__setattr__(self, "phantom", family_for(self.phantom, self.chain))
 
     @property
     def system(self) -> ImagingSystem:

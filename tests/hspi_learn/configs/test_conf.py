@@ -63,9 +63,11 @@ def _members() -> Iterator[Path]:
 
 @pytest.mark.parametrize("path", list(_members()), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_member_builds(path: Path) -> None:
-    """What needs no other object is built as it is written."""
+    """What needs no other object is built as it is written, its own defaults composed."""
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
+    if "defaults" in config:
+        config = _composed("generate", f"{path.parent.name}={path.stem}")[path.parent.name]
     if OmegaConf.missing_keys(config):
         pytest.skip("needs a file of the user")
     assert build(config, key=path.parent.name) is not None
