@@ -80,7 +80,7 @@ class KineticPhantom:
 
     Args:
         anatomy: who is scanned; only the shape of its uptake within an organ is used.
-        kinetics: name of a model in the box or a YAML file; None: the one in the box for the injected nuclide.
+        kinetics: name of a model in the box or a YAML file; None: the box's own for the injected nuclide.
         organs: region to its organs. A region not named has the organ of its own name; ``blood`` is in every
             organ, ``soft_tissue`` in all that no other region names.
         whole_body: regions that go on outside the grid. Of them, the part of the body's mass that is in view
@@ -124,7 +124,9 @@ class KineticPhantom:
             UserError: the injected nuclide is not known yet (see :meth:`for_chain`), or no region is in view.
         """
         if not isinstance(self.kinetics, CompartmentModel):
-            raise UserError("the kinetics need the injected nuclide; call for_chain before drawing individuals")
+            raise UserError(
+                "the kinetics need the injected nuclide; call for_chain before drawing individuals"
+            )
         body = self.anatomy(grid, generator)
         if not isinstance(body, Phantom):
             raise UserError(

@@ -113,7 +113,9 @@ class MicroenvironmentPhantom:
             raise UserError(
                 f"phantom.anatomy gives a {type(body).__name__}; a microenvironment needs one of fixed uptake"
             )
-        touching, count = label((body.labels == ORGANS.index("tumour")).numpy(), structure=torch.ones(3, 3, 3))
+        touching, count = label(
+            (body.labels == ORGANS.index("tumour")).numpy(), structure=torch.ones(3, 3, 3)
+        )
         uptake = body.uptake.clone()
         for number in range(1, count + 1):
             tumour = torch.from_numpy(touching == number)

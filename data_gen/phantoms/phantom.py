@@ -107,7 +107,7 @@ class Phantom:
     def mean_activity(
         self, chain: DecayChain, groups: MemberGroups, injected_bq: float, frame: Frame
     ) -> Tensor:
-        """See :class:`ScannedObject`: the chain decays as a whole, and progeny is moved by :meth:`activity`."""
+        """See :class:`ScannedObject`; progeny is moved as :meth:`activity` says."""
         mean = mean_activity(chain, injected_bq, frame.start_s, frame.end_s)
         return self.activity([mean[head] for head in groups.heads])
 

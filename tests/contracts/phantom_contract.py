@@ -18,7 +18,7 @@ FRAME = Frame(20 * 3600.0, 1800.0)
 
 
 class PhantomContract:
-    """Contract of phantom families: subclasses give ``family``, and ``nuclide`` where Ra-223 is not injected."""
+    """Subclasses give ``family``, and ``nuclide`` where Ra-223 is not injected."""
 
     draws_individuals = True
     nuclide = "Ra-223"
@@ -33,7 +33,7 @@ class PhantomContract:
         return chain, [drawn(GRID, seeded_generator("contract", seed)) for seed in (1, 1, 2)]
 
     def test_it_is_matter(self) -> None:
-        """Densities from air to bone, labels that are organs, a mass no less than a tenth of what is in view."""
+        """Densities from air to bone, labels that are organs, a mass of a tenth of what is in view or more."""
         _, individuals = self._drawn()
         for one in individuals:
             assert one.density.shape == one.labels.shape == GRID.shape
@@ -44,7 +44,7 @@ class PhantomContract:
             assert one.body_mass_g >= 0.1 * in_view > 0
 
     def test_no_activity_comes_from_nowhere(self) -> None:
-        """Each map holds some and at most what Bateman's equations leave of the injection, rel 1e-5; none < 0."""
+        """Each map holds at most what Bateman's equations leave of the injection, rel 1e-5."""
         chain, individuals = self._drawn()
         groups = tied_groups(chain)
         bateman = mean_activity(chain, INJECTED_BQ, FRAME.start_s, FRAME.end_s)
@@ -64,11 +64,12 @@ class PhantomContract:
         torch.testing.assert_close(three, 3 * one, rtol=1e-5, atol=1e-9)
 
     def test_a_frame_holds_the_decays_of_its_halves(self) -> None:
-        """The mean over a frame is that of its halves' means, rel 1e-4: decays are neither lost nor doubled."""
+        """The mean over a frame is that of its halves' means, rel 1e-4."""
         chain, individuals = self._drawn()
         groups, times = tied_groups(chain), (7200.0, 9000.0, 10800.0)
         halves = [
-            individuals[0].mean_activity(chain, groups, INJECTED_BQ, Frame(a, b - a)) for a, b in pairwise(times)
+            individuals[0].mean_activity(chain, groups, INJECTED_BQ, Frame(a, b - a))
+            for a, b in pairwise(times)
         ]
         whole = individuals[0].mean_activity(chain, groups, INJECTED_BQ, Frame(7200.0, 3600.0))
         torch.testing.assert_close(whole, (halves[0] + halves[1]) / 2, rtol=1e-4, atol=1e-7)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from contracts.phantom_contract import PhantomContract
 
 from data_gen.draws import seeded_generator
 from data_gen.errors import UserError
@@ -14,8 +15,6 @@ from data_gen.kinetics import CompartmentModel, RegionKinetics, kinetics_for, ki
 from data_gen.nuclides import decay_chain, each_member, mean_activity, tied_groups
 from data_gen.phantoms import ORGANS, KineticPhantom, MousePhantom, region_organs, region_shares
 from data_gen.scan import Frame
-
-from contracts.phantom_contract import PhantomContract
 
 GRID = VoxelGrid((24, 24, 24), 1.5)
 AC, RA = decay_chain("Ac-225"), decay_chain("Ra-223")
@@ -73,7 +72,7 @@ def test_uptake_of_a_region_is_the_exponential_of_its_rate():
 
 
 def test_freed_bismuth_gathers_in_the_kidneys():
-    """The box's antibody: kidneys hold more than twice as much Bi-213 as Ac-225, the tumour less Bi-213."""
+    """Kidneys hold more than twice as much Bi-213 as Ac-225, the tumour less Bi-213."""
     one = KineticPhantom(MOUSE).for_chain(AC)(GRID, seeded_generator(2))
     actinium, bismuth = one.mean_activity(AC, tied_groups(AC), 1e4, FRAME)
     assert _held(one, bismuth, "kidneys") > 2 * _held(one, actinium, "kidneys")
@@ -81,7 +80,7 @@ def test_freed_bismuth_gathers_in_the_kidneys():
 
 
 def test_bone_keeps_radium_and_its_progeny():
-    """Radium chloride: most of the activity of both maps is in bone; Pb-211 leaves for the kidneys a little."""
+    """Most of the activity of both maps is in bone; a little Pb-211 leaves for the kidneys."""
     one = KineticPhantom(MOUSE).for_chain(RA)(GRID, seeded_generator(2))
     radium, lead = one.mean_activity(RA, tied_groups(RA), 1e4, FRAME)
     for activity in (radium, lead):
@@ -175,7 +174,7 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_starts(tiny_system
             (0.0, 1e5),
         )
 
-    with pytest.raises(UserError, match="no model for Pb-212 .*ac225_antibody_mouse for Ac-225"):
+    with pytest.raises(UserError, match=r"no model for Pb-212 .*ac225_antibody_mouse for Ac-225"):
         plan(decay_chain("Pb-212"))
     with pytest.raises(UserError, match="rates are for Ac-225; Ra-223 is injected"):
         plan(RA, kinetics="ac225_antibody_mouse")

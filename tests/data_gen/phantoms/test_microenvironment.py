@@ -4,14 +4,13 @@ import math
 
 import pytest
 import torch
+from contracts.phantom_contract import GRID as CONTRACT_GRID
+from contracts.phantom_contract import PhantomContract
 
 from data_gen.errors import UserError
 from data_gen.grid import VoxelGrid
 from data_gen.phantoms import ORGANS, Microenvironment, MicroenvironmentPhantom, MousePhantom, uneven_uptake
 from data_gen.phantoms.microenvironment import gaussian_field, vessel_distance
-
-from contracts.phantom_contract import GRID as CONTRACT_GRID
-from contracts.phantom_contract import PhantomContract
 
 GRID = VoxelGrid((40, 44, 48), 0.05)
 INF = math.inf

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from contracts.phantom_contract import PhantomContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,8 +19,6 @@ from data_gen.grid import VoxelGrid
 from data_gen.phantoms import ORGANS, AtlasPhantom, DerenzoPhantom, MousePhantom, Phantom
 from data_gen.phantoms.shapes import Cylinder, Ellipsoid
 from data_gen.phantoms.voxelise import OUTSIDE, Tissue, paint, phantom_of
-
-from contracts.phantom_contract import PhantomContract
 
 CONF = Path(__file__).parents[3] / "conf" / "phantom"
 DIGIMOUSE = Path(__file__).parents[4] / "shared" / "data" / "digimouse_labels.nii.gz"
