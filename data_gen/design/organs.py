@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from data_gen.core.events import Frame
 from data_gen.design.task import RegionalTask, regional_task, surroundings
 from data_gen.nuclides import DecayChain, MemberGroups
 from data_gen.phantoms import ORGANS, ScannedObject
 from data_gen.phantoms.biodistribution import checked_organ
-from data_gen.scan import Frame
 
 
 def organ_task(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.nuclides import DecayChain
 from data_gen.nuclides.names import canonical_name
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.events import Frame
+from data_gen.core.grid import VoxelGrid
 from data_gen.kinetics import EXCRETED, CompartmentModel, RegionKinetics, kinetics_for, painted
 from data_gen.nuclides import DecayChain, MemberGroups
 from data_gen.phantoms.biodistribution import checked_organ
 from data_gen.phantoms.phantom import ORGANS, Phantom, PhantomFamily
-from data_gen.scan import Frame
 
 BODY = ORGANS[1:]
 """Every organ."""

@@ -11,8 +11,8 @@ import torch
 from scipy.ndimage import distance_transform_edt, label
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms.phantom import ORGANS, Phantom, PhantomFamily
 
 FINEST_MM = 0.05

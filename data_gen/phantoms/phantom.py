@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from data_gen.grid import VoxelGrid
+from data_gen.core.events import Frame
+from data_gen.core.grid import VoxelGrid
 from data_gen.nuclides import DecayChain, MemberGroups, mean_activity
-from data_gen.scan import Frame
 
 ORGANS = (
     "outside",

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import torch
 
-from data_gen.draws import seeded_generator
-from data_gen.grid import VoxelGrid
+from data_gen.core.events import Frame
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.random import seeded_generator
 from data_gen.nuclides import DecayChain, decay_chain, mean_activity, tied_groups
 from data_gen.phantoms import ORGANS, PhantomFamily, ScannedObject, family_for
-from data_gen.scan import Frame
 
 GRID = VoxelGrid((20, 18, 16), 1.5)
 INJECTED_BQ = 2e4

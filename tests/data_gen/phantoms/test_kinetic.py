@@ -7,14 +7,14 @@ import pytest
 import torch
 from contracts.phantom_contract import PhantomContract
 
-from data_gen.draws import seeded_generator
-from data_gen.errors import UserError
-from data_gen.generate import DatasetPlan
-from data_gen.grid import EnergyBins, VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.events import Frame
+from data_gen.core.grid import EnergyBins, VoxelGrid
+from data_gen.core.random import seeded_generator
 from data_gen.kinetics import CompartmentModel, RegionKinetics, kinetics_for, kinetics_names, load_kinetics
 from data_gen.nuclides import decay_chain, each_member, mean_activity, tied_groups
 from data_gen.phantoms import ORGANS, KineticPhantom, MousePhantom, region_organs, region_shares
-from data_gen.scan import Frame
+from data_gen.simulation.generate import DatasetPlan
 
 GRID = VoxelGrid((24, 24, 24), 1.5)
 AC, RA = decay_chain("Ac-225"), decay_chain("Ra-223")

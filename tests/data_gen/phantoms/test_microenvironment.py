@@ -7,8 +7,8 @@ import torch
 from contracts.phantom_contract import GRID as CONTRACT_GRID
 from contracts.phantom_contract import PhantomContract
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms import ORGANS, Microenvironment, MicroenvironmentPhantom, MousePhantom, uneven_uptake
 from data_gen.phantoms.microenvironment import gaussian_field, vessel_distance
 

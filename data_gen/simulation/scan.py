@@ -1,0 +1,64 @@
+"""One simulated scan, from a phantom to events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from data_gen.core.events import Frame
+from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
+from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.phantoms import PhantomFamily
+from data_gen.readout import CameraReadout
+from data_gen.simulation.exposure import ExposureLimits
+from data_gen.simulation.photopeak import Windows, count_photopeak
+from data_gen.storage import ScanRecord
+
+
+@dataclass(frozen=True)
+class ScanSimulator:
+    """What every scan of a data set shares."""
+
+    model: HyperspectralForwardModel
+    phantom: PhantomFamily
+    limits: ExposureLimits
+    photopeak: Windows
+    readout: CameraReadout
+
+    def scan(self, number: int, generator: torch.Generator) -> ScanRecord:
+        """A scan of a new individual; everything random in it comes from the generator."""
+        phantom = self.phantom(self.model.grid, generator)
+        density = phantom.density[None]
+        activity = partial(phantom.mean_activity, self.model.chain, self.model.groups)
+        with torch.no_grad():
+            attenuation = self.model.attenuation(density)
+            background = self.model.background_rate()
+            rates: dict[Frame, Tensor] = {}
+
+            def rate(frame: Frame) -> tuple[float, float]:
+                rates[frame] = self.model.project(activity(1.0, frame)[None], attenuation)[0]
+                return float(rates[frame].sum()), float(background.sum())
+
+            exposure = self.limits.draw(rate, generator)
+            frame = exposure.frame
+            if frame not in rates:
+                rate(frame)
+            expected = frame.duration_s * (exposure.injected_bq * rates[frame] + background)
+        photons = events_from_counts(
+            draw_counts(expected, generator), self.model.energy_bins, (frame,), generator
+        )
+        events = self.readout.record(photons, (frame,), generator)
+        return ScanRecord(
+            number=number,
+            events=events,
+            frames=(frame,),
+            injected_bq=exposure.injected_bq,
+            body_mass_g=phantom.body_mass_g,
+            counts_photopeak=count_photopeak(events, self.photopeak),
+            density=phantom.density,
+            activity=activity(exposure.injected_bq, frame),
+            labels=phantom.labels,
+        )
