@@ -63,10 +63,10 @@ def line_windows(
 ) -> tuple[float, ...]:
     """Edges of windows that hold the lines which a detector can tell apart, and of those between them.
 
-    Lines weaker than :data:`WEAKEST` of the strongest are left out. Neighbours no more than one FWHM apart are
-    not resolved and share a window. It reaches one FWHM beyond its outermost lines, the width at which
+    Lines weaker than :data:`WEAKEST` of the strongest are left out. Neighbours within one FWHM are not
+    resolved and share a window. It reaches one FWHM beyond its outermost lines, the width at which
     windows around photopeaks are commonly set; windows that overlap are cut halfway. What lies between two
-    line windows is a window of its own where it is at least two FWHM wide, as a line's window is (it tells the
+    line windows is a window of its own where it is at least two FWHM wide, as a line's window is (it tells of
     scattered photons underneath, as the side windows of the triple-energy-window method do: Ogawa et al.,
     IEEE Trans. Med. Imaging 10:408, 1991); otherwise its halves go to both neighbours.
 

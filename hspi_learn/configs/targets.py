@@ -52,6 +52,7 @@ TARGETS = frozenset(
         "data_gen.validation.spectra",
         "data_gen.validation.speed",
         "data_gen.validation.straight",
+        "data_gen.validation.windows",
         "hspi_learn.classical.MeanImage",
         "hspi_learn.classical.Osem",
         "hspi_learn.data.ScanDataModule",

@@ -33,7 +33,7 @@ class PhantomContract:
         return chain, [drawn(GRID, seeded_generator("contract", seed)) for seed in (1, 1, 2)]
 
     def test_it_is_matter(self) -> None:
-        """Densities from air to bone, labels that are organs, a mass of a tenth of what is in view or more."""
+        """Densities from air to bone, labels that are organs, a mass of what is in view / 10 or more."""
         _, individuals = self._drawn()
         for one in individuals:
             assert one.density.shape == one.labels.shape == GRID.shape

@@ -89,7 +89,7 @@ def test_bone_keeps_radium_and_its_progeny():
 
 
 def test_uptake_per_gram_of_a_tumour_does_not_depend_on_its_size():
-    """The rate into a region goes as its mass: half the mass holds half as much, rel 1e-3; none holds none."""
+    """Half the mass takes up half as much, rel 1e-3; no mass takes up nothing."""
     model = load_kinetics("ac225_antibody_mouse")
     held = {}
     for mass in (0.0, 0.001, 0.002):
