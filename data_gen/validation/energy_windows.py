@@ -105,7 +105,7 @@ def _bounds(
 
 
 def _iteration_s(model: HyperspectralForwardModel, state: ObjectState) -> float:
-    """CPU time of the work of one MLEM iteration, a projection and its transpose: the shortest of five, in s."""
+    """CPU time of one MLEM iteration's projection and its transpose, in s: the shortest of five."""
     ones = torch.ones(1, len(model.groups.names), *model.grid.shape)
     times = []
     for _ in range(5):

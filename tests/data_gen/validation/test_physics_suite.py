@@ -23,6 +23,7 @@ from data_gen.validation import (
     refinement,
     resolution,
     straight,
+    windows,
 )
 from data_gen.validation.bateman import Network
 from data_gen.validation.brute_force import Hole, interacting_share
@@ -108,7 +109,7 @@ def test_design() -> None:
 
 
 def test_windows() -> None:
-    """Windows at the lines lower the bounds of kidneys' and tumour's daughter by 20 % on a tiny camera, too."""
+    """Windows at lines lower the bounds of the daughter in kidneys and tumour by 20 %."""
     camera = Path(__file__).parents[2] / "hspi_learn" / "commands" / "tiny_camera.yaml"
     uptake = {"soft_tissue": (1.0, 1.0), "kidneys": (5.0, 5.0), "tumour": (20.0, 20.0)}
     mouse = MousePhantom(uptake, tumours=(1, 1), tumour_diameter_mm=(6.0, 6.0), supersampling=1)
