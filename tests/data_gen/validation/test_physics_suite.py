@@ -113,7 +113,7 @@ def test_windows() -> None:
     camera = Path(__file__).parents[2] / "hspi_learn" / "commands" / "tiny_camera.yaml"
     uptake = {"soft_tissue": (1.0, 1.0), "kidneys": (5.0, 5.0), "tumour": (20.0, 20.0)}
     mouse = MousePhantom(uptake, tumours=(1, 1), tumour_diameter_mm=(6.0, 6.0), supersampling=1)
-    held(windows(mouse, str(camera), voxels=10, spacing_mm=2.8, groups=2, secondary=()))
+    held(windows(mouse, str(camera), voxels=10, spacing_mm=2.8, bins=116, groups=2, secondary=()))
 
 
 def test_straight_photons() -> None:
