@@ -248,7 +248,7 @@ def block_terms(
     """
     for name in names:
         if name not in SCATTER_TERMS:
-            raise UserError(f"secondary is {list(names)}; it needs some of {list(SECONDARY)}")
+            raise UserError(f"secondary is {list(names)}; it needs some of {list(SCATTER_TERMS)}")
     terms: list[ScatterTerm] = []
     if "leakage" in names:
         terms.append(Leakage(camera, grid, reference_kev, sharp_kev, projector))
