@@ -10,10 +10,10 @@ from torch import Tensor
 
 from data_gen.camera import load_camera
 from data_gen.core.events import Frame
-from data_gen.core.grid import EnergyBins, EnergyWindows, VoxelGrid
+from data_gen.core.grid import EnergyAxis, EnergyBins, EnergyWindows, VoxelGrid
 from data_gen.core.random import seeded_generator
 from data_gen.design.information import fisher_information, relative_deviations
-from data_gen.forward_model.block_terms import SECONDARY, Secondary
+from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.line_windows import energy_windows
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
 from data_gen.forward_model.system import ImagingSystem
@@ -42,7 +42,7 @@ def windows(
     bins: int = 580,
     groups: int = 6,
     scatter_voxel_mm: float = 4.8,
-    secondary: Sequence[Secondary] = SECONDARY,
+    secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
     events: float = 23_000.0,
     mouse: int = 0,
 ) -> Found:
@@ -73,7 +73,11 @@ def windows(
     scanned = family_for(phantom, system.chain)(system.grid, seeded_generator(0, "test", mouse))
     at_lines = energy_windows("lines", system)
     fine = system.forward_model()
-    axes = {"eight": EnergyWindows(EIGHT_KEV), "lines": at_lines, "bins": system.energy_bins}
+    axes: dict[str, EnergyAxis] = {
+        "eight": EnergyWindows(EIGHT_KEV),
+        "lines": at_lines,
+        "bins": system.energy_bins,
+    }
     bounds, seconds = {}, {}
     with torch.no_grad():
         state = fine.attenuation(scanned.density[None])

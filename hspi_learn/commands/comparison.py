@@ -66,8 +66,9 @@ class Comparison:
         found = {name: run.model.energy_bins.boundaries_kev for name, run in self.runs.items()}
         if len(set(found.values())) > 1:
             raise UserError(f"runs were trained on different windows ({found}); compare those of the same")
-        chosen = self.config.windows_kev
-        return next(iter(found.values()), chosen if isinstance(chosen, str) else tuple(chosen))
+        if found:
+            return next(iter(found.values()))
+        return "lines" if self.config.windows_kev == "lines" else tuple(self.config.windows_kev)
 
     def _check_system(self, name: str, run: Any) -> None:
         """Refuse a run that was trained for another camera, nuclide or grid."""
