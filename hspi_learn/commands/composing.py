@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -81,7 +82,7 @@ def composed_jobs(name: str, options: argparse.Namespace) -> Iterator[DictConfig
 
 
 def master_config(name: str, options: argparse.Namespace) -> DictConfig:
-    """The config that Hydra shows (``--help``, ``--cfg``) or takes sweeper and launcher from, hydra node included.
+    """The config that Hydra shows, or takes launcher and sweeper from, its own node included.
 
     Raises:
         UserError: see :func:`composed_jobs`.
@@ -128,6 +129,8 @@ def _check_search_path(loader: ConfigLoaderImpl, name: str, overrides: list[str]
 def _composed(loader: ConfigLoaderImpl, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
     try:
         return loader.load_configuration(name, overrides, mode)
+    except yaml.YAMLError as error:
+        raise UserError(f"a config is no YAML: {' '.join(str(error).split())}") from error
     except HydraException as error:
         raise UserError(_told(error, loader, name)) from error
 

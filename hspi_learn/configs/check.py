@@ -9,8 +9,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_gen.errors import UserError
-from hspi_learn.configs.schema import checked_value, join, parameters_of, unknown_key
 from hspi_learn.configs.packages import names_in_environment
+from hspi_learn.configs.schema import checked_value, join, parameters_of, unknown_key
 from hspi_learn.configs.targets import allowed, check_hydra_target, locate, present_name
 
 _RESERVED = frozenset({"_args_", "_convert_", "_recursive_"})
@@ -115,8 +115,10 @@ def check_parameters(
     """The arguments in the types that ``target`` expects; see :func:`check_node`."""
     try:
         known = parameters_of(target)
-    except ValueError as error:  # a class that inherits its constructor from C
-        raise UserError(f"{key} calls {target}, whose parameters Python cannot tell; wrap it in a function") from error
+    except ValueError as error:  # a class whose constructor is written in C
+        raise UserError(
+            f"{key} calls {target}, whose parameters Python cannot tell; wrap it in a function"
+        ) from error
     handed = set(given or ())
     checked = {}
     for name, value in arguments.items():

@@ -16,8 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, entry_points, packages_distributions, version
 from importlib.util import find_spec
@@ -45,6 +44,7 @@ LIBRARIES = frozenset(
         "hydra",
         "hydra_plugins",
         "icrp107_database",
+        "jaxtyping",
         "jinja2",
         "joblib",
         "lightning",
@@ -102,7 +102,7 @@ def how_to_allow(name: str) -> str:
     )
 
 
-def locate_allowed(name: str, key: str) -> Any:
+def locate_allowed(name: str, key: str) -> Callable[..., Any]:
     """The class or function of a dotted name that :func:`user_allows`.
 
     Args:
@@ -124,7 +124,7 @@ def locate_allowed(name: str, key: str) -> Any:
         ) from error
     if not hasattr(space, attribute):
         raise UserError(f"{told}, but {module} has no {attribute}; it needs a class or function of it")
-    found = getattr(space, attribute)
+    found: Callable[..., Any] = getattr(space, attribute)
     if not callable(found):
         raise UserError(f"{told}, which is a {type(found).__name__}; it needs a class or function")
     home = getattr(found, "__module__", None)
@@ -170,8 +170,7 @@ def names_in_environment() -> list[str]:
     return [name for name in names if name]
 
 
-@cache
-def _from_entry_points() -> tuple[str, ...]:
+def _from_entry_points() -> list[str]:
     """Names of the entry points of installed packages, checked."""
     names = []
     for entry in entry_points(group=ENTRY_POINTS):
@@ -181,7 +180,7 @@ def _from_entry_points() -> tuple[str, ...]:
             package = entry.dist.name if entry.dist else "a package"
             raise UserError(f"the entry point {entry.name} of {package} allows {name!r}, which is {refusal}")
         names.append(name)
-    return tuple(names)
+    return names
 
 
 def _refusal(name: str) -> str | None:

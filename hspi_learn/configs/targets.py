@@ -140,7 +140,8 @@ def locate(name: object, key: str) -> Callable[..., Any]:
         UserError: see :func:`allowed`; or a package that the user allows has no such class or function.
     """
     now = allowed(name, key)
+    if now not in TARGETS:
+        return locate_allowed(now, key)
     module, _, attribute = now.rpartition(".")
-    ours = now in TARGETS
-    found: Callable[..., Any] = getattr(import_module(module), attribute) if ours else locate_allowed(now, key)
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
     return found
