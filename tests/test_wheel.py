@@ -61,7 +61,7 @@ class Commands:
             "HSPI_CACHE_DIR": str(folder / "cache"),
         }
 
-    def python(self, *arguments: str) -> Done:
+    def python(self, *arguments: str | Path) -> Done:
         """The finished process."""
         call, here = [sys.executable, *arguments], self.folder
         return subprocess.run(
@@ -70,7 +70,7 @@ class Commands:
 
     def __call__(self, command: str, *arguments: str) -> Done:
         """The same of a command that succeeds."""
-        done = self.python(str(self.scripts / command), *arguments)
+        done = self.python(self.scripts / command, *arguments)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -82,6 +82,12 @@ TINY_DATA = (
     "dataset.energy_bins.count=58",
     "dataset.counts=[200,500]",
     "dataset.most_energy_groups=2",
+)
+TINY_EVALUATION = (
+    "count_fractions=[1.0]",
+    "protocols.reconstruction.noise_realisations=0",
+    "protocols.reconstruction.tuning_iterations=[1]",
+    "protocols.reconstruction.tuning_postfilters_fwhm_mm=[0.0]",
 )
 TINY_TRAINING = ("data.batch_size=2", "trainer.check_val_every_n_epoch=1", "trainer.log_every_n_steps=1")
 
@@ -107,7 +113,7 @@ def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:
     generate = (*mine, "output=data", "phantom=hot_sphere", *TINY_DATA, *sizes)
 
     closed = Commands(installed, here, source)  # can be imported, but nobody has allowed it
-    done = closed.python(str(installed / "bin" / "hspi-generate"), *generate)
+    done = closed.python(installed / "bin" / "hspi-generate", *generate)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "set HSPI_ALLOW=my_package in the environment, or install it" in done.stderr
     assert not list(here.iterdir())
@@ -127,9 +133,20 @@ def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:
     run("hspi-train", *training, "task=total_activity", "run_dir=total")
     assert "val/relative_error" in json.loads((here / "total" / "metrics.json").read_text())
 
-    # Where the package is only on the path, the run is refused; allowed there, it tells that the package changed.
+    attacked = (*mine, "data.folder=data", "attack@attacks.attacked=fast_gradient", "workers=0")
+    run("hspi-evaluate", *attacked, "+runs.mine=image", "run_dir=image_scores", *TINY_EVALUATION)
+    run("hspi-evaluate", *attacked, "+runs.mine=total", "run_dir=total_scores")
+    for scores, name in (("image_scores", "nrmse"), ("total_scores", "relative_error")):
+        numbers = json.loads((here / scores / "metrics.json").read_text())
+        assert numbers["test/attack_value/mine_attacked"] >= numbers["test/attack_value_clean/mine_attacked"]
+        assert any(key.startswith(f"test/{name}") for key in numbers)
+        assert (
+            json.loads((here / scores / "environment.json").read_text())["packages"]["my_package"] == record
+        )
+
+    # Where the package is only on the path, the run is refused; allowed there, it tells of the change.
     scan = (
-        str(installed / "bin" / "hspi-reconstruct"),
+        installed / "bin" / "hspi-reconstruct",
         "run=image",
         "input=data/test-000000.h5",
         "output=out.nii",
