@@ -106,10 +106,9 @@ def _told(config: DictConfig) -> str:
 
 def _words(node: DictConfig) -> str:
     """A node as its name and settings."""
-    settings = [f"{key} {value}" for key, value in node.items() if key != "_target_"]
-    return " ".join(
-        [str(node["_target_"]).rpartition(".")[2], *([f"({', '.join(settings)})"] if settings else [])]
-    )
+    name = str(node["_target_"]).rpartition(".")[2]
+    settings = ", ".join(f"{key} {value}" for key, value in node.items() if key != "_target_")
+    return f"{name} ({settings})" if settings else name
 
 
 _here: Comparison | None = None

@@ -79,9 +79,10 @@ def _folder_to_resume(arguments: Sequence[str]) -> str | None:
 
 def _saved_config(folder: str, settings: Callable[..., Any]) -> DictConfig:
     """The config of a run folder, checked like any other."""
+    from hspi_learn.configs.old_runs import translated
     from hspi_learn.io.run_folder import read_config
 
-    config = read_config(folder)
+    config = translated(read_config(folder))
     config["run_dir"] = folder  # the folder may have been moved since
     return OmegaConf.create(check_config(config, settings))
 

@@ -8,6 +8,7 @@ from typing import Any
 from data_gen.errors import UserError
 from hspi_learn.configs.build import build
 from hspi_learn.configs.check import check_targets
+from hspi_learn.configs.old_runs import translated
 from hspi_learn.io.run_folder import RunFolder, read_config, read_json
 
 
@@ -22,7 +23,7 @@ def load_task(run_dir: str | Path) -> Any:
     from hspi_learn.io.weights import load_weights
 
     folder = RunFolder.existing(run_dir)
-    config = read_config(run_dir)
+    config = translated(read_config(run_dir))
     check_targets(config)
     if "task" not in config:
         raise UserError(f"{folder.config_file} lacks task; it needs to be the config of a training run")
