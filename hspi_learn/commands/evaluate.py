@@ -65,18 +65,19 @@ def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> No
     """Write down what was evaluated: config, system, versions, hashes of data and runs."""
     from data_gen.storage import MANIFEST
     from data_gen.storage.files import sha256_of
+    from hspi_learn.configs.packages import packages_used
     from hspi_learn.io.environment import environment
-    from hspi_learn.io.run_folder import RunFolder
+    from hspi_learn.io.run_folder import RunFolder, read_config
 
-    files = [data.folder / MANIFEST]
-    files += [RunFolder(Path(run)).weights_file for run in config.runs.values() if run is not None]
+    runs = [run for run in config.runs.values() if run is not None]
+    files = [data.folder / MANIFEST, *(RunFolder(Path(run)).weights_file for run in runs)]
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    folder.describe(
-        {str(key): value for key, value in plain.items()},
-        data.system.to_dict(),
-        environment(config.seed, config.threads, {str(file): sha256_of(file) for file in files}),
-    )
+    settings = {str(key): value for key, value in plain.items()}
+    packages = packages_used(settings, *map(read_config, runs))
+    hashes = {str(file): sha256_of(file) for file in files}
+    about = environment(config.seed, config.threads, hashes, packages)
+    folder.describe(settings, data.system.to_dict(), about)
 
 
 def main() -> None:
