@@ -127,7 +127,7 @@ def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:
     run("hspi-train", *training, "task=total_activity", "run_dir=total")
     assert "val/relative_error" in json.loads((here / "total" / "metrics.json").read_text())
 
-    # Where the package is only on the path, the run is refused; allowed there, it tells that the package changed.
+    # Only on the path, the package is refused; allowed there, the run tells that it has changed.
     scan = (
         str(installed / "bin" / "hspi-reconstruct"),
         "run=image",

@@ -15,8 +15,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
-from data_gen.errors import UserError
-from data_gen.memory import keep_freed_memory
+from data_gen.core.errors import UserError
+from data_gen.core.memory import keep_freed_memory
 from hspi_learn.configs.build import build
 from hspi_learn.configs.runs import load_task
 from hspi_learn.data import ScanDataModule
