@@ -140,17 +140,12 @@ def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:
         numbers = json.loads((here / scores / "metrics.json").read_text())
         assert numbers["test/attack_value/mine_attacked"] >= numbers["test/attack_value_clean/mine_attacked"]
         assert any(key.startswith(f"test/{name}") for key in numbers)
-        assert (
-            json.loads((here / scores / "environment.json").read_text())["packages"]["my_package"] == record
-        )
+        about = json.loads((here / scores / "environment.json").read_text())
+        assert about["packages"]["my_package"] == record
 
-    # Where the package is only on the path, the run is refused; allowed there, it tells of the change.
-    scan = (
-        installed / "bin" / "hspi-reconstruct",
-        "run=image",
-        "input=data/test-000000.h5",
-        "output=out.nii",
-    )
+    # Only on the path, the package is refused; allowed there, the run tells that it has changed.
+    files = ("input=data/test-000000.h5", "output=out.nii")
+    scan = (installed / "bin" / "hspi-reconstruct", "run=image", *files)
     done = closed.python(*scan)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "image/config.yaml: task.generator._target_ is 'my_package.network.Res" in done.stderr

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from data_gen.camera import Camera
 from data_gen.camera.binning import coarse_camera, seeing_every_aperture
-from data_gen.coarse import (
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.resampling import (
     coarse_grid,
     density_shares,
     linear_shares,
     resample,
     resample_back,
 )
-from data_gen.grid import VoxelGrid
 from data_gen.projector import MatrixProjector, ProjectorFactory
 from data_gen.projector.leak import leak_caster
-from data_gen.scatter.arrivals import Arrivals
+from data_gen.scatter.energy_classes import EnergyClasses
 
 VOXEL_MM = 2.0
 BLOCK_MM = 6.0
@@ -57,7 +57,7 @@ class Leakage(nn.Module):
         rays = SHADED_RAYS if blocks.pixel_count > coarse_camera(camera, BLOCK_MM).pixel_count else 1.0
         self.camera = seeing_every_aperture(blocks)
         self.energies_kev = energies_kev.to(torch.float64)
-        self.arrivals = Arrivals.evenly(self.energies_kev[:, None, None].expand(-1, 1, 2))
+        self.arrivals = EnergyClasses.evenly(self.energies_kev[:, None, None].expand(-1, 1, 2))
         self._source, self._density = linear_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self.projector = projector(
             self.camera, self.coarse, self.energies_kev, caster=leak_caster(grid, sharp_kev, rays)

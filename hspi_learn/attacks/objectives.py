@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.phantoms import ORGANS
 from hspi_learn.metrics.nrmse import scan_nrmse
 from hspi_learn.reconstructor import ScanBatch

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.attacks.threat_models import ThreatModel
 
 Goal = Callable[[Tensor], Tensor]

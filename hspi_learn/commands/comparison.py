@@ -15,8 +15,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
-from data_gen.errors import UserError
-from data_gen.memory import keep_freed_memory
+from data_gen.core.errors import UserError
+from data_gen.core.memory import keep_freed_memory
 from hspi_learn.configs.build import build
 from hspi_learn.configs.runs import load_task
 from hspi_learn.data import ScanDataModule
@@ -106,10 +106,9 @@ def _told(config: DictConfig) -> str:
 
 def _words(node: DictConfig) -> str:
     """A node as its name and settings."""
-    settings = [f"{key} {value}" for key, value in node.items() if key != "_target_"]
-    return " ".join(
-        [str(node["_target_"]).rpartition(".")[2], *([f"({', '.join(settings)})"] if settings else [])]
-    )
+    name = str(node["_target_"]).rpartition(".")[2]
+    settings = ", ".join(f"{key} {value}" for key, value in node.items() if key != "_target_")
+    return f"{name} ({settings})" if settings else name
 
 
 _here: Comparison | None = None

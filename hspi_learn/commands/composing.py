@@ -21,7 +21,7 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 def config_folder() -> Path:

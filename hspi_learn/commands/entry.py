@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from data_gen.errors import UserError
-from data_gen.memory import keep_freed_memory
+from data_gen.core.errors import UserError
+from data_gen.core.memory import keep_freed_memory
 from hspi_learn.commands.composing import (
     command_line,
     composed_jobs,
@@ -86,10 +86,11 @@ def _folder_to_resume(arguments: Sequence[str]) -> str | None:
 
 def _saved_config(folder: str, settings: Callable[..., Any]) -> DictConfig:
     """The config of a run folder, checked like any other."""
+    from hspi_learn.configs.old_runs import translated
     from hspi_learn.configs.runs import warn_of_other_packages
     from hspi_learn.io.run_folder import RunFolder, read_config
 
-    config = read_config(folder)
+    config = translated(read_config(folder))
     config["run_dir"] = folder  # the folder may have been moved since
     checked = check_config(config, settings)
     warn_of_other_packages(RunFolder(Path(folder)), checked)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
 from hspi_learn.configs.schema import Node
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from data_gen.forward import HyperspectralForwardModel
-    from data_gen.grid import VoxelGrid
-    from data_gen.system import ImagingSystem
+    from data_gen.core.grid import VoxelGrid
+    from data_gen.forward_model.model import HyperspectralForwardModel
+    from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.io.scan_files import ScanFile
     from hspi_learn.reconstructor import Reconstructor, ScanContext
 
@@ -86,8 +86,14 @@ def _output(name: str) -> Path:
 def _trained(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, HyperspectralForwardModel]:
     """The network of a run, if it was trained for the camera and nuclide of the scan."""
     from hspi_learn.configs.runs import load_task
+    from hspi_learn.reconstructor import Reconstructor
 
     task = load_task(config.run)
+    if not isinstance(task, Reconstructor):
+        raise UserError(
+            f"run is {config.run}, a {type(task).__name__}, which makes no activity maps; "
+            "it needs the run of a reconstruction"
+        )
     _check_config(config, task.system, f"run {config.run}")
     _check_same(scan, task.system.to_dict(), f"run {config.run} was trained for")
     return task, task.model
@@ -98,7 +104,7 @@ def _classical(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hyper
 
     Events are fitted on fine bins; counts on the bins that they came in.
     """
-    from data_gen.system import ImagingSystem
+    from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.configs.build import build
     from hspi_learn.io.scan_files import Histogram
 
@@ -113,7 +119,7 @@ def _classical(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hyper
 
 def _described(config: DictConfig, scan: ScanFile) -> ImagingSystem:
     """The imaging system of the config."""
-    from data_gen.system import ImagingSystem
+    from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.configs.build import build
 
     for key, option in (("camera", "camera=demo"), ("nuclide", "nuclide=ac225")):
@@ -191,7 +197,7 @@ def _activity(
     method: Reconstructor, model: HyperspectralForwardModel, scan: ScanFile, context: ScanContext
 ) -> Tensor:
     """Activity [map, z, y, x] in Bq per voxel; list-mode where the method can."""
-    from data_gen.scan import EventList
+    from data_gen.core.events import EventList
     from hspi_learn.classical import Osem
     from hspi_learn.io.scan_files import check_not_empty
 

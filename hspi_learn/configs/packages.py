@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 VARIABLE = "HSPI_ALLOW"
 """Environment variable with the names that the user allows, separated by commas."""

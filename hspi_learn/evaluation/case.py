@@ -10,8 +10,8 @@ import torch
 from lightning_utilities import apply_to_collection
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.core.errors import UserError
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.metrics import evaluated_voxels, scan_nrmse
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan_context
 from hspi_learn.tasks import Inputs, Task

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import torch
 
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.core.errors import UserError
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import check_space
 from hspi_learn.classical import MeanImage, Osem, tune
 from hspi_learn.data import ScanDataModule, collate

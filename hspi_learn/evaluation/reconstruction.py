@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.evaluation.case import ReconstructionCase
 from hspi_learn.evaluation.judge import Judge
 from hspi_learn.evaluation.study import Conditions, Method, Outcome, joined_fields, run_case

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.phantoms import ORGANS
 from hspi_learn.attacks import HideRegion, InventRegion, TaskError, UptakeError
 from hspi_learn.reconstructor import ScanBatch

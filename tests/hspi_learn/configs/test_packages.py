@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
 from hspi_learn.configs import build, check_config
 from hspi_learn.configs.packages import LIBRARIES, package_record, packages_used
@@ -217,7 +217,7 @@ def test_wrong_names_in_the_environment_are_told(name: str, monkeypatch) -> None
     """What cannot be allowed, names of ours and what is no name, even if nothing of others is called."""
     monkeypatch.setenv("HSPI_ALLOW", name)
     with pytest.raises(UserError, match=r"^HSPI_ALLOW contains .*, which is ") as error:
-        check_config({"part": {"_target_": "data_gen.grid.EnergyBins"}}, Settings)
+        check_config({"part": {"_target_": "data_gen.core.grid.EnergyBins"}}, Settings)
     assert "\n" not in str(error.value)
 
 
@@ -404,7 +404,7 @@ class TestRecords:
         """However deep a config calls them; ours and Lightning are in ``versions`` and ``commit``."""
         package()
         config = {"a": [{"b": NODE}], "trainer": {"_target_": "pytorch_lightning.Trainer"}}
-        assert list(packages_used(config, {"_target_": "data_gen.grid.EnergyBins"})) == ["my_package"]
+        assert list(packages_used(config, {"_target_": "data_gen.core.grid.EnergyBins"})) == ["my_package"]
         assert packages_used({"a": 1}) == {}
 
     def test_other_versions_are_told(self, package: Callable[..., Path], tmp_path: Path) -> None:
@@ -450,8 +450,8 @@ class TestAliases:
         former = {"_target_": "data_gen.bins.Bins", "min_kev": 1.0, "max_kev": 3.0, "count": 2}
         with pytest.raises(UserError, match="may not call"):
             check_config({"part": former}, Settings)
-        monkeypatch.setitem(ALIASES, "data_gen.bins.Bins", "data_gen.grid.EnergyBins")
-        assert check_config({"part": former}, Settings)["part"]["_target_"] == "data_gen.grid.EnergyBins"
+        monkeypatch.setitem(ALIASES, "data_gen.bins.Bins", "data_gen.core.grid.EnergyBins")
+        assert check_config({"part": former}, Settings)["part"]["_target_"] == "data_gen.core.grid.EnergyBins"
         assert build(former).count == 2
         monkeypatch.setitem(ALIASES, "data_gen.bad", "os")
         with pytest.raises(UserError, match="may not call"):

@@ -11,10 +11,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from data_gen.errors import UserError
-from data_gen.grid import EnergyWindows
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyWindows
+from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, ScanRecord
-from data_gen.system import ImagingSystem
 from hspi_learn.data import EpochOrder, ScanDataModule
 from hspi_learn.reconstructor import ScanBatch
 
@@ -108,7 +108,7 @@ def test_thinning_is_binomial_and_repeatable(folder: Path) -> None:
     assert float(half[3].duration_s) == pytest.approx(0.5 * float(whole[3].duration_s))
 
 
-class Recorder(pl.LightningModule):
+class SpectralResponse(pl.LightningModule):
     """Learns nothing, notes which scans it saw."""
 
     def __init__(self) -> None:
@@ -139,8 +139,8 @@ class SaveAt(pl.Callback):
             raise InterruptedError
 
 
-def fit(data: ScanDataModule, callbacks: list[pl.Callback], resume: Path | None = None) -> Recorder:
-    recorder = Recorder()
+def fit(data: ScanDataModule, callbacks: list[pl.Callback], resume: Path | None = None) -> SpectralResponse:
+    recorder = SpectralResponse()
     trainer = pl.Trainer(
         max_epochs=3,
         accelerator="cpu",

@@ -1,0 +1,57 @@
+"""How finely scatter in a collimator is computed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+LEAST_SHARE = 0.25
+"""Of the rays, however many apertures there are."""
+
+SEEN_FALLS = 2 / 3
+"""Power of the number of apertures by which fewer stops are seen: so many more blocks look at each."""
+
+
+@dataclass(frozen=True)
+class MetalSampling:
+    """How finely scatter in the collimator is computed.
+
+    Rays, stops and walks are those around the aperture of a camera that has but one; see :meth:`shared_by`.
+
+    Args:
+        voxel_mm: edge of the coarse voxels, at most.
+        open_rays: rays from a voxel through the open waist.
+        plate_rays: the same through the rest of the plate around it.
+        steps: along a ray, through half of the plate and from there to the detector.
+        stops: places where photons from a voxel interact first.
+        orders: stops of a photon that are followed.
+        walks: photons from a voxel that are followed after their first stop.
+        walk_steps: from such a stop onwards.
+        seen: stops of any order from a voxel whose Compton photons blocks see.
+        k_stops: first stops from a voxel whose K photons blocks see, and of later ones as many fewer as fewer
+            photons come to them.
+        out_steps: from there to a block.
+        classes: of arrival energy after Compton scatter.
+    """
+
+    voxel_mm: float = 5.4
+    open_rays: int = 96
+    plate_rays: int = 960
+    steps: int = 24
+    interactions: int = 2800
+    orders: int = 6
+    walks: int = 900
+    walk_steps: int = 30
+    seen: int = 1200
+    k_stops: int = 4000
+    out_steps: int = 8
+    classes: int = 8
+
+    def shared_by(self, apertures: int) -> MetalSampling:
+        """Fewer of all around each aperture of a camera that has so many, as their errors average out."""
+        share = 1 / math.sqrt(apertures)
+        inner, outer = (round(max(LEAST_SHARE, share) * n) for n in (self.open_rays, self.plate_rays))
+        names = ("stops", "walks", "k_stops")
+        drawn = {name: max(24, round(share * getattr(self, name))) for name in names}
+        seen = max(24, round(apertures**-SEEN_FALLS * self.seen))
+        return replace(self, open_rays=inner, plate_rays=outer, seen=seen, **drawn)

@@ -1,0 +1,43 @@
+"""With which energies scattered photons arrive at the detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PARTS = 12
+"""Parts of a class of arrival energies within which photons are taken to lie evenly."""
+
+
+@dataclass(frozen=True)
+class EnergyClasses:
+    """Classes k of the energies in which photons emitted at energies g arrive."""
+
+    kev: Tensor
+    """Lower and upper edge of each class, [g, k, 2] keV; equal for a line."""
+    filling: Tensor
+    """Share of a class's photons in each of :data:`PARTS` equal parts of it by rising energy, for a typical
+    place of source and pixel, [g, k, part]."""
+    own_lines: int = 0
+    """Classes, the first of them, that are lines of what scatters, whatever the energy of emission."""
+
+    @classmethod
+    def evenly(cls, kev: Tensor, own_lines: int = 0) -> EnergyClasses:
+        """Classes that are evenly filled."""
+        return cls(kev, torch.full((*kev.shape[:2], PARTS), 1 / PARTS, dtype=torch.float64), own_lines)
+
+
+def shares_of_parts(photons: Tensor) -> Tensor:
+    """Filling of classes by photons in their parts, [..., part]; a class without photons is even."""
+    total = photons.sum(dim=-1, keepdim=True)
+    return torch.where(total > 0, photons / total.clamp_min(torch.finfo(photons.dtype).tiny), 1 / PARTS)
+
+
+def edges_of_parts(kev: Tensor) -> Tensor:
+    """Edges of the parts of adjoining classes by falling energy, [k, 2] keV to rising [k * part + 1] keV."""
+    rising = kev.flip(0)
+    share = torch.arange(PARTS, dtype=kev.dtype) / PARTS
+    lower = rising[:, :1] + (rising[:, 1:] - rising[:, :1]) * share
+    return torch.cat((lower.flatten(), rising[-1:, 1]))
