@@ -44,7 +44,6 @@ LIBRARIES = frozenset(
         "hydra",
         "hydra_plugins",
         "icrp107_database",
-        "jaxtyping",
         "jinja2",
         "joblib",
         "lightning",

@@ -93,7 +93,11 @@ HYDRA_TARGETS = frozenset(
 """Everything that the hydra node may call: Hydra's own launchers and its own sweeper."""
 
 
-ALIASES: Mapping[str, str] = {}
+ALIASES: Mapping[str, str] = {
+    "data_gen.generate": "data_gen.simulation",
+    "data_gen.grid": "data_gen.core.grid",
+    "hspi_learn.benchmark.physics": "data_gen.validation",
+}
 """Former dotted name of a module, class or function to its present one; a module stands for all below it."""
 
 
