@@ -263,8 +263,7 @@ class GanReconstruction(Task):
         estimate = images.body * self.generator(images.initial, images.density)
         view = ReconstructionView(self.model, images.weight, done)
         losses = self.losses.computed(images.activity(estimate), batch, view, done)
-        total = self.losses.weighted_sum(losses)
-        total = 0.0 * estimate.sum() if total is None else total
+        total = self.losses.weighted_sum(losses, estimate)
         first = batch_idx % self.accumulate_batches == 0
         last = (batch_idx + 1) % self.accumulate_batches == 0 or self.trainer.is_last_batch
         logged = dict(losses)
