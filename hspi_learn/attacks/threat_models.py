@@ -25,7 +25,7 @@ class ThreatModel(Protocol):
     ``u``, ``values``, ``scale`` have one shape [batch, ...]; each sample of the batch has a set of its own.
     """
 
-    space: str
+    space: ClassVar[str]
     """What the values need to be: ``counts``, ``image`` or ``features``."""
     radius: float
 

@@ -183,7 +183,8 @@ class Task(LightningModule):
             key = f"{stage}_{name}"
             if key not in self._collected:
                 self._collected[key] = _OverSamples(self.reduction).to(values.device)
-            self._collected[key].update(values)
+            collected: Any = self._collected[key]
+            collected.update(values)
 
     def _log_collected(self, stage: str) -> None:
         for key, metric in self._collected.items():
