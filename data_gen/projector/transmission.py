@@ -9,8 +9,8 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_gen.grid import VoxelGrid
-from data_gen.recompute import recomputed
+from data_gen.core.autograd import recomputed
+from data_gen.core.grid import VoxelGrid
 
 SAMPLES_AT_ONCE = 131_072
 """Values sampled along lines at a time, so that they stay in the processor's cache."""

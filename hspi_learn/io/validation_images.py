@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.io.loggers import log_figure, shows_figures
 from hspi_learn.io.run_folder import RunFolder
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, scan_context

@@ -9,10 +9,10 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import EnergyWindows
-from data_gen.system import ImagingSystem
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyWindows
+from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.losses import (
     AdversarialKind,
     count_mismatch,
