@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.core.cache import cache_folder
 from data_gen.core.grid import VoxelGrid
+from data_gen.core.parallel import told
 from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.columns import Columns
 from data_gen.projector.kept import kept_blocks, matrices_of
@@ -60,10 +61,11 @@ class MatrixProjector(nn.Module):
         folder = Path(cache_dir) if cache_dir else cache_folder()
         casters = [caster(camera, energy, sampling or RaySampling()) for energy in self.energies_kev.tolist()]
         self.columns = nn.ModuleList(Columns.of(grid, *caster.seen_mm) for caster in casters)
-        kept = [
-            kept_blocks(caster, orbits, columns.grid, drop_share, dtype, folder)
-            for caster, columns in zip(casters, self._columns, strict=True)
-        ]
+        kept = []
+        with told("system matrices", len(casters)) as advance:
+            for own, columns in zip(casters, self._columns, strict=True):
+                kept.append(kept_blocks(own, orbits, columns.grid, drop_share, dtype, folder))
+                advance()
         self.matrices = nn.ModuleList(
             matrices_of(k, len(orbits.aperture), columns.grid.voxels)
             for k, columns in zip(kept, self._columns, strict=True)
