@@ -85,28 +85,40 @@ def keep_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 @contextmanager
-def one_at_a_time(path: Path) -> Iterator[None]:
-    """Lets in one thread of one process at a time for each ``path``; all where there can be no locks."""
+def one_at_a_time(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Lets in one thread of one process at a time for each ``path``; all where there can be no locks.
+
+    Args:
+        path: of the file that is being made; its lock lies beside it meanwhile.
+        wait: for whoever is in; otherwise the block runs at once.
+
+    Yields:
+        Whether no one else is in.
+    """
     lock = FileLock(f"{path}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _wait_for(lock, path)
+        entered = _entered(lock, path, wait)
     except (OSError, NotImplementedError):
-        yield
+        yield True
         return
     try:
-        yield
+        yield entered
     finally:
-        # Whoever waits for this file gets its lock all the same, and then finds what has been made.
-        with suppress(OSError):
-            Path(lock.lock_file).unlink()
-        lock.release()
+        if entered:
+            # Whoever waits for this lock gets it all the same, and then finds what has been made.
+            with suppress(OSError):
+                Path(lock.lock_file).unlink()
+            lock.release()
 
 
-def _wait_for(lock: FileLock, path: Path) -> None:
-    """Take a lock, and tell if that takes long."""
+def _entered(lock: FileLock, path: Path, wait: bool) -> bool:
+    """Take a lock, and tell if that takes long; or only if it is free."""
     try:
-        lock.acquire(timeout=TOLD_AFTER_S)
+        lock.acquire(timeout=TOLD_AFTER_S if wait else 0)
     except Timeout:
+        if not wait:
+            return False
         _log.warning("%s is being made by another process; waiting for it", path)
         lock.acquire()
+    return True

@@ -29,7 +29,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def on_all_cores(function: Callable[[Argument], Result], arguments: Iterable[Argument]) -> Iterator[Result]:
+def on_all_cores(
+    function: Callable[[Argument], Result], arguments: Iterable[Argument], most: int | None = None
+) -> Iterator[Result]:
     """``function`` of each argument, on all cores, in the arguments' order.
 
     Each call runs on one thread and torch uses no others within it, so that no result depends on the number
@@ -39,6 +41,7 @@ def on_all_cores(function: Callable[[Argument], Result], arguments: Iterable[Arg
     Args:
         function: does most of its work outside Python (tensors), as threads share the interpreter.
         arguments: of the calls.
+        most: calls at once, at most, if memory does not suffice for one on each core.
 
     Yields:
         The results, as soon as those before them are there.
@@ -52,7 +55,7 @@ def on_all_cores(function: Callable[[Argument], Result], arguments: Iterable[Arg
 
     try:
         torch.set_num_threads(1)
-        workers = min(cores(), len(calls))
+        workers = min(cores(), len(calls), most or len(calls))
         if workers < 2:
             yield from map(called, calls)
             return

@@ -139,12 +139,11 @@ class MatrixProjector(nn.Module):
 
     def _transmission(self, attenuation: Tensor, g: int, block: int, part: slice, maps: int) -> Tensor:
         """Transmission [voxel, column, n] to a block's apertures for volumes (batch * map) of ``part``."""
-        to_orbit = attenuation[:, g, self.views.orbits[block]]
-        scan = slice(part.start // maps, part.start // maps + 1)
+        seen = self.views.columns_of(attenuation[:, g, self.views.orbits[block]], block)
         if part.stop - part.start > 1:
             volumes = torch.arange(len(attenuation) * maps, device=attenuation.device)
-            return self.views.chosen(to_orbit[volumes[part] // maps].permute(1, 2, 0), block)
-        return self.views.chosen(to_orbit[scan].permute(1, 2, 0), block)
+            return seen[volumes[part] // maps].permute(1, 2, 0)
+        return seen[part.start // maps, ..., None]
 
     @property
     def _columns(self) -> list[Columns]:
@@ -163,7 +162,7 @@ class MatrixProjector(nn.Module):
         other.grid, other.pixels, other.dropped = self.grid, len(pixels), self.dropped
         other.register_buffer("energies_kev", self.energies_kev, persistent=False)
         other.matrices = nn.ModuleList(
-            nn.ModuleList(self._matrix(g, block).select(rows) for block, rows in sources)
+            nn.ModuleList(self._matrix(g, block).part(rows) for block, rows in sources)
             for g in range(len(self.energies_kev))
         )
         other.transmission, other.columns, other.views = self.transmission, self.columns, views

@@ -73,6 +73,11 @@ class SparseMatrix(nn.Module):
         """The product of the transpose with [row, k]: [column, k]."""
         return _product(dense, self, True)
 
+    def part(self, rows: Tensor) -> SparseMatrix:
+        """:meth:`select`, or the matrix itself, nothing copied, where these are all rows in their order."""
+        whole = len(rows) == self.rows and torch.equal(rows, torch.arange(self.rows, device=rows.device))
+        return self if whole else self.select(rows)
+
     def select(self, rows: Tensor) -> SparseMatrix:
         """The matrix of these rows [k], in this order."""
         first = self.start[rows].to(torch.int64)

@@ -1,5 +1,6 @@
 """Lightning data modules over shards."""
 
+from hspi_learn.data.kept_tensors import KeptTensors, fingerprint
 from hspi_learn.data.loader import TrainingLoader
 from hspi_learn.data.module import ScanDataModule, check_permission
 from hspi_learn.data.order import EpochOrder
@@ -7,10 +8,12 @@ from hspi_learn.data.scans import Scans, WindowedScans, collate
 
 __all__ = [
     "EpochOrder",
+    "KeptTensors",
     "ScanDataModule",
     "Scans",
     "TrainingLoader",
     "WindowedScans",
     "check_permission",
     "collate",
+    "fingerprint",
 ]
