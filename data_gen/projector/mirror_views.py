@@ -68,7 +68,7 @@ class Views(nn.Module):
         return images if self.whole else images[:, self.mirror[block]]
 
     def columns_of(self, transmission: Tensor, block: int) -> Tensor:
-        """What a block's columns [batch, voxel, column] see through, of all mirrors [batch, voxel, mirror]."""
+        """Transmission [batch, voxel, column] to a block's columns, of that to all mirrors."""
         return transmission if self.whole else transmission[:, :, self.mirror[block]]
 
     def gathered(self, total: Tensor, seen: Tensor, block: int) -> Tensor:

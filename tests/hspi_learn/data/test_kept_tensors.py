@@ -1,4 +1,4 @@
-"""Tensors kept beside a data set: made once, never trusted when damaged, in the cache where data are read-only."""
+"""Tensors kept beside a data set: made once, checked when read, in the cache where data are read-only."""
 
 from __future__ import annotations
 
