@@ -67,7 +67,7 @@ def on_all_cores(
 
 @contextmanager
 def told(title: str, total: int, quiet_s: float = QUIET_S) -> Iterator[Callable[[], None]]:
-    """Tells on stderr how far work has come, once it takes longer than ``quiet_s``.
+    """Tells on stderr how far work has come, once it takes longer than ``quiet_s``, and how long it took.
 
     A bar on a terminal, otherwise a line now and then.
 
@@ -79,17 +79,25 @@ def told(title: str, total: int, quiet_s: float = QUIET_S) -> Iterator[Callable[
     Yields:
         A function to call after each step.
     """
-    if sys.stderr.isatty():
-        with _bar(title, total, quiet_s) as advance:
-            yield advance
-        return
+    began = time.monotonic()
+    shown = _bar if sys.stderr.isatty() else _lines
+    with shown(title, total, quiet_s) as advance:
+        yield advance
+    took = time.monotonic() - began
+    if took >= quiet_s:
+        print(f"{title}: {total} in {took:.0f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _lines(title: str, total: int, quiet_s: float) -> Iterator[Callable[[], None]]:
+    """A line no more often than every ``quiet_s``."""
     began = last = time.monotonic()
     done = 0
 
     def advance() -> None:
         nonlocal done, last
         done, now = done + 1, time.monotonic()
-        if now - last >= quiet_s:
+        if now - last >= quiet_s and done < total:
             last = now
             print(f"{title}: {done} of {total} ({now - began:.0f} s)", file=sys.stderr, flush=True)
 

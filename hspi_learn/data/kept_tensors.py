@@ -41,7 +41,7 @@ class KeptTensors:
         self.writable = beside if _can_be_made(beside) else elsewhere
 
     def find(self, scan: str) -> Tensors | None:
-        """What is kept of a scan, told by the hash of its content; None if there is nothing or it is damaged."""
+        """What is kept of a scan, known by the hash of its content; None if nothing is, or it is damaged."""
         for folder in self.folders:
             path = folder / f"{scan}.safetensors"
             if path.exists():
