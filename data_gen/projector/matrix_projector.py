@@ -110,11 +110,12 @@ class MatrixProjector(nn.Module):
     def _seen(self, images: Tensor, attenuation: Tensor, part: slice, maps: int) -> Tensor:
         """First interactions [pixel, g, n] of mirror images [voxel, mirror, n]."""
         seen = []
+        chosen = [self.views.chosen(images, block) for block in range(self.views.blocks)]
         for g, columns in enumerate(self._columns):
             rows = []
-            for block in range(self.views.blocks):
+            for block, activity in enumerate(chosen):
                 through = self._transmission(attenuation, g, block, part, maps)
-                sent = columns.take((self.views.chosen(images, block) * through).flatten(1))
+                sent = columns.take((activity * through).flatten(1))
                 rows.append(self._matrix(g, block).times(sent).reshape(-1, images.shape[2]))
             seen.append(self.views.by_pixel(torch.cat(rows), self.pixels))
         return torch.stack(seen, dim=1)

@@ -71,7 +71,7 @@ class Osem(nn.Module):
         primary = model.primary
         self.parts = nn.ModuleList([primary] if subsets == 1 else [primary.subset(s) for s in self.subsets])
         self.blocks = [model.blocks and model.blocks.subset(s) for s in self.subsets]
-        self._last_seen: tuple[ObjectState, list[Tensor]] | None = None
+        self._last_seen: list[tuple[ObjectState, list[Tensor]]] = []
 
     def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
         if iterations < 1:
@@ -170,12 +170,12 @@ class Osem(nn.Module):
         """
         if state.requires_grad:
             return [part.model.sensitivity(state) for part in rows]
-        kept = self._last_seen
+        kept = next(iter(self._last_seen), None)
         if kept is None or kept[0] is not state:
             # What is kept in inference mode may be wanted for a gradient later.
             with torch.inference_mode(False), torch.no_grad():
                 kept = state, [part.model.sensitivity(state) for part in rows]
-            self._last_seen = kept  # at once, since threads share a method
+            self._last_seen[:] = [kept]  # at once, since threads share a method
         return kept[1]
 
 

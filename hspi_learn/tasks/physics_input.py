@@ -134,7 +134,8 @@ class PhysicsInputs:
             self._of_scan(*parts)
             for parts in zip(batch.projections, batch.duration_s, batch.density, strict=True)
         ]
-        return PhysicsInput(*(torch.stack(parts) for parts in zip(*scans, strict=True)))
+        stacked = (torch.stack(parts) for parts in zip(*scans, strict=True))
+        return PhysicsInput(*(part.to(batch.projections.device) for part in stacked))
 
     def _of_scan(self, projections: Tensor, duration_s: Tensor, density: Tensor) -> PhysicsInput:
         """The kept or fresh input of one scan, without the batch dimension."""
