@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from torch import Tensor
 from torch.nn import functional
 
