@@ -115,18 +115,22 @@ class PhysicsInputs:
             return
         reading = threading.Lock()
 
-        def made(index: int) -> None:
+        def read(index: int) -> tuple[str, tuple[Tensor, Tensor, Tensor]]:
             with reading:
                 scan = scans[index]
             parts = (scan.projections, scan.duration_s, scan.density)
-            name = fingerprint(*parts)
-            if files.find(name) is None:
-                files.make_if_free(name, lambda: self._computed(*parts)._asdict())
+            return fingerprint(*parts), parts
+
+        def make(index: int) -> None:
+            name, parts = read(index)
+            files.make_if_free(name, lambda: self._computed(*parts)._asdict())
 
         count = len(scans)  # type: ignore[arg-type]
-        with told(title, count) as advance:
-            for _ in on_all_cores(made, range(count), self._side_by_side()):
-                advance()
+        missing = [index for index in range(count) if files.find(read(index)[0]) is None]
+        if missing:
+            with told(title, len(missing)) as advance:
+                for _ in on_all_cores(make, missing, self._side_by_side()):
+                    advance()
 
     def __call__(self, batch: ScanBatch) -> PhysicsInput:
         """The physics input of a batch, without gradient."""
