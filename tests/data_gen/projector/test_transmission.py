@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from data_gen.core.grid import VoxelGrid
 from torch import Tensor
 from torch.nn import functional
 
+from data_gen.core.grid import VoxelGrid
 from data_gen.projector.transmission import ApertureTransmission, line_sums
 
 
