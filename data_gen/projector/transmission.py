@@ -89,7 +89,8 @@ class ApertureTransmission(nn.Module):
             absent = fine.new_zeros(images, tissues, self.grid.voxels)
             fine = absent.index_copy(1, torch.tensor(present, device=fine.device), fine)
         attenuation = torch.einsum("itv,tg->igv", fine, self.mass_attenuation.to(fine.dtype))
-        return torch.exp(-attenuation).unflatten(0, mirrored.shape[:2]).movedim(0, -1)
+        transmission: Tensor = torch.exp(-attenuation).unflatten(0, mirrored.shape[:2]).movedim(0, -1)
+        return transmission
 
     def _samples(self, aperture: int) -> tuple[Tensor, Tensor]:
         """Midpoints of steps out of the grid, for grid_sample [voxel, step, 3], and mm of a step [voxel]."""
