@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class EvaluateSettings:
     workers: int
     threads: int
     run_dir: str
+    logger: Node | None = None
 
 
 def evaluate(config: DictConfig) -> dict[str, float]:
@@ -52,7 +54,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         UserError: the config, the data or a run is not what it needs to be.
     """
     from hspi_learn.commands.comparison import pool
+    from hspi_learn.configs.build import build
     from hspi_learn.evaluation import print_result
+    from hspi_learn.io.loggers import log_results
     from hspi_learn.io.run_folder import RunFolder
 
     folder = RunFolder.fresh(config.run_dir)
@@ -61,6 +65,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         _describe(folder, config, workers.comparison.data)
     numbers = evaluation.write(folder.path)
     folder.write_metrics(numbers)
+    dashboard = partial(build, config.logger, key="logger", folder=folder) if config.get("logger") else None
+    log_results(folder, dashboard)
     print_result(evaluation.tables(numbers)[0], evaluation.statements(numbers), folder.path / "report.html")
     return numbers
 
@@ -105,16 +111,22 @@ def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> No
     from data_gen.storage import MANIFEST
     from data_gen.storage.files import sha256_of
     from hspi_learn.io.environment import environment
+    from hspi_learn.io.loggers import run_links
     from hspi_learn.io.run_folder import RunFolder
 
-    files = [data.folder / MANIFEST]
-    files += [RunFolder(Path(run)).weights_file for run in config.runs.values() if run is not None]
+    runs = {str(name): RunFolder(Path(run)) for name, run in config.runs.items() if run is not None}
+    files = [data.folder / MANIFEST, *(run.weights_file for run in runs.values())]
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     folder.describe(
         {str(key): value for key, value in plain.items()},
         data.system.to_dict(),
-        environment(config.seed, config.threads, {str(file): sha256_of(file) for file in files}),
+        environment(
+            config.seed,
+            config.threads,
+            {str(file): sha256_of(file) for file in files},
+            {name: run_links(run) for name, run in runs.items()},
+        ),
     )
 
 

@@ -49,7 +49,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
         UserError: the config, the data or the run folder is not what it needs to be.
     """
     from hspi_learn.configs.build import build
-    from hspi_learn.io.loggers import csv, finished
+    from hspi_learn.io.loggers import log_run, open_loggers
     from hspi_learn.io.run_folder import RunFolder
 
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
@@ -61,10 +61,8 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     task = build(config.task, key="task", system=data.system)
     if not resume:
         _describe(folder, config, data)
-    loggers: list[Logger] = [csv(folder)]
-    with finished(loggers):
-        if config.logger._target_ != "hspi_learn.io.loggers.csv":
-            loggers.append(build(config.logger, key="logger", folder=folder))
+    with open_loggers(folder, partial(build, config.logger, key="logger", folder=folder)) as loggers:
+        log_run(folder, loggers, [MONITOR], weights=sum(weight.numel() for weight in task.parameters()))
         trainer = _trainer(config, folder, loggers)
         last = folder.last_checkpoint
         trainer.fit(task, datamodule=data, ckpt_path=last if last.is_file() else None)
@@ -109,9 +107,12 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Tr
     """Lightning's trainer with our checkpoints, pictures and progress."""
     import sys
 
+    from pytorch_lightning.callbacks import LearningRateMonitor
+
     from hspi_learn.configs.build import build
     from hspi_learn.io.checkpoints import RunCheckpoints
     from hspi_learn.io.progress import PrintedProgress, WatchedProgress
+    from hspi_learn.io.training_monitor import TrainingMonitor
     from hspi_learn.io.validation_images import ValidationImages
     from hspi_learn.io.weights import AtomicCheckpoints
 
@@ -123,6 +124,8 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Tr
         callbacks=[
             RunCheckpoints(folder, config.checkpoint_every_steps, MONITOR),
             ValidationImages(),
+            LearningRateMonitor(logging_interval="step"),
+            TrainingMonitor(),
             WatchedProgress() if watched else PrintedProgress(MONITOR),
         ],
         plugins=[AtomicCheckpoints()],

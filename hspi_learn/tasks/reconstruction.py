@@ -192,6 +192,8 @@ class GanReconstruction(LightningModule):
         optimiser = self._optimisers()[1]
         real = self.discriminator(images.truth, images.initial, images.density)
         fake = self.discriminator(estimate, images.initial, images.density)
+        scores = {"train/score_real": real.detach().mean(), "train/score_fake": fake.detach().mean()}
+        self.log_dict(scores, batch_size=len(estimate))
         loss = discriminator_loss(real, fake, self.adversarial_kind)
         optimiser.zero_grad(set_to_none=True)
         self.manual_backward(loss)
@@ -205,7 +207,10 @@ class GanReconstruction(LightningModule):
         optimiser = self._optimisers()[0]
         optimiser.zero_grad(set_to_none=True)
         self.manual_backward(loss)
-        nn.utils.clip_grad_norm_(self.generator.parameters(), self.largest_gradient, error_if_nonfinite=True)
+        norm = nn.utils.clip_grad_norm_(
+            self.generator.parameters(), self.largest_gradient, error_if_nonfinite=True
+        )
+        self.log("train/gradient_norm", norm, batch_size=1)
         _set_rate(optimiser, self.rates[0] * cosine_rate(done, self.steps))
         optimiser.step()
 
