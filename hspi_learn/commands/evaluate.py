@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from hspi_learn.commands.entry import run_command
+from hspi_learn.commands.summarise import summarise_sweep
 from hspi_learn.configs.schema import Node
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> No
 
 def main() -> None:
     """The command line."""
-    run_command("evaluate", evaluate, EvaluateSettings)
+    run_command("evaluate", evaluate, EvaluateSettings, after_sweep=summarise_sweep)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from hspi_learn.commands.entry import run_command
+from hspi_learn.commands.summarise import summarise_sweep
 from hspi_learn.configs.schema import Node
 
 if TYPE_CHECKING:
@@ -174,7 +175,9 @@ def _copied(task: LightningModule) -> dict[str, Tensor]:
 
 def main() -> None:
     """The command line."""
-    run_command("train", train, TrainSettings, resume=partial(train, resume=True))
+    run_command(
+        "train", train, TrainSettings, resume=partial(train, resume=True), after_sweep=summarise_sweep
+    )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from ssl import SSLError
 from threading import Thread
 from typing import Any, Generic, TypeVar
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import numpy as np
@@ -117,8 +118,12 @@ class Dashboard(Logger, Generic[Wrapped]):
         self._attempt(lambda: self.logger.finalize(status))
 
     def finish(self, status: str) -> None:
-        """The end of the run: success or failed."""
-        self.finalize(status)
+        """The end of the run: success or failed. This is tried also after a recent failure."""
+        self._paused_until = 0.0
+        self._attempt(lambda: self._end(status))
+
+    def _end(self, status: str) -> None:
+        self.logger.finalize(status)
 
     def _attempt(self, send: Callable[[], None]) -> None:
         """Send, unless a failure is too recent; a failure is told and not raised."""
@@ -185,12 +190,8 @@ class TensorBoardDashboard(Dashboard[TensorBoardLogger]):
 class WandbDashboard(Dashboard[WandbLogger]):
     """A W&B run; ``run.finish`` ends it, so that the next job of a sweep gets its own."""
 
-    def finish(self, status: str) -> None:
-        """End the run, and say so where the server has gone away in the meantime."""
-        super().finish(status)
-        self._attempt(lambda: self._end(status))
-
     def _end(self, status: str) -> None:
+        super()._end(status)
         run = self.logger.experiment
         if not run.offline and not _answers(run.settings.base_url):
             warnings.warn(
@@ -359,15 +360,17 @@ def _mlflow_tags(folder: RunFolder) -> dict[str, str]:
 
 
 def _answers(address: str) -> bool:
-    """Whether anything answers there in ``CONNECT_S``, names looked up and proxies used as for any request."""
+    """Whether anything answers there in ``CONNECT_S``, through the proxy if the environment names one."""
     found = []
 
     def ask() -> None:
         try:
-            with urlopen(address, timeout=CONNECT_S):
+            with urlopen(without_passwords(address), timeout=CONNECT_S):
                 found.append(True)
         except HTTPError:  # an answer, though not a friendly one
             found.append(True)
+        except URLError as error:  # a certificate of one's own is for the dashboard to judge
+            found.extend([True] if isinstance(error.reason, SSLError) else [])
         except (OSError, ValueError):
             pass
 
