@@ -70,6 +70,9 @@ def show_summary(summary: Summary, folder: Path) -> None:
 
     summary.write(folder)
     table, told = summary.table(), summary.statements()
+    if not table.rows:
+        print("\n".join(told))
+        return
     more = len(table.rows) - _MOST_ROWS
     if more > 0:
         table = replace(table, rows=table.rows[:_MOST_ROWS])

@@ -162,7 +162,29 @@ def test_folders_with_odd_names_reach_hydra_whole() -> None:
     assert with_folders_as_key(given) == expected
 
 
-def test_a_sweep_without_jobs_has_no_table(tmp_path: Path) -> None:
-    """A sweep that failed before its first job leaves no empty files behind."""
+def test_sweeps_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without jobs nothing is written; jobs that all failed are named, in their order."""
     summarise_sweep(tmp_path)
     assert not list(tmp_path.iterdir())
+    for job in range(11):
+        (tmp_path / str(job)).mkdir()
+    summarise_sweep(tmp_path)
+    told = capsys.readouterr().out.splitlines()
+    reason = "was not started: it holds no config.yaml."
+    assert told == [f"Left out: {tmp_path}/{job} {reason}" for job in range(11)]
+
+
+def test_a_sweep_that_fails_still_ends_with_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two jobs whose data are missing: exit 2, and both are named in the sweep's folder."""
+    from hspi_learn.commands.train import main as train
+
+    monkeypatch.chdir(tmp_path)
+    asked = ["-m", "data.folder=nowhere", "seed=0,1", "run_dir=all", "hydra/launcher=basic"]
+    monkeypatch.setattr(sys, "argv", ["hspi-train", *asked])
+    with pytest.raises(SystemExit) as end:
+        train()
+    assert end.value.code == 2
+    assert "Left out: all/1 was not started" in capsys.readouterr().out
+    assert len((tmp_path / "all" / "runs.csv").read_text().splitlines()) == 3
