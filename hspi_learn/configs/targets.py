@@ -56,11 +56,20 @@ TARGETS = frozenset(
         "hspi_learn.io.loggers.mlflow",
         "hspi_learn.io.loggers.tensorboard",
         "hspi_learn.io.loggers.wandb",
+        "hspi_learn.losses.CountMismatch",
+        "hspi_learn.losses.FunctionLoss",
+        "hspi_learn.losses.PoissonDeviance",
+        "hspi_learn.losses.RelativeError",
         "hspi_learn.networks.CorrectionUNet",
         "hspi_learn.networks.PatchDiscriminator",
+        "hspi_learn.tasks.Adversary",
         "hspi_learn.tasks.BackProjection",
         "hspi_learn.tasks.GanReconstruction",
+        "hspi_learn.tasks.warm_up_cosine",
         "pytorch_lightning.Trainer",
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+        "torch.optim.SGD",
     }
 )
 """Everything that a config of ours may call."""

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
     _run("generate", generate, GenerateSettings, *data)
     steps = ("trainer.max_steps=2", "task.generator.channels=[4,8]", "task.generator.strides=[1]")
-    task = (*steps, "task.discriminator.channels=4", "task.initial.subsets=2", "data.batch_size=2")
+    task = (*steps, "task.adversary.discriminator.channels=4", "task.initial.subsets=2", "data.batch_size=2")
     _run("train", train, TrainSettings, f"data.folder={path}/data", f"run_dir={path}/run", *task)
     yield path
     patch.undo()
