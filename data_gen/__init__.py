@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from data_gen.camera import load_camera
-    from data_gen.errors import UserError
-    from data_gen.forward import HyperspectralForwardModel
-    from data_gen.grid import EnergyBins, EnergyWindows, VoxelGrid
+    from data_gen.core import EnergyBins, EnergyWindows, UserError, VoxelGrid
+    from data_gen.forward_model import HyperspectralForwardModel, ImagingSystem
     from data_gen.materials import mass_attenuation
     from data_gen.nuclides import decay_chain, photon_lines
-    from data_gen.system import ImagingSystem
 
-_HOMES = {
-    "EnergyBins": "grid",
-    "EnergyWindows": "grid",
-    "HyperspectralForwardModel": "forward",
-    "ImagingSystem": "system",
-    "UserError": "errors",
-    "VoxelGrid": "grid",
+_PACKAGES = {
+    "EnergyBins": "core.grid",
+    "EnergyWindows": "core.grid",
+    "HyperspectralForwardModel": "forward_model",
+    "ImagingSystem": "forward_model",
+    "UserError": "core.errors",
+    "VoxelGrid": "core.grid",
     "decay_chain": "nuclides",
     "load_camera": "camera",
     "mass_attenuation": "materials",
@@ -44,6 +42,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _PACKAGES:
         raise AttributeError(f"module 'data_gen' has no attribute {name!r}")
-    return getattr(import_module(f"data_gen.{_HOMES[name]}"), name)
+    return getattr(import_module(f"data_gen.{_PACKAGES[name]}"), name)

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from data_gen.forward import HyperspectralForwardModel, ObjectState
+from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
 
 
 class ScanBatch(NamedTuple):

@@ -17,9 +17,9 @@ from rich.table import Table
 from torch import Tensor
 
 from data_gen.camera import load_camera
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
-from hspi_learn.benchmark.physics.clock import best_s, copy_s, peak_gb
+from data_gen.validation.clock import best_s, copy_s, peak_gb
 
 
 def mouse(grid: VoxelGrid) -> tuple[Tensor, Tensor]:

@@ -11,12 +11,12 @@ import torch
 from hypothesis import settings
 
 from data_gen.camera import Camera
-from data_gen.draws import seeded_generator
-from data_gen.grid import EnergyBins, VoxelGrid
+from data_gen.core.events import EventList, Frame
+from data_gen.core.grid import EnergyBins, VoxelGrid
+from data_gen.core.random import seeded_generator
+from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
-from data_gen.scan import EventList, Frame
 from data_gen.storage import Manifest, Provenance, ScanRecord, write_shard
-from data_gen.system import ImagingSystem
 
 # No deadlines: how long an example takes is the machine's affair.
 settings.register_profile("house", deadline=None)

@@ -7,9 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from data_gen.camera.build import build_camera
-from data_gen.camera.camera import Camera
-from data_gen.errors import UserError
+from data_gen.camera.camera import Camera, build_camera
+from data_gen.core.errors import UserError
 
 
 def binning_to(camera: Camera, edge_mm: float) -> int:

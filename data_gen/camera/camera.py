@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from data_gen.camera.detector_response import build_response
 from data_gen.camera.spec import CameraSpec, checked_spec
+from data_gen.materials import density_g_cm3
 
 if TYPE_CHECKING:
     from data_gen.detector import DetectorResponse
@@ -146,12 +149,128 @@ class Camera:
         Raises:
             UserError: a key is missing, unknown or wrong.
         """
-        # Here, since the builder makes cameras.
-        from data_gen.camera.build import build_camera
-
         return build_camera(checked_spec(data, source))
 
     @property
     def fingerprint(self) -> str:
         """Hash of :meth:`to_dict`."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def build_camera(spec: CameraSpec) -> Camera:
+    """The camera of a checked description.
+
+    Raises:
+        UserError: a material or a constant of the response is unknown or wrong.
+    """
+    for material in (spec.collimator.material, spec.detector.material):
+        density_g_cm3(material)
+    u, v, normal = _panel_axes(spec)
+    pixels = _pixels(spec, u, v, normal)
+    local = _apertures(spec)
+    panels, holes = len(normal), len(local)
+    centre = _placed(local, spec.collimator.plane_mm, spec.panels.axial_mm, u, v, normal)
+    axis = normal[:, None].expand_as(centre)
+    if spec.collimator.aim == "isocentre":
+        axis = centre / centre.norm(dim=-1, keepdim=True)
+    return Camera(
+        spec=spec,
+        pixel_centre_mm=pixels.reshape(-1, 3),
+        panel_u=u,
+        panel_v=v,
+        panel_normal=normal,
+        aperture_panel=torch.arange(panels).repeat_interleave(holes),
+        aperture_centre_mm=centre.reshape(-1, 3).contiguous(),
+        aperture_axis=axis.reshape(-1, 3).contiguous(),
+        aperture_diameter_mm=torch.full((panels * holes,), spec.collimator.diameter_mm, dtype=torch.float64),
+        aperture_opening=_opening(spec).expand(panels * holes, 2).clone(),
+        pairs=_pairs(spec, panels, holes),
+        response=build_response(spec.detector, spec.name),
+    )
+
+
+def _panel_axes(spec: CameraSpec) -> tuple[Tensor, Tensor, Tensor]:
+    """Column, row and outward directions of every panel at every stop, [panel, 3] each."""
+    rotation = spec.panels.rotation
+    stops = [k * rotation.arc_deg / rotation.steps for k in range(rotation.steps)] if rotation else [0.0]
+    angle = torch.tensor(
+        [math.radians(a + s) for s in stops for a in spec.panels.angles_deg], dtype=torch.float64
+    )
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    u = torch.stack((-sin, cos, zero), dim=1)
+    v = torch.stack((zero, zero, zero + 1), dim=1)
+    return u, v, torch.stack((cos, sin, zero), dim=1)
+
+
+def _placed(
+    local: Tensor, distance_mm: float, axial_mm: float, u: Tensor, v: Tensor, normal: Tensor
+) -> Tensor:
+    """Points (row, column) mm of a plane of each panel, [k, 2], in space: [panel, k, 3]."""
+    middle = distance_mm * normal + axial_mm * v
+    return middle[:, None] + local[:, 0, None] * v[:, None] + local[:, 1, None] * u[:, None]
+
+
+def _steps(count: int, pitch_mm: float) -> Tensor:
+    """Centres of ``count`` equal intervals about 0."""
+    return (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) * pitch_mm
+
+
+def _lattice(rows: Tensor, columns: Tensor) -> Tensor:
+    """All (row, column) of two axes, [k, 2]."""
+    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
+
+
+def _pixels(spec: CameraSpec, u: Tensor, v: Tensor, normal: Tensor) -> Tensor:
+    """Pixel centres [panel, k, 3]."""
+    detector = spec.detector
+    local = _lattice(_steps(detector.rows, detector.pitch_mm), _steps(detector.columns, detector.pitch_mm))
+    return _placed(local, spec.panels.detector_mm, spec.panels.axial_mm, u, v, normal)
+
+
+def _block_mm(spec: CameraSpec) -> tuple[float, float]:
+    """Size of the block of pixels of an aperture along (row, column)."""
+    rows, columns = spec.collimator.apertures or (1, 1)
+    detector = spec.detector
+    return detector.rows * detector.pitch_mm / rows, detector.columns * detector.pitch_mm / columns
+
+
+def _apertures(spec: CameraSpec) -> Tensor:
+    """Aperture centres (row, column) mm on the plate, [aperture, 2]."""
+    plate = spec.collimator
+    if plate.positions_mm is not None:
+        return torch.tensor(plate.positions_mm, dtype=torch.float64)
+    rows, columns = plate.apertures or (1, 1)
+    block = _block_mm(spec)
+    # On the line from the block's centre to the isocentre, seen along the ring and along z.
+    towards = plate.plane_mm / spec.panels.detector_mm
+    row = _steps(rows, block[0]) * towards - spec.panels.axial_mm * (1 - towards)
+    return _lattice(row, _steps(columns, block[1]) * towards)
+
+
+def _opening(spec: CameraSpec) -> Tensor:
+    """Tangents of the half opening angles along (u, v), [2]."""
+    plate = spec.collimator
+    if plate.opening_deg is not None:
+        return torch.full((2,), math.tan(math.radians(plate.opening_deg) / 2), dtype=torch.float64)
+    row, column = _block_mm(spec)
+    # Before the waist, the ray from the block's edge to the far edge of the waist touches the wall: the block
+    # sees the whole waist.
+    distance, radius = spec.panels.detector_mm - plate.plane_mm, plate.diameter_mm / 2
+    return torch.tensor(
+        [(column / 2 + radius) / distance, (row / 2 + radius) / distance], dtype=torch.float64
+    )
+
+
+def _pairs(spec: CameraSpec, panels: int, holes: int) -> Tensor:
+    """(pixel, aperture) that see each other, [pair, 2]."""
+    detector = spec.detector
+    count = detector.rows * detector.columns
+    pixel = torch.arange(panels * count)
+    if not spec.collimator.septa:
+        aperture = (pixel // count * holes)[:, None] + torch.arange(holes)
+        return torch.stack((pixel[:, None].expand_as(aperture), aperture), dim=-1).reshape(-1, 2)
+    rows, columns = spec.collimator.apertures or (1, 1)
+    block_row = pixel // detector.columns % detector.rows // (detector.rows // rows)
+    block_column = pixel % detector.columns // (detector.columns // columns)
+    own = pixel // count * holes + block_row * columns + block_column
+    return torch.stack((pixel, own), dim=-1)

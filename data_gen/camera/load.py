@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from data_gen.camera.camera import Camera
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 NAMED = Path(__file__).parent / "named"
 

@@ -14,9 +14,9 @@ from data_gen.camera import Camera
 from data_gen.design.information import cross_information, relative_deviations
 from data_gen.design.redesign import redesigned
 from data_gen.design.study import Comparison, DesignProblem
-from data_gen.forward import EMISSION_KEV
+from data_gen.forward_model.model import EMISSION_KEV
 from data_gen.montecarlo import Body, Lines, VoxelSource, simulate
-from data_gen.spectrum import LineSpectrum
+from data_gen.nuclides.spectrum import LineSpectrum
 
 BLOCK_MM = 5.0
 """Edge of the blocks of pixels whose counts are compared: single pixels would count too few."""

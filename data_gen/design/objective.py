@@ -9,14 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from data_gen.blocks import BlockTerms, block_corners
 from data_gen.camera import Camera
 from data_gen.design.information import cross_information, relative_deviations
 from data_gen.design.redesign import redesigned
 from data_gen.design.task import RegionalTask
-from data_gen.forward import SHARP_KEV, HyperspectralForwardModel
+from data_gen.forward_model.block_terms import BlockTerms, block_corners
+from data_gen.forward_model.model import SHARP_KEV, HyperspectralForwardModel
 from data_gen.projector import RayProjector, RaySampling
-from data_gen.projector.rays import CasterFactory, RayCaster
+from data_gen.projector.ray_casting import CasterFactory, RayCaster
 from data_gen.scatter import Leakage
 
 LEAK_RAYS = 0.25

@@ -7,8 +7,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.camera.build import build_camera
-from data_gen.errors import UserError
+from data_gen.camera.camera import build_camera
+from data_gen.core.errors import UserError
 
 
 def redesigned(camera: Camera, diameter_mm: Tensor, plane_mm: Tensor, material: str | None = None) -> Camera:

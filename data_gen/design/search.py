@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 _WALL = 1e9
 """What a search by gradient takes a function to be where it has no finite value or slope."""

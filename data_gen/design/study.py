@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
+from data_gen.core.grid import EnergyAxis, VoxelGrid
 from data_gen.design.objective import DesignObjective
 from data_gen.design.redesign import redesigned
 from data_gen.design.search import Bounds, Search, by_gradient, by_grid
 from data_gen.design.task import RegionalTask
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import EnergyAxis, VoxelGrid
+from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.nuclides import DecayChain, MemberGroups
 from data_gen.projector import RayProjector, RaySampling
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool3d
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,8 @@
 """What a detector records for a photon that interacts in it."""
 
-from data_gen.detector.base import DetectorResponse
 from data_gen.detector.calibration import PixelCalibration
 from data_gen.detector.cdte import CdTeResponse
 from data_gen.detector.gaussian import GaussianResponse
-from data_gen.detector.peak import peak_fwhm_kev
+from data_gen.detector.response import DetectorResponse, peak_fwhm_kev
 
 __all__ = ["CdTeResponse", "DetectorResponse", "GaussianResponse", "PixelCalibration", "peak_fwhm_kev"]

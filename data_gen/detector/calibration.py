@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.scan import EventList
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,34 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.detector.charge import charge_transport
+from data_gen.core.autograd import recomputed
+from data_gen.detector.charge import ChargeTransport, Events, charge_transport
+from data_gen.detector.compton import compton_events
 from data_gen.detector.constants import CONSTANTS, CdTeConstants
-from data_gen.detector.crystal import crystal_events
-from data_gen.detector.events import Events
+from data_gen.detector.cross_sections import crystal_tables
+from data_gen.detector.deposits import FWHM_PER_SIGMA
+from data_gen.detector.flight import Block
 from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels, on_nodes
 from data_gen.detector.hits import Hits, Readout, Threshold, read_out
-from data_gen.detector.peak import peak_fwhm_kev
-from data_gen.detector.recording import FWHM_PER_SIGMA
-from data_gen.recompute import recomputed
+from data_gen.detector.photoelectric import photoelectric_events
+from data_gen.detector.response import peak_fwhm_kev
+
+
+def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -> tuple[Events, ...]:
+    """Events of photons [line] that first interact in the middle of 3x3 pixels, by kind.
+
+    Probabilities of all kinds together sum to 1 per line.
+    """
+    reach = 4 * charge.cloud_at_anode_mm(torch.zeros_like(charge.thickness_mm))
+    block = Block(charge.thickness_mm, 3 * charge.pitch_mm, reach)
+    share = crystal_tables(material).photoelectric_share(energy_kev)
+    absorbed = photoelectric_events(material, energy_kev, block, charge)
+    scattered = compton_events(material, energy_kev, block, charge)
+    return (
+        *(kind.weighted(share) for kind in absorbed),
+        *(kind.weighted(1 - share) for kind in scattered),
+    )
+
 
 _LINES_AT_ONCE = 16
 _DISTANT_STEP_KEV = 4.0

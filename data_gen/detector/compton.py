@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data_gen.detector.charge import ChargeTransport
+from data_gen.detector.charge import ChargeTransport, Events
 from data_gen.detector.cross_sections import ANGSTROM_KEV, crystal_tables
-from data_gen.detector.events import Events
 from data_gen.detector.flight import Block, direction
-from data_gen.detector.photoelectric import k_escape
-from data_gen.detector.points import spread_points
+from data_gen.detector.photoelectric import k_escape, spread_points
 
 ELECTRON_KEV = 510.998950
 _POINTS = 4096

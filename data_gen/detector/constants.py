@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from data_gen.core.errors import UserError
 from data_gen.detector.hits import MODES, Mode
-from data_gen.errors import UserError
 from data_gen.materials import material_named
 
 CONSTANTS = (

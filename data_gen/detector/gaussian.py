@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.detector.deposits import deposits
-from data_gen.detector.recording import gaussian_blur, record
+from data_gen.core.errors import UserError
+from data_gen.detector.deposits import deposits, gaussian_blur, record
 from data_gen.detector.volume import AddedVolume
-from data_gen.errors import UserError
 from data_gen.materials import material_named
 
 _SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))

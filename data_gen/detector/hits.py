@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from data_gen.detector.events import Events
+from data_gen.detector.charge import Events
 
 Mode = Literal["addition", "discrimination", "raw"]
 MODES: tuple[Mode, ...] = get_args(Mode)

@@ -7,12 +7,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from data_gen.detector.charge import ChargeTransport
+from data_gen.detector.charge import ChargeTransport, Events
 from data_gen.detector.cross_sections import CrystalTables, crystal_tables
-from data_gen.detector.events import Events
 from data_gen.detector.flight import Block, Flight, direction
-from data_gen.detector.points import spread_points
 from data_gen.materials import k_edges_kev, k_fluorescence
+
+
+def spread_points(count: int, dimensions: int) -> Tensor:
+    """A fixed set of points in the open unit cube, [count, dimensions]; nothing random.
+
+    The first coordinate is even and rises; the others are Sobol's sequence, so that any run of points covers
+    the cube evenly. A ``count`` that is a power of two is best.
+    """
+    even = (torch.arange(count, dtype=torch.float64)[:, None] + 0.5) / count
+    sobol = torch.quasirandom.SobolEngine(dimensions - 1).draw(count, dtype=torch.float64)
+    return torch.cat((even, (sobol + 0.5 / count) % 1.0), dim=1)
+
 
 _POINTS = 4096
 _REFERENCE_KEV = 100.0

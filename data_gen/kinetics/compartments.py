@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 EXCRETED = "excreted"
 """The one region outside the body: what goes there is still counted, and is not painted."""

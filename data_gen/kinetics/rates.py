@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.kinetics.compartments import CompartmentModel, Rates
 from data_gen.nuclides import DecayChain
 

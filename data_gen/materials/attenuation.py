@@ -8,7 +8,7 @@ import torch
 import xraylib
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.materials.compositions import material_named
 from data_gen.materials.xcom import Process, xcom_mass_attenuation
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import xraylib
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
 from data_gen.materials import TISSUES, tissue_from_density
 from data_gen.montecarlo.chance import uniform
 from data_gen.montecarlo.medium import Medium, medium

@@ -8,11 +8,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 class EmissionLines(Protocol):
-    """Photon lines; ``data_gen.spectrum.LineSpectrum`` is one kind."""
+    """Photon lines; ``data_gen.nuclides.spectrum.LineSpectrum`` is one kind."""
 
     @property
     def energy_kev(self) -> Tensor:

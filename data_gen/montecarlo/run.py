@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.errors import UserError
-from data_gen.grid import EnergyAxis, EnergyBins
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyAxis, EnergyBins
 from data_gen.montecarlo.body import Body
 from data_gen.montecarlo.lines import EmissionLines
 from data_gen.montecarlo.source import Source

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyAxis, bin_index
 from data_gen.detector import CdTeResponse
-from data_gen.errors import UserError
-from data_gen.grid import EnergyAxis, bin_index
 from data_gen.montecarlo.aim import emitted
 from data_gen.montecarlo.aim_camera import CameraAim
 from data_gen.montecarlo.body import Body, Tissues

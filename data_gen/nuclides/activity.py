@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import radioactivedecay as rd
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.nuclides.chain import DecayChain
 
 

@@ -23,7 +23,7 @@ from icrp107_database import get_icrp107_spectrum
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.materials.electrons import photons_per_path, stopping_power_kev_cm2_g
 from data_gen.nuclides.names import canonical_name
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import radioactivedecay as rd
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.nuclides.names import canonical_name
 
 

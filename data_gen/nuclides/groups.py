@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.nuclides.lines import photon_lines
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import radioactivedecay as rd
 import xraylib
 from icrp107_database import get_icrp107_spectrum
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.nuclides.names import canonical_name
 
 _K_LINES = tuple(

@@ -8,7 +8,7 @@ import re
 import radioactivedecay as rd
 from radioactivedecay.utils import NuclideStrError
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 def canonical_name(nuclide: str) -> str:

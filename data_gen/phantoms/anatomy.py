@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from data_gen.draws import uniform
+from data_gen.core.random import uniform
 from data_gen.phantoms.shapes import Ellipsoid, Point, Shape, Trunk
 
 REFERENCE_MASS_G = 25.0

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_gen.draws import checked_range, log_uniform, uniform
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.random import checked_range, log_uniform, uniform
 from data_gen.phantoms.biodistribution import checked_organ
 from data_gen.phantoms.phantom import Phantom
 from data_gen.phantoms.voxelise import OUTSIDE, Tissue, fine_axis_mm, phantom_of

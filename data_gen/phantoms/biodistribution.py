@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 
-from data_gen.draws import Range, checked_range
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
+from data_gen.core.random import Range, checked_range
 from data_gen.phantoms.phantom import ORGANS
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms.microenvironment_fields import gaussian_field, vessel_distance
 from data_gen.phantoms.microenvironment_lattice import fine_lattice
 

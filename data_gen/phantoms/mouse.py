@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from data_gen.draws import Range, checked_range, log_uniform, uniform
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.random import Range, checked_range, log_uniform, uniform
 from data_gen.phantoms.anatomy import REFERENCE_MASS_G, Individual, Solid, mouse_solids, tumour_solids
 from data_gen.phantoms.biodistribution import checked_biodistribution
 from data_gen.phantoms.phantom import Phantom

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 
 ORGANS = (
     "outside",

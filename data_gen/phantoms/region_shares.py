@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.kinetics import EXCRETED
 from data_gen.phantoms.biodistribution import checked_organ
 from data_gen.phantoms.phantom import ORGANS, Phantom

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms.phantom import Phantom
 from data_gen.phantoms.shapes import Cylinder, Shape
 from data_gen.phantoms.voxelise import OUTSIDE, Tissue, paint, phantom_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms.phantom import ORGANS, Phantom
 from data_gen.phantoms.shapes import Shape
 

@@ -1,8 +1,8 @@
 """From activity to first interactions in the pixels: ray-traced, or as a cached matrix."""
 
-from data_gen.projector.base import Projector, ProjectorFactory, split_pixels
-from data_gen.projector.matrix import MatrixProjector
-from data_gen.projector.ray import RayProjector
+from data_gen.projector.matrix_projector import MatrixProjector
+from data_gen.projector.projector import Projector, ProjectorFactory, split_pixels
+from data_gen.projector.ray_projector import RayProjector
 from data_gen.projector.sampling import RaySampling
 from data_gen.projector.symmetry import MirrorOrbits, mirror_orbits
 

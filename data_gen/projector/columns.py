@@ -6,8 +6,8 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from data_gen.coarse import coarse_grid, linear_shares
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.resampling import coarse_grid, linear_shares
 
 VOXELS_A_WIDTH = 4.0
 """Coarse voxels for each width (FWHM) of what a pixel sees, at least ..."""

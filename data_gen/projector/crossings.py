@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.grid import VoxelGrid
-from data_gen.projector.rays import Rays
+from data_gen.core.grid import VoxelGrid
+from data_gen.projector.ray_casting import Rays
 
 
 def main_axis(camera: Camera, pairs: Tensor) -> Tensor:

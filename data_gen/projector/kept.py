@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from data_gen.grid import VoxelGrid
-from data_gen.projector.cache import cached, content_key
-from data_gen.projector.rays import RayCaster
+from data_gen.core.cache import cached, content_key
+from data_gen.core.grid import VoxelGrid
+from data_gen.projector.ray_casting import RayCaster
 from data_gen.projector.sparse import SparseMatrix, transposed
 from data_gen.projector.symmetry import MirrorOrbits
 from data_gen.projector.weights import build_rows

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 MOST_STRETCH = 8.0
 """Width of a ring over the finest distance between its nodes (times their number), at most."""

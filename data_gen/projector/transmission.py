@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_gen.grid import VoxelGrid
-from data_gen.recompute import recomputed
+from data_gen.core.autograd import recomputed
+from data_gen.core.grid import VoxelGrid
 
 
 class ApertureTransmission(nn.Module):

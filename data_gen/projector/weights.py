@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from data_gen.projector.crossings import cross_grid, main_axis
-from data_gen.projector.rays import RayCaster
+from data_gen.projector.ray_casting import RayCaster
 
 CROSSINGS_AT_ONCE = 1_000_000
 """Crossings of rays with planes held at a time, which bounds the memory of the build."""

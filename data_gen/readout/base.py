@@ -6,8 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from data_gen.core.events import EventList
 from data_gen.readout.modules import ModuleLayout
-from data_gen.scan import EventList
 
 
 class Readout(Protocol):

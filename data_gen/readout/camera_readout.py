@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList, Frame
 from data_gen.readout.base import Readout
 from data_gen.readout.mask import PixelMask
 from data_gen.readout.modules import ModuleLayout
-from data_gen.scan import EventList, Frame
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList
 from data_gen.readout.dead_time import DEAD_TIME_KINDS, survivors
 from data_gen.readout.modules import ModuleLayout
-from data_gen.scan import EventList
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.readout.spectra import MOST_BYTES, PixelSpectra, checked_spectra
 
 MAGIC = b"HEXITECH"

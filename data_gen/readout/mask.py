@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.grid import EnergyAxis
-from data_gen.scan import EventList, Frame
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList, Frame
+from data_gen.core.grid import EnergyAxis
 
 
 @dataclass(frozen=True)

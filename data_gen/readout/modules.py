@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
-from data_gen.errors import UserError
-from data_gen.scan import EventList
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList
 
 MODULE_PIXELS = 80
 """Rows and columns of a HEXITEC module (JINST 7 P08027)."""

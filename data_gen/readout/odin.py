@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.readout.spectra import MOST_BYTES, PixelSpectra, checked_spectra
 
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}

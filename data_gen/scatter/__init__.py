@@ -1,15 +1,15 @@
-"""Photons that reach the detector otherwise than straight: scattered in the object or in the collimator."""
+"""Photons that reach the detector otherwise than straight through an aperture.
 
-from data_gen.scatter.base import ScatterTerm
-from data_gen.scatter.collimator import CollimatorScatter
+Leakage through plate and septa, and scatter in the object, are here; scatter in the metal of the collimator
+is :mod:`data_gen.scatter.collimator`.
+"""
+
 from data_gen.scatter.leakage import Leakage
-from data_gen.scatter.metal.sampling import MetalSampling
 from data_gen.scatter.object import ObjectScatter, ScatterSampling
+from data_gen.scatter.scatter_term import ScatterTerm
 
 __all__ = [
-    "CollimatorScatter",
     "Leakage",
-    "MetalSampling",
     "ObjectScatter",
     "ScatterSampling",
     "ScatterTerm",

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.camera.binning import seeing_every_aperture
-from data_gen.grid import VoxelGrid
+from data_gen.core.cache import cache_folder, cached, content_key
+from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_probability, k_edges_kev, linear_attenuation_per_mm
 from data_gen.projector import RaySampling, mirror_orbits
-from data_gen.projector.cache import cache_folder, cached, content_key
 from data_gen.projector.leak import leak_caster
-from data_gen.projector.rays import RayCaster
+from data_gen.projector.ray_casting import RayCaster
 from data_gen.projector.weights import build_rows
 
 STEP = 1.25

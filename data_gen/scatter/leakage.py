@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from data_gen.camera import Camera
 from data_gen.camera.binning import coarse_camera, seeing_every_aperture
-from data_gen.coarse import (
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.resampling import (
     coarse_grid,
     density_shares,
     linear_shares,
     resample,
     resample_back,
 )
-from data_gen.grid import VoxelGrid
 from data_gen.projector import MatrixProjector, ProjectorFactory
 from data_gen.projector.leak import leak_caster
-from data_gen.scatter.arrivals import Arrivals
+from data_gen.scatter.energy_classes import Arrivals
 
 VOXEL_MM = 2.0
 BLOCK_MM = 6.0

@@ -10,25 +10,20 @@ from torch import Tensor, nn
 
 from data_gen.camera import Camera
 from data_gen.camera.binning import coarse_camera
-from data_gen.coarse import (
+from data_gen.core.autograd import linear, recomputed
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.resampling import (
     coarse_grid,
     density_shares,
     resample,
     resample_back,
     source_shares,
 )
-from data_gen.grid import VoxelGrid
-from data_gen.linear import linear
-from data_gen.projector.tissue import checked_activity, density_by_tissue, tissue_attenuation
+from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
-from data_gen.recompute import recomputed
-from data_gen.scatter.arrivals import Arrivals
 from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimation import collimation, energy_nodes, node_weights
-from data_gen.scatter.flight import flight_table, path_by_tissue
-from data_gen.scatter.harmonics import harmonics
-from data_gen.scatter.passage import Kept, Passage, Seen
-from data_gen.scatter.turning import (
+from data_gen.scatter.differential_cross_sections import (
     arrival_classes,
     compton_filling,
     mean_scattered_kev,
@@ -36,6 +31,10 @@ from data_gen.scatter.turning import (
     spread_arrivals,
     turning_series,
 )
+from data_gen.scatter.energy_classes import Arrivals
+from data_gen.scatter.harmonics import harmonics
+from data_gen.scatter.single_scatter import Kept, Passage, Seen
+from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data_gen.errors import UserError
-from data_gen.scan import EventList, Frame
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList, Frame
 from data_gen.storage.schema import COLUMNS, MOST_BYTES, SCHEMA_VERSION, SYSTEM, ScanRecord
 
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from data_gen.scan import EventList, Frame
+from data_gen.core.events import EventList, Frame
 
 SCHEMA_VERSION = 2
 
@@ -46,7 +46,7 @@ class ScanRecord:
         frames: when it recorded.
         injected_bq: activity injected at time 0.
         body_mass_g: mass of the whole animal.
-        counts_photopeak: events in the windows of :func:`data_gen.photopeak.photopeak_windows`.
+        counts_photopeak: events in the windows of :func:`data_gen.simulation.photopeak.photopeak_windows`.
         density: [z, y, x] in g/cm3.
         activity: the truth, mean over the frames, of the head of each group, [map, z, y, x] in Bq per
             voxel; None where nobody knows it.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.attacks.objectives import Objective
 from hspi_learn.attacks.threat_models import ThreatModel, noise_sd, perturbed
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Protocol
 
-from data_gen.errors import UserError
-from hspi_learn.benchmark.point import Found
+from data_gen.core.errors import UserError
+from data_gen.validation.point import Found
 from hspi_learn.benchmark.store import CellResult, CellStore
 
 
@@ -21,7 +21,7 @@ class Cell:
 
     Args:
         name: of the cell.
-        key: hash of config, data and code; see :func:`hspi_learn.benchmark.keys.cell_key`.
+        key: hash of config, data and code; see :func:`data_gen.validation.keys.cell_key`.
         run: what it does.
     """
 

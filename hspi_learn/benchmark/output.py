@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from hspi_learn.benchmark.point import Plot
+from data_gen.validation.point import Plot
 from hspi_learn.benchmark.store import CellResult
 from hspi_learn.benchmark.tables import full_table, metrics, points_table, statements
 from hspi_learn.evaluation.figures import Captioned

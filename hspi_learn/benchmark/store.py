@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.storage.files import whole_file
-from hspi_learn.benchmark.point import Array, Plot, Point
+from data_gen.validation.point import Array, Plot, Point
 from hspi_learn.io.atomic import write_json
 from hspi_learn.io.run_folder import read_json
 

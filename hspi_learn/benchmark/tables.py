@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from hspi_learn.benchmark.point import Point
+from data_gen.validation.point import Point
 from hspi_learn.benchmark.store import CellResult
 from hspi_learn.evaluation.tables import Table
 

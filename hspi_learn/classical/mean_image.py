@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.core.errors import UserError
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.reconstructor import ScanBatch, ScanContext
 
 

@@ -10,12 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from data_gen.blocks import BlockTerms
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel, ObjectState
-from data_gen.linear import linear
-from data_gen.recompute import recomputed
-from data_gen.scan import EventList
+from data_gen.core.autograd import linear, recomputed
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList
+from data_gen.forward_model.block_terms import BlockTerms
+from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
 from hspi_learn.classical.postfilter import smoothed_in_body
 from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
 from hspi_learn.classical.subsets import balanced_subsets

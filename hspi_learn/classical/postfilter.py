@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d
 
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 
 FWHM_PER_SD = 2.0 * math.sqrt(2.0 * math.log(2.0))
 

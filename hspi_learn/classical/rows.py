@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from data_gen.blocks import BlockTerms
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import bin_index
-from data_gen.linear import linear
-from data_gen.scan import EventList
+from data_gen.core.autograd import linear
+from data_gen.core.events import EventList
+from data_gen.core.grid import bin_index
+from data_gen.forward_model.block_terms import BlockTerms
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.reconstructor import ScanContext
 
 LEAST_EXPECTED_COUNTS = 1e-8

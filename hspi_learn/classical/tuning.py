@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.classical.osem import Osem
 from hspi_learn.reconstructor import ScanBatch, ScanContext, scan_context
 

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.memory import keep_freed_memory
+from data_gen.core.errors import UserError
+from data_gen.core.memory import keep_freed_memory
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import MeanImage, Osem, tune
 from hspi_learn.configs.build import build
 from hspi_learn.configs.runs import load_task

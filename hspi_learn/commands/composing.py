@@ -20,7 +20,7 @@ from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 def config_folder() -> Path:

@@ -11,8 +11,8 @@ from hspi_learn.commands.entry import run_command
 from hspi_learn.configs.schema import Node
 
 if TYPE_CHECKING:
+    from data_gen.core.grid import VoxelGrid
     from data_gen.design import DesignProblem, RegionalTask
-    from data_gen.grid import VoxelGrid
     from data_gen.nuclides import DecayChain, MemberGroups
     from hspi_learn.io.run_folder import RunFolder
 
@@ -95,8 +95,8 @@ def _told(stage: str) -> None:
 
 def _problem(config: DictConfig) -> DesignProblem:
     """Camera, object and bounds of the config."""
+    from data_gen.core.grid import EnergyWindows
     from data_gen.design import PARAMETERS, Bounds, DesignProblem
-    from data_gen.grid import EnergyWindows
     from data_gen.nuclides import tied_groups
     from data_gen.projector import RaySampling
     from hspi_learn.configs.build import build
@@ -140,8 +140,8 @@ def _task(config: DictConfig, chain: DecayChain, groups: MemberGroups, grid: Vox
 
 def _describe(folder: RunFolder, config: DictConfig, problem: DesignProblem) -> None:
     """Write down what was designed: config, the camera that it began with, versions."""
-    from data_gen.grid import EnergyBins
-    from data_gen.system import ImagingSystem
+    from data_gen.core.grid import EnergyBins
+    from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.io.environment import environment
 
     edges = problem.windows.edges_kev.tolist()

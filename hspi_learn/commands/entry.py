@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from data_gen.errors import UserError
-from data_gen.memory import keep_freed_memory
+from data_gen.core.errors import UserError
+from data_gen.core.memory import keep_freed_memory
 from hspi_learn.commands.composing import command_line, composed_jobs, config_folder, new_run_dir
 from hspi_learn.configs.check import check_config, check_hydra
 

@@ -30,7 +30,7 @@ def generate(config: DictConfig) -> dict[str, float]:
     Raises:
         UserError: the config is wrong, or the folder holds something else.
     """
-    from data_gen.generate import generate as make
+    from data_gen.simulation.generate import generate as make
     from hspi_learn.configs.build import build
 
     plan = build(

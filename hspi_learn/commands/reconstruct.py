@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
 from hspi_learn.configs.schema import Node
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from data_gen.forward import HyperspectralForwardModel
-    from data_gen.grid import VoxelGrid
-    from data_gen.system import ImagingSystem
+    from data_gen.core.grid import VoxelGrid
+    from data_gen.forward_model.model import HyperspectralForwardModel
+    from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.io.scan_files import ScanFile
     from hspi_learn.reconstructor import Reconstructor, ScanContext
 
@@ -98,7 +98,7 @@ def _classical(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hyper
 
     Events are fitted on fine bins; counts on the bins that they came in.
     """
-    from data_gen.system import ImagingSystem
+    from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.configs.build import build
     from hspi_learn.io.scan_files import Histogram
 
@@ -113,7 +113,7 @@ def _classical(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hyper
 
 def _described(config: DictConfig, scan: ScanFile) -> ImagingSystem:
     """The imaging system of the config."""
-    from data_gen.system import ImagingSystem
+    from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.configs.build import build
 
     for key, option in (("camera", "camera=demo"), ("nuclide", "nuclide=ac225")):
@@ -191,7 +191,7 @@ def _activity(
     method: Reconstructor, model: HyperspectralForwardModel, scan: ScanFile, context: ScanContext
 ) -> Tensor:
     """Activity [map, z, y, x] in Bq per voxel; list-mode where the method can."""
-    from data_gen.scan import EventList
+    from data_gen.core.events import EventList
     from hspi_learn.classical import Osem
     from hspi_learn.io.scan_files import check_not_empty
 

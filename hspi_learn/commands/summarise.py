@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.configs.check import check_node, plain
 from hspi_learn.configs.schema import join
 from hspi_learn.configs.targets import locate

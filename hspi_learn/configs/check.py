@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.configs.schema import checked_value, join, parameters_of, unknown_key
 from hspi_learn.configs.targets import HYDRA_TARGETS, allowed, locate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.configs.build import build
 from hspi_learn.configs.check import check_targets
 from hspi_learn.io.run_folder import RunFolder, read_config, read_json
@@ -18,7 +18,7 @@ def load_task(run_dir: str | Path) -> Any:
         UserError: the folder is no finished run, or a part of it is damaged or not allowed.
     """
     # Loading torch takes seconds; commands that only check configs do without.
-    from data_gen.system import ImagingSystem
+    from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.io.weights import load_weights
 
     folder = RunFolder.existing(run_dir)

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 def _is_node(value: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.data.order import EpochOrder
 from hspi_learn.data.scans import WindowedScans, collate
 from hspi_learn.reconstructor import ScanBatch

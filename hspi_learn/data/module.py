@@ -8,10 +8,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from data_gen.errors import UserError
-from data_gen.grid import EnergyWindows
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyWindows
+from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, Provenance
-from data_gen.system import ImagingSystem
 from hspi_learn.data.loader import TrainingLoader
 from hspi_learn.data.order import EpochOrder
 from hspi_learn.data.scans import Scans, WindowedScans, collate

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import Sampler
 
-from data_gen.draws import seeded_generator
+from data_gen.core.random import seeded_generator
 
 
 class EpochOrder(Sampler[int]):

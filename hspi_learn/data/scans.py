@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_gen.draws import seeded_generator
-from data_gen.errors import UserError
-from data_gen.grid import EnergyWindows, bin_index
-from data_gen.scan import EventList
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList
+from data_gen.core.grid import EnergyWindows, bin_index
+from data_gen.core.random import seeded_generator
+from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, ScanRecord, ShardReader
-from data_gen.system import ImagingSystem
 from hspi_learn.reconstructor import ScanBatch
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.core.errors import UserError
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.metrics import evaluated_voxels
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan_context
 

@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from hspi_learn.evaluation.noise import NoisePoint, root_mean_square
 from hspi_learn.evaluation.study import FULL, Condition, Outcome
 from hspi_learn.evaluation.summary import uptake_figures

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.phantoms import ORGANS
 from hspi_learn.data import collate
 from hspi_learn.evaluation.case import Case

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from data_gen.acquisition import draw_counts
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.core.errors import UserError
+from data_gen.forward_model.event_sampling import draw_counts
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import Osem
 from hspi_learn.evaluation.case import Case
 from hspi_learn.evaluation.judge import Judge

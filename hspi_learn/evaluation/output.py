@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import EnergyBins
+from data_gen.core.grid import EnergyBins
+from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.storage import ScanRecord
 from data_gen.storage.files import whole_file
 from hspi_learn.data import Scans

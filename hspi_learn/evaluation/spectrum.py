@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from data_gen.forward import HyperspectralForwardModel, ObjectState
-from data_gen.grid import EnergyBins
+from data_gen.core.grid import EnergyBins
+from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
 from data_gen.nuclides import photon_lines
 from hspi_learn.visual import LineLabel
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import Attacked, ImageError, Objective, ThreatModel
 from hspi_learn.evaluation.case import Case
 from hspi_learn.evaluation.judge import Judge, Scores

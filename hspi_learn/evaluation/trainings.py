@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.evaluation.tables import Cell, Table
 from hspi_learn.io.atomic import write_text
 from hspi_learn.io.run_folder import RunFolder, flat_config, read_config

@@ -29,7 +29,7 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.io.atomic import write_text
 from hspi_learn.io.run_folder import RunFolder, flat_config, read_config, read_json
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
 from data_gen.storage.files import whole_file
 
 SUFFIXES = (".nii.gz", ".nii")

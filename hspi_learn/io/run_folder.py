@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.io.atomic import write_json, write_text
 
 

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data_gen.errors import UserError
-from data_gen.grid import EnergyAxis, EnergyWindows
-from data_gen.scan import EventList, checked_counts
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList, checked_counts
+from data_gen.core.grid import EnergyAxis, EnergyWindows
 from data_gen.storage import ShardReader
 
 Array = NDArray[Any]

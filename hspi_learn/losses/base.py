@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 class Loss(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 
 
 class Generator(Protocol):

@@ -20,9 +20,9 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
-from data_gen.errors import UserError
-from data_gen.grid import EnergyWindows
-from data_gen.system import ImagingSystem
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyWindows
+from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.io.checkpoints import generator_states, set_generator_states
 from hspi_learn.losses import Loss, WeightedLosses
 from hspi_learn.metrics import Reduction, reduce_scans

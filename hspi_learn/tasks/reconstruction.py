@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.system import ImagingSystem
+from data_gen.core.errors import UserError
+from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.losses import (
     AdversarialKind,
     CountMismatch,

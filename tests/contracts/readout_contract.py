@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList
 from data_gen.readout import ModuleLayout, Readout
-from data_gen.scan import EventList
 
 
 def layout_of(modules: int, rows: int, columns: int) -> ModuleLayout:

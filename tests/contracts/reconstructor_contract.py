@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.reconstructor import Reconstructor, ScanContext, scan_context
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import EnergyWindows, VoxelGrid
+from data_gen.core.grid import EnergyWindows, VoxelGrid
+from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.nuclides import MemberGroups, decay_chain
-from data_gen.projector.base import Projector
+from data_gen.projector.projector import Projector
 
 SHAPE = (4, 5, 6)
 PIXELS = 48

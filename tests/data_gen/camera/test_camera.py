@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_gen.camera import Camera, camera_names, load_camera
-from data_gen.errors import UserError
-from data_gen.projector.plate import axis_slope, path_in_plate
+from data_gen.core.errors import UserError
+from data_gen.projector.collimator_path import axis_slope, path_in_plate
 
 
 @pytest.mark.parametrize("name", camera_names())

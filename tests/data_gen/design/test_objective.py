@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from data_gen.camera import Camera
+from data_gen.core.grid import EnergyWindows, VoxelGrid
 from data_gen.design import (
     PARAMETERS,
     Bounds,
@@ -16,7 +17,6 @@ from data_gen.design import (
     design,
     regional_task,
 )
-from data_gen.grid import EnergyWindows, VoxelGrid
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.projector import RaySampling
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from data_gen import UserError
+from data_gen.core.events import EventList
 from data_gen.detector import CdTeResponse, PixelCalibration
-from data_gen.scan import EventList
 
 
 def drawn(spread: float = 0.005, offset: float = 0.66) -> PixelCalibration:

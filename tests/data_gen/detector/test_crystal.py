@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from data_gen.detector import CdTeResponse
 from data_gen.detector.cross_sections import crystal_tables
-from data_gen.detector.photoelectric import k_paths
-from data_gen.detector.points import spread_points
+from data_gen.detector.photoelectric import k_paths, spread_points
 from data_gen.materials import interaction_probability, linear_attenuation_per_mm
 
 FRACTIONS = {

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from data_gen.detector.events import Events
+from data_gen.detector.charge import Events
 from data_gen.detector.hits import Threshold, read_out
 
 SHARP = Threshold(torch.tensor(4.0, dtype=torch.float64), torch.tensor(1e-3, dtype=torch.float64))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.kinetics import even_shares, painted
 
 REGIONS = ("tumour", "excreted", "liver")

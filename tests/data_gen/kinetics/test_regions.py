@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
+from data_gen.core.events import Frame
 from data_gen.kinetics import CompartmentModel, RegionKinetics, load_kinetics
 from data_gen.nuclides import DecayChain, activities_at, decay_chain, mean_activity
-from data_gen.scan import Frame
 
 HOUR = 3600.0
 STILL = CompartmentModel(("body",), "body", {})

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from data_gen.camera import Camera, load_camera
-from data_gen.errors import UserError
-from data_gen.grid import EnergyBins, VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.materials import interaction_probability
 from data_gen.montecarlo import CLASSES, Body, Lines, PointSource, Tally, VoxelSource, simulate
 from data_gen.montecarlo.photons import OPEN

@@ -7,7 +7,7 @@ import torch
 import xraylib
 
 from data_gen.camera import Camera
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from data_gen.materials import linear_attenuation_per_mm
 from data_gen.montecarlo.aim_camera import CameraAim
 from data_gen.montecarlo.body import Body, Tissues

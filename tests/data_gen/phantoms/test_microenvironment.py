@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms import Microenvironment, tumour_uptake
 from data_gen.phantoms.microenvironment_fields import gaussian_field, vessel_distance
 

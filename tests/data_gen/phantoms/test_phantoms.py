@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data_gen.phantoms as room
-from data_gen.draws import checked_range, log_uniform, seeded_generator, uniform
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.random import checked_range, log_uniform, seeded_generator, uniform
 from data_gen.phantoms import ORGANS, AtlasPhantom, DerenzoPhantom, MousePhantom, Phantom
 from data_gen.phantoms.shapes import Cylinder, Ellipsoid
 from data_gen.phantoms.voxelise import OUTSIDE, Tissue, paint, phantom_of

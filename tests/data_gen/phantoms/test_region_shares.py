@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.events import Frame
+from data_gen.core.grid import VoxelGrid
 from data_gen.kinetics import RegionKinetics, even_shares, load_kinetics, painted
 from data_gen.nuclides import decay_chain
 from data_gen.phantoms import ORGANS, Microenvironment, MousePhantom, region_shares, tumour_uptake
-from data_gen.scan import Frame
 
 GRID = VoxelGrid((24, 24, 24), 1.5)
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from data_gen.camera import Camera, load_camera
 from data_gen.camera.binning import binned, seeing_every_aperture
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.projector import RayProjector, RaySampling
+from data_gen.projector.collimator_path import path_in_septa
 from data_gen.projector.leak import LeakCaster
-from data_gen.projector.rays import CasterFactory, RayCaster
-from data_gen.projector.septa import path_in_septa
+from data_gen.projector.ray_casting import CasterFactory, RayCaster
 
 GRID = VoxelGrid((9, 9, 9), 2.5)
 

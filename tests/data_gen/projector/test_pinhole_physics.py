@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from data_gen.camera import Camera
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm, mass_attenuation
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 

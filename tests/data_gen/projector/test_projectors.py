@@ -11,8 +11,8 @@ from contracts.projector_contract import Case, ProjectorContract
 from referees.small_cameras import lofts
 
 from data_gen.camera import Camera
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import EnergyBins, VoxelGrid
+from data_gen.core.grid import EnergyBins, VoxelGrid
+from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 from data_gen.projector.columns import Columns

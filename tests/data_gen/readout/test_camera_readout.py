@@ -5,10 +5,10 @@ import torch
 from contracts.readout_contract import layout_of, poisson_events
 
 from data_gen.camera import Camera, load_camera
-from data_gen.errors import UserError
-from data_gen.grid import EnergyBins
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList, Frame
+from data_gen.core.grid import EnergyBins
 from data_gen.readout import CameraReadout, EventReadout, FrameReadout, PixelMask, modules_of
-from data_gen.scan import EventList, Frame
 
 LAYOUT = layout_of(2, 2, 2)
 FRAMES = (Frame(0.0, 30.0), Frame(100.0, 10.0))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from contracts.readout_contract import layout_of
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.readout import camera_counts, read_hxt, read_odin
 
 ROWS, COLUMNS, BINS = 3, 4, 5

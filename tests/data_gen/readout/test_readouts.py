@@ -8,10 +8,10 @@ from contracts.readout_contract import ReadoutContract, layout_of, poisson_event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList
 from data_gen.readout import EventReadout, FrameReadout
 from data_gen.readout.dead_time import survivors
-from data_gen.scan import EventList
 
 ONE_PIXEL = layout_of(1, 1, 1)
 

@@ -9,7 +9,7 @@ import xraylib
 from contracts.scatter_contract import ScatterCase, ScatterContract
 
 from data_gen.camera import Camera
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_probability, linear_attenuation_per_mm, material_named
 from data_gen.scatter import ObjectScatter, ScatterSampling
 from data_gen.scatter.collimation import collimation

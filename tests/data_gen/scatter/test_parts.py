@@ -9,18 +9,18 @@ import pytest
 import torch
 import xraylib
 
-from data_gen.coarse import coarse_grid, density_shares, resample, source_shares
-from data_gen.grid import VoxelGrid
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.resampling import coarse_grid, density_shares, resample, source_shares
 from data_gen.materials import material_named, process_mass_attenuation
-from data_gen.scatter.flight import flight_table, path_by_tissue
-from data_gen.scatter.harmonics import harmonics, legendre
-from data_gen.scatter.turning import (
+from data_gen.scatter.differential_cross_sections import (
     arrival_classes,
     compton_kev,
     mean_scattered_kev,
     spread_arrivals,
     turning_series,
 )
+from data_gen.scatter.harmonics import harmonics, legendre
+from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
 
 ENERGIES = torch.tensor([82.0, 218.0, 440.0], dtype=torch.float64)
 

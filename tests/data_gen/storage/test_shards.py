@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
+from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, ScanRecord, ShardReader, write_shard
 from data_gen.storage.files import whole_file
 from data_gen.storage.schema import COLUMNS
-from data_gen.system import ImagingSystem
 
 Record = Callable[[int], ScanRecord]
 

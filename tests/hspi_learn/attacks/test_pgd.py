@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data_gen.acquisition import draw_counts
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.core.errors import UserError
+from data_gen.forward_model.event_sampling import draw_counts
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import (
     Attacked,
     ImageError,

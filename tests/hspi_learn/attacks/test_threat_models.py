@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.attacks import PoissonBall, PoissonBox, noise_sd
 from hspi_learn.attacks.threat_models import perturbed
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
+from data_gen.validation.keys import _reached, code_hash
 from hspi_learn.benchmark import (
     Cell,
     CellResult,
@@ -27,7 +28,6 @@ from hspi_learn.benchmark import (
     write_output,
     write_results,
 )
-from hspi_learn.benchmark.keys import _reached, code_hash
 from hspi_learn.benchmark.tables import full_table, points_table, statements
 
 GOOD = Point("good", 1e-9, 1e-6, "truth", "source", "note", "keV")
@@ -135,13 +135,13 @@ def test_damaged_cells_run_again(tmp_path: Path, damage: str, caplog: pytest.Log
 
 def test_keys_follow_config_data_and_code() -> None:
     """Equal in everything: equal keys; different in anything: different keys."""
-    module = "hspi_learn.benchmark.physics.counting"
+    module = "data_gen.validation.counting"
     base = cell_key({"bins": 1}, {"f": "0"}, module)
     assert base == cell_key({"bins": 1}, {"f": "0"}, module)
     others = {
         cell_key({"bins": 2}, {"f": "0"}, module),
         cell_key({"bins": 1}, {"f": "1"}, module),
-        cell_key({"bins": 1}, {"f": "0"}, "hspi_learn.benchmark.physics.chains"),
+        cell_key({"bins": 1}, {"f": "0"}, "data_gen.validation.chains"),
     }
     assert base not in others
     assert len(others) == 3
@@ -149,15 +149,19 @@ def test_keys_follow_config_data_and_code() -> None:
 
 def test_code_is_followed_through_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a cell imports from our packages at any depth belongs to its code; what it does not, does not."""
-    reached = _reached("hspi_learn.benchmark.physics.counting")
-    assert {"data_gen.acquisition", "data_gen.readout.frame", "data_gen.grid"} <= set(reached)
+    reached = _reached("data_gen.validation.counting")
+    assert {"data_gen.forward_model.event_sampling", "data_gen.readout.frame", "data_gen.core.grid"} <= set(
+        reached
+    )
     assert not {name for name in reached if name.startswith(("hspi_learn.networks", "data_gen.kinetics"))}
-    before = code_hash("hspi_learn.benchmark.physics.counting")
+    before = code_hash("data_gen.validation.counting")
     changed = tmp_path / "grid.py"
-    changed.write_text(reached["data_gen.grid"].read_text() + "\n")
-    monkeypatch.setattr("hspi_learn.benchmark.keys._reached", lambda _: reached | {"data_gen.grid": changed})
+    changed.write_text(reached["data_gen.core.grid"].read_text() + "\n")
+    monkeypatch.setattr(
+        "data_gen.validation.keys._reached", lambda _: reached | {"data_gen.core.grid": changed}
+    )
     code_hash.cache_clear()
-    assert code_hash("hspi_learn.benchmark.physics.counting") != before
+    assert code_hash("data_gen.validation.counting") != before
     code_hash.cache_clear()
 
 

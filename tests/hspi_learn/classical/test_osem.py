@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data_gen.acquisition import draw_counts, events_from_counts
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.scan import EventList, Frame
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList, Frame
+from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import Osem
 from hspi_learn.reconstructor import ScanContext, scan_context
 

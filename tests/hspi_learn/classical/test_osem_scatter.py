@@ -7,12 +7,12 @@ from functools import partial
 import pytest
 import torch
 
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import EnergyWindows, VoxelGrid
+from data_gen.core.events import EventList
+from data_gen.core.grid import EnergyWindows, VoxelGrid
+from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.projector import RayProjector, RaySampling
-from data_gen.scan import EventList
-from data_gen.system import ImagingSystem
 from hspi_learn.classical import Osem
 from hspi_learn.reconstructor import ScanContext, scan_context
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data_gen.acquisition import draw_counts
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
+from data_gen.forward_model.event_sampling import draw_counts
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import MeanImage, Osem, gaussian_smoothed, tune
 from hspi_learn.classical.postfilter import FWHM_PER_SD, smoothed_in_body
 from hspi_learn.metrics.nrmse import scan_nrmse

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from data_gen.storage import ShardReader
 from hspi_learn.commands.composing import command_line, composed_jobs
 from hspi_learn.commands.evaluate import EvaluateSettings, evaluate

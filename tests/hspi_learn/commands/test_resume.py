@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.io.weights import AtomicCheckpoints, load_checkpoint, load_weights
 
 KILL_IN_EPOCH = """

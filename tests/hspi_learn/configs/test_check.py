@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.configs import build, check_config, check_hydra
 from hspi_learn.configs.schema import Node
 from hspi_learn.configs.targets import TARGETS, locate
 
-GRID = {"_target_": "data_gen.grid.EnergyBins", "min_kev": 20.0, "max_kev": 600.0, "count": 58}
+GRID = {"_target_": "data_gen.core.grid.EnergyBins", "min_kev": 20.0, "max_kev": 600.0, "count": 58}
 
 
 class Settings:
@@ -77,7 +77,15 @@ def test_wrong_config_is_told_in_one_sentence(keys: dict[str, Any], told: str) -
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "builtins.open", "data_gen.grid.EnergyBinz", "data_gen.grid", "subprocess.run", None, 3],
+    [
+        "os.system",
+        "builtins.open",
+        "data_gen.core.grid.EnergyBinz",
+        "data_gen.core.grid",
+        "subprocess.run",
+        None,
+        3,
+    ],
 )
 @pytest.mark.parametrize("place", ["bins", "parts", "deep", "extra"])
 def test_foreign_targets_are_refused_anywhere(target: object, place: str) -> None:
@@ -124,7 +132,9 @@ def test_build_makes_what_was_checked() -> None:
     """Nested nodes are built first; lists become the tuples that a target asks for; partials wait."""
     bins = build(GRID, key="bins")
     assert (bins.min_kev, bins.max_kev, bins.count) == (20.0, 600.0, 58)
-    waiting = build({"_target_": "data_gen.grid.EnergyBins", "min_kev": 1.0, "_partial_": True}, key="bins")
+    waiting = build(
+        {"_target_": "data_gen.core.grid.EnergyBins", "min_kev": 1.0, "_partial_": True}, key="bins"
+    )
     assert waiting(max_kev=2.0, count=4).count == 4
     with pytest.raises(UserError, match=r"^bins: energy bins run from 5"):
         build({**GRID, "min_kev": 5.0, "max_kev": 1.0}, key="bins")

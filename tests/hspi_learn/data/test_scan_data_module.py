@@ -11,10 +11,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from data_gen.errors import UserError
-from data_gen.grid import EnergyWindows
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyWindows
+from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, ScanRecord
-from data_gen.system import ImagingSystem
 from hspi_learn.data import EpochOrder, ScanDataModule
 from hspi_learn.reconstructor import ScanBatch
 

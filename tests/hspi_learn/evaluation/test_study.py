@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_gen.acquisition import draw_counts
-from data_gen.errors import UserError
-from data_gen.forward import HyperspectralForwardModel
-from data_gen.grid import EnergyBins
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyBins
+from data_gen.forward_model.event_sampling import draw_counts
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import PoissonBall, ProjectedGradient, RandomPerturbation
 from hspi_learn.classical import MeanImage, Osem
 from hspi_learn.evaluation import Adversary, Case, Condition, Judge, Outcome, Study, Sweep, noise_study

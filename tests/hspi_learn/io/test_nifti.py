@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.errors import UserError
-from data_gen.grid import VoxelGrid
+from data_gen.core.errors import UserError
+from data_gen.core.grid import VoxelGrid
 from hspi_learn.io.nifti import grid_affine, read_density, resampled, write_activity
 
 GRID = VoxelGrid((3, 4, 5), (0.5, 1.0, 2.0))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from data_gen.errors import UserError
-from data_gen.grid import EnergyWindows
-from data_gen.scan import EventList
+from data_gen.core.errors import UserError
+from data_gen.core.events import EventList
+from data_gen.core.grid import EnergyWindows
 from data_gen.storage import Manifest
 from hspi_learn.io.scan_files import Histogram, read_scan
 

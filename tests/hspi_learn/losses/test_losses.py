@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from data_gen.forward import HyperspectralForwardModel
+from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.losses import (
     count_mismatch,
     discriminator_loss,

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.errors import UserError
+from data_gen.core.errors import UserError
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 
 SMALL = {"channels": (8, 8, 8), "strides": (1, 2), "residual_units": 1}

@@ -1,0 +1,73 @@
+"""Coarse voxels, and what each of them gets of fine ones."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from data_gen.core.grid import VoxelGrid
+
+
+def coarse_grid(grid: VoxelGrid, voxel_mm: float) -> VoxelGrid:
+    """Voxels of at most ``voxel_mm`` over the same extent, no more of them than the grid itself has."""
+    extent = grid.extent_mm
+    counts = [min(n, math.ceil(edge / voxel_mm)) for n, edge in zip(grid.shape, extent, strict=True)]
+    spacing = [edge / n for n, edge in zip(counts, extent, strict=True)]
+    return VoxelGrid(counts, spacing)
+
+
+def source_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
+    """Share of each fine voxel that goes to each coarse one, along (z, y, x), [coarse, fine] each.
+
+    Parabolas, so that sources keep their place and their width: what spreads them over a coarse voxel is
+    taken off again, by small negative shares.
+    """
+    return [_parabolas(fine.axis_mm(a) / coarse.spacing_mm[a], coarse.shape[a]) for a in range(3)]
+
+
+def linear_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
+    """The same by straight lines: never negative, at the price of a width of a coarse voxel."""
+    return [_lines(fine.axis_mm(a) / coarse.spacing_mm[a], coarse.shape[a]) for a in range(3)]
+
+
+def density_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
+    """Share of each coarse voxel that each fine one fills, along (z, y, x), [coarse, fine] each."""
+    return [_overlap(fine, coarse, a) / coarse.spacing_mm[a] for a in range(3)]
+
+
+def resample(field: Tensor, shares: list[Tensor]) -> Tensor:
+    """A field [..., z, y, x] on the coarse grid."""
+    z, y, x = (share.to(field.device, field.dtype) for share in shares)
+    return torch.einsum("...zyx,Zz,Yy,Xx->...ZYX", field, z, y, x)
+
+
+def resample_back(field: Tensor, shares: list[Tensor]) -> Tensor:
+    """Transpose of :func:`resample`."""
+    return resample(field, [share.T for share in shares])
+
+
+def _parabolas(place: Tensor, count: int) -> Tensor:
+    """Shares [count, k] of sources at ``place`` (in voxels from the middle) between ``count`` voxels."""
+    index = (place + (count - 1) / 2).clamp(0, count - 1)
+    voxel = torch.arange(count)[:, None]
+    if count < 3:
+        return _lines(place, count)
+    middle = index.round().clamp(1, count - 2)
+    off, step = index - middle, voxel - middle
+    square = off.square() - 1 / 12  # variance of an even spread over a voxel
+    return torch.where(step == 0, 1 - square, torch.where(step.abs() == 1, (square + step * off) / 2, 0.0))
+
+
+def _lines(place: Tensor, count: int) -> Tensor:
+    """Shares [count, k] of sources at ``place`` (in voxels from the middle) between two voxels."""
+    index = (place + (count - 1) / 2).clamp(0, count - 1)
+    return (1 - (index - torch.arange(count)[:, None]).abs()).clamp_min(0).to(torch.float64)
+
+
+def _overlap(fine: VoxelGrid, coarse: VoxelGrid, axis: int) -> Tensor:
+    """Length mm that fine and coarse voxels share."""
+    one, other = fine.axis_mm(axis), coarse.axis_mm(axis)[:, None]
+    half, wide = fine.spacing_mm[axis] / 2, coarse.spacing_mm[axis] / 2
+    return (torch.minimum(one + half, other + wide) - torch.maximum(one - half, other - wide)).clamp_min(0)

@@ -1,0 +1,6 @@
+"""Expected counts and drawn events of a camera, for activity and density in front of it."""
+
+from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
+from data_gen.forward_model.system import ImagingSystem
+
+__all__ = ["HyperspectralForwardModel", "ImagingSystem", "ObjectState"]

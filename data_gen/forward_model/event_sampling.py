@@ -1,0 +1,45 @@
+"""Counts and list-mode events drawn from expected counts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from data_gen.core.events import EventList, Frame, total_duration_s
+from data_gen.core.grid import EnergyAxis
+
+
+def draw_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
+    """Poisson counts of the same shape as ``expected`` (counts)."""
+    return torch.poisson(expected, generator=generator)
+
+
+def events_from_counts(
+    counts: Tensor, axis: EnergyAxis, frames: tuple[Frame, ...], generator: torch.Generator
+) -> EventList:
+    """Events in time order that give back ``counts`` [pixel, bin] when histogrammed on ``axis``.
+
+    Energies are uniform within their bin and times uniform over the frames: the measured rate of a frame
+    is constant to first order, since scans are short against the half-life of the parent.
+    """
+    pixel, index = counts.nonzero(as_tuple=True)
+    repeats = counts[pixel, index].to(torch.int64)
+    pixel, index = pixel.repeat_interleave(repeats), index.repeat_interleave(repeats)
+    edges = axis.edges_kev
+    low, high = edges[index], edges[index + 1]
+    share = torch.rand(len(pixel), generator=generator, dtype=torch.float64)
+    # Rounding to float32 must not lift an energy into the next bin.
+    energy = torch.minimum((low + share * (high - low)).float(), torch.nextafter(high.float(), low.float()))
+    time = _times(len(pixel), frames, generator)
+    order = torch.argsort(time, stable=True)
+    return EventList(pixel[order], energy[order], time[order])
+
+
+def _times(count: int, frames: tuple[Frame, ...], generator: torch.Generator) -> Tensor:
+    """Uniform times over the frames laid end to end, s after the reference time, float64 [count]."""
+    durations = torch.tensor([f.duration_s for f in frames], dtype=torch.float64)
+    starts = torch.tensor([f.start_s for f in frames], dtype=torch.float64)
+    before = durations.cumsum(0) - durations
+    lived = torch.rand(count, generator=generator, dtype=torch.float64) * total_duration_s(frames)
+    frame = (torch.bucketize(lived, before, right=True) - 1).clamp_min(0)
+    return starts[frame] + (lived - before[frame])

@@ -1,0 +1,253 @@
+"""The forward model: expected counts of the camera for the activity and density in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from data_gen.camera import Camera
+from data_gen.core.events import EventList, Frame, total_duration_s
+from data_gen.core.grid import EnergyAxis, VoxelGrid
+from data_gen.forward_model.block_terms import SECONDARY, BlockTerms, Secondary, block_terms, corners_of
+from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
+from data_gen.forward_model.pixel_response import PixelRecording
+from data_gen.forward_model.spectral_response import Recorder
+from data_gen.nuclides import DecayChain, MemberGroups, each_member
+from data_gen.nuclides.spectrum import LineSpectrum
+from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
+from data_gen.projector.energy_interpolation import reference_energies
+from data_gen.scatter import ScatterSampling
+
+EMISSION_KEV = (20.0, 2700.0)
+"""Photon energies that the model transports."""
+
+SHARP_KEV = 600.0
+"""Photons above are not recorded at full energy and hardly stopped by a plate: they have no sharp image."""
+
+MOST_HIGH_GROUPS = 3
+"""Reference energies above :data:`SHARP_KEV`, at most."""
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """What a model keeps of objects, made once and handed back: tensors with the batch first."""
+
+    sharp: Tensor
+    """The projector's attenuation."""
+    blocks: tuple[Tensor, ...] = ()
+    """What each leakage and scatter term keeps."""
+
+    def __len__(self) -> int:
+        return len(self.sharp)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient is asked for in the objects."""
+        return any(part.requires_grad for part in (self.sharp, *self.blocks))
+
+    def __getitem__(self, scans: slice) -> ObjectState:
+        return ObjectState(self.sharp[scans], tuple(part[scans] for part in self.blocks))
+
+
+class HyperspectralForwardModel(nn.Module):
+    """Activity of chain members to expected counts per pixel and energy bin, and back.
+
+        n[p, b] = live[p] ( sum_o sum_g sum_m F[q(p, o), g, m] R[o, g, m, b] + B[p, b] + d[b] )
+
+    F are first interactions per photon at the reference energies g behind apertures (the projector's work);
+    q(p, o) is the pixel of first interaction whose charge pixel p records; R gathers photons per decay, what
+    each line borrows from the reference energies, and the detector's response. B are counts of photons that
+    come otherwise: through plate and septa, scattered in the object or in the collimator, computed on blocks
+    of pixels. d is background.
+
+    Args:
+        camera: the camera.
+        chain: the decay chain of the injected nuclide.
+        grid: voxels, centred on the isocentre.
+        energy_bins: recorded energies.
+        groups: which chain members share a map; None gives each radioactive member a map of its own.
+        projector: what builds projectors; the cached system matrix unless told otherwise.
+        most_energy_groups: number of reference energies of sharp images, at most.
+        secondary: what is in B; all of it unless told otherwise.
+        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most.
+        live: share of its time that each pixel records, [pixel]; None: all of it.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        chain: DecayChain,
+        grid: VoxelGrid,
+        energy_bins: EnergyAxis,
+        groups: MemberGroups | None = None,
+        projector: ProjectorFactory = MatrixProjector,
+        most_energy_groups: int = 8,
+        secondary: Sequence[Secondary] = SECONDARY,
+        scatter_voxel_mm: float = 3.3,
+        live: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.camera, self.chain, self.grid, self.energy_bins = camera, chain, grid, energy_bins
+        self.groups = groups or each_member(chain)
+        self.lines = LineSpectrum.of(chain, *EMISSION_KEV)
+        self.reference_kev = reference_energies(camera, self.lines.up_to(SHARP_KEV), most_energy_groups)
+        self.high_kev = reference_energies(camera, self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
+        self.projector: Projector = projector(camera, grid, self.reference_kev)
+        every = torch.cat((self.reference_kev, self.high_kev))
+        self.secondary = block_terms(
+            secondary, camera, grid, every, SHARP_KEV, projector, ScatterSampling(voxel_mm=scatter_voxel_mm)
+        )
+        recorder = self._recorder(energy_bins)
+        share = camera.time_fraction if live is None else live * camera.time_fraction
+        self.recording = PixelRecording.of(camera, recorder.sharp(self.reference_kev), share)
+        self.blocks: BlockTerms | None = None
+        if self.secondary:
+            terms = [s.term for s in self.secondary]
+            corner, weight = corners_of(camera, terms)
+            spectral = [s.recorded(recorder) for s in self.secondary]
+            self.blocks = BlockTerms(terms, spectral, corner, share[:, None] * weight)
+
+    def _recorder(self, axis: EnergyAxis) -> Recorder:
+        return Recorder(self.camera, self.lines, self.groups, axis.edges_kev, SHARP_KEV)
+
+    # The public face: one call from activity to counts a second.
+
+    def A(self, activity: Tensor, density: Tensor, material: Tensor | None = None) -> Tensor:
+        """Expected counts a second, without background.
+
+        Args:
+            activity: [batch, map, z, y, x] in Bq per voxel.
+            density: [batch, z, y, x] in g/cm3.
+            material: [batch, z, y, x] index into ``data_gen.materials.TISSUES``; None: told from density.
+
+        Returns:
+            [batch, pixel, bin] in counts/s.
+        """
+        return self.project(activity, self.attenuation(density, material))
+
+    def A_adjoint(self, projections: Tensor, density: Tensor, material: Tensor | None = None) -> Tensor:
+        """Transpose of :meth:`A`: [batch, pixel, bin] to [batch, map, z, y, x]."""
+        return self.back_project(projections, self.attenuation(density, material))
+
+    def sample_events(
+        self,
+        activity: Tensor,
+        density: Tensor,
+        frames: tuple[Frame, ...],
+        generator: torch.Generator,
+        material: Tensor | None = None,
+    ) -> list[EventList]:
+        """Poisson list-mode events of each scan of the batch, background included."""
+        with torch.no_grad():
+            expected = self.expected_counts(
+                activity, self.attenuation(density, material), total_duration_s(frames)
+            )
+        return [
+            events_from_counts(draw_counts(scan, generator), self.energy_bins, frames, generator)
+            for scan in expected
+        ]
+
+    # The same with what is kept of the object made once.
+
+    def attenuation(self, density: Tensor, material: Tensor | None = None) -> ObjectState:
+        """What the model keeps of an object; hand it to the methods below."""
+        blocks = self.blocks.state(density, material) if self.blocks else ()
+        return ObjectState(self.projector.attenuation(density, material), blocks)
+
+    def project(self, activity: Tensor, state: ObjectState) -> Tensor:
+        """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
+        counts = self.recording.record(self.projector.forward(activity, state.sharp))
+        return self.blocks.project_onto(counts, activity, state.blocks) if self.blocks else counts
+
+    def back_project(self, projections: Tensor, state: ObjectState) -> Tensor:
+        """Transpose of :meth:`project`."""
+        image = self.projector.adjoint(self.recording.unrecord(projections), state.sharp)
+        return image + self.blocks.back_project(projections, state.blocks) if self.blocks else image
+
+    def project_at(self, activity: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor) -> Tensor:
+        """Counts a second of one scan [1, map, z, y, x] in the pixels and bins of events, [event].
+
+        No dense [pixel, bin] array is made.
+        """
+        seen = self.projector.forward(activity, state.sharp)[0]
+        rate = self.recording.record_at(seen, pixel, energy_bin)
+        if self.blocks is None:
+            return rate
+        table = self.blocks.table(activity, state.blocks)[0]
+        return rate + self.blocks.spread_at(table, pixel, energy_bin)
+
+    def back_project_at(
+        self, values: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor
+    ) -> Tensor:
+        """Transpose of :meth:`project_at`: [event] to [1, map, z, y, x]."""
+        seen = self.recording.unrecord_at(values, pixel, energy_bin)
+        image = self.projector.adjoint(seen[None], state.sharp)
+        if self.blocks is None:
+            return image
+        return image + self.blocks.back_project_at(values, state.blocks, pixel, energy_bin)
+
+    def expected_counts(self, activity: Tensor, state: ObjectState, duration_s: float | Tensor) -> Tensor:
+        """Expected counts [batch, pixel, bin] in ``duration_s`` (a number or [batch]), with background."""
+        duration = torch.as_tensor(duration_s, dtype=activity.dtype, device=activity.device).reshape(-1, 1, 1)
+        return duration * (self.project(activity, state) + self.background_rate())
+
+    def background_rate(self) -> Tensor:
+        """Detector background in counts/s, [pixel, bin]."""
+        width = self.energy_bins.edges_kev.diff().float().to(self.recording.live.device)
+        return self.recording.live[:, None] * (self.camera.background_cps_per_kev * width)
+
+    def sensitivity(self, state: ObjectState) -> Tensor:
+        """Counts a second over all pixels and bins per Bq in each voxel, [batch, map, z, y, x]."""
+        recorded = self.recording.summed(state.sharp.dtype)
+        image = self.projector.adjoint(recorded.expand(len(state), -1, -1, -1), state.sharp)
+        return image + self.blocks.summed(state.blocks) if self.blocks else image
+
+    def spectrum(self, activity: Tensor, state: ObjectState) -> Tensor:
+        """Counts a second of the whole camera with background, [batch, bin], never held by pixel."""
+        rate = self.recording.total(self.projector.forward(activity, state.sharp))
+        rate = rate + self.background_rate().sum(0)
+        return rate + self.blocks.total(activity, state.blocks) if self.blocks else rate
+
+    # The same camera and object, seen otherwise.
+
+    @property
+    def pixels(self) -> int:
+        """Recording pixels of this model."""
+        return len(self.recording.live)
+
+    @property
+    def primary(self) -> HyperspectralForwardModel:
+        """The same model of photons behind apertures alone, sharing everything; states fit both."""
+        return self._sharing(self.projector, self.energy_bins, self.recording, None)
+
+    def with_energy_bins(self, energy_bins: EnergyAxis) -> HyperspectralForwardModel:
+        """The same model recording other energy bins; the projector is shared."""
+        recorder = self._recorder(energy_bins)
+        blocks = self.blocks and self.blocks.recording([s.recorded(recorder) for s in self.secondary])
+        recording = self.recording.recording(recorder.sharp(self.reference_kev))
+        return self._sharing(self.projector, energy_bins, recording, blocks)
+
+    def subset(self, pixels: Tensor | slice) -> HyperspectralForwardModel:
+        """The same model restricted to some recording pixels (an index [k] or a slice), in their order."""
+        recording, needed = self.recording.subset(pixels)
+        blocks = self.blocks and self.blocks.subset(pixels)
+        return self._sharing(self.projector.subset(needed), self.energy_bins, recording, blocks)
+
+    def _sharing(
+        self,
+        projector: Projector,
+        energy_bins: EnergyAxis,
+        recording: PixelRecording,
+        blocks: BlockTerms | None,
+    ) -> HyperspectralForwardModel:
+        """A copy around another projector, energy axis and recording."""
+        other = HyperspectralForwardModel.__new__(HyperspectralForwardModel)
+        nn.Module.__init__(other)
+        for name in ("camera", "chain", "grid", "groups", "lines", "reference_kev", "high_kev", "secondary"):
+            setattr(other, name, getattr(self, name))
+        other.energy_bins, other.projector = energy_bins, projector
+        other.recording, other.blocks = recording, blocks
+        return other

@@ -1,0 +1,96 @@
+"""The photons of a decay chain, as lines."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from data_gen.core.errors import UserError
+from data_gen.nuclides import DecayChain, bremsstrahlung, photon_lines
+
+CONTINUUM_PIECES = 32
+"""Pieces of the bremsstrahlung spectrum of each member."""
+
+
+@dataclass(frozen=True)
+class LineSpectrum:
+    """All photons of a chain: energy [line] keV, photons per decay [line], emitting member [line].
+
+    The bremsstrahlung of betas is among them in pieces of ``width_kev`` [line], evenly filled about their
+    energy; the width of a line is 0.
+    """
+
+    energy_kev: Tensor
+    photons_per_decay: Tensor
+    member: Tensor
+    width_kev: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        chain: DecayChain,
+        min_kev: float,
+        max_kev: float,
+        weakest: float = 1e-4,
+        continuum: bool = True,
+    ) -> LineSpectrum:
+        """Lines above ``weakest`` photons per decay of their emitter between two energies.
+
+        Args:
+            chain: the decay chain.
+            min_kev: lowest energy.
+            max_kev: highest energy.
+            weakest: photons per decay below which a line is left out.
+            continuum: bremsstrahlung too.
+
+        Raises:
+            UserError: no member of the chain emits there.
+        """
+        rows = [
+            (line.energy_kev, line.photons_per_decay, index, 0.0)
+            for index, member in enumerate(chain.members)
+            for line in photon_lines(member, min_kev, max_kev)
+            if line.photons_per_decay >= weakest
+        ]
+        if not rows:
+            raise UserError(
+                f"{chain.members[0]} and its progeny emit no photon line at {min_kev}-{max_kev} keV"
+            )
+        if continuum:
+            rows += _continuum(chain, min_kev, max_kev)
+        energy, strength, member_of, width = zip(*sorted(rows), strict=True)
+        return cls(
+            torch.tensor(energy, dtype=torch.float64),
+            torch.tensor(strength, dtype=torch.float64),
+            torch.tensor(member_of, dtype=torch.int64),
+            torch.tensor(width, dtype=torch.float64),
+        )
+
+    def up_to(self, most_kev: float) -> LineSpectrum:
+        """The lines of at most this energy."""
+        return self._chosen(self.energy_kev <= most_kev)
+
+    def above(self, least_kev: float) -> LineSpectrum:
+        """The lines above this energy."""
+        return self._chosen(self.energy_kev > least_kev)
+
+    def _chosen(self, keep: Tensor) -> LineSpectrum:
+        parts = (self.energy_kev, self.photons_per_decay, self.member, self.width_kev)
+        return LineSpectrum(*(part[keep] for part in parts))
+
+
+def _continuum(chain: DecayChain, min_kev: float, max_kev: float) -> list[tuple[float, float, int, float]]:
+    """Bremsstrahlung in pieces even in log energy: energy, photons per decay, member, width."""
+    edges = torch.logspace(
+        math.log10(min_kev), math.log10(max_kev), CONTINUUM_PIECES + 1, dtype=torch.float64
+    )
+    middle, width = (edges[1:] + edges[:-1]) / 2, edges.diff()
+    rows = []
+    for index, member in enumerate(chain.members):
+        photons = bremsstrahlung(member, edges)
+        pieces = zip(middle.tolist(), photons.tolist(), width.tolist(), strict=True)
+        rows += [(energy, count, index, span) for energy, count, span in pieces if count > 0]
+    return rows

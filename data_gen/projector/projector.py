@@ -1,0 +1,66 @@
+"""What every projector offers: first interactions in the pixels per decay, before the detector's response."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from data_gen.camera import Camera
+from data_gen.core.grid import VoxelGrid
+from data_gen.projector.ray_casting import CasterFactory, RayCaster
+
+
+class Projector(Protocol):
+    """The geometric factor G_e of the forward model at a few reference energies.
+
+    ``attenuation`` is whatever the projector keeps of the object (maps of mu, or transmissions);
+    it is made once for an object and handed back to ``forward`` and ``adjoint``. Everything is
+    differentiable in activity and, through ``attenuation``, in density.
+    """
+
+    grid: VoxelGrid
+    energies_kev: Tensor
+    """Reference energies [g], keV."""
+    pixels: int
+    """Pixels of this projector (a subset has fewer than its camera)."""
+
+    def attenuation(self, density: Tensor, material: Tensor | None = None) -> Tensor:
+        """What the projector keeps of an object.
+
+        Args:
+            density: [batch, z, y, x] in g/cm3.
+            material: [batch, z, y, x] index into ``data_gen.materials.TISSUES``; None: told from density.
+        """
+
+    def forward(self, activity: Tensor, attenuation: Tensor) -> Tensor:
+        """First interactions a second for one photon per decay at each reference energy.
+
+        Args:
+            activity: [batch, map, z, y, x] in Bq per voxel.
+            attenuation: of the same batch, from :meth:`attenuation`.
+
+        Returns:
+            [batch, pixel, g, map] in 1/s.
+        """
+
+    def adjoint(self, values: Tensor, attenuation: Tensor) -> Tensor:
+        """The transpose of :meth:`forward`: [batch, pixel, g, map] to [batch, map, z, y, x]."""
+
+    def subset(self, pixels: Tensor) -> Projector:
+        """The same projector restricted to these pixels [k], in this order."""
+
+
+class ProjectorFactory(Protocol):
+    """What builds a projector: a projector class, or a function that adds settings of its own."""
+
+    def __call__(
+        self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor, *, caster: CasterFactory = RayCaster
+    ) -> Projector:
+        """The projector of a camera at these reference energies [g] keV, with rays of this caster."""
+
+
+def split_pixels(pixels: int, parts: int) -> Sequence[slice]:
+    """Interleaved subsets, balanced over every panel: part i holds pixels i, i + parts, ..."""
+    return [slice(i, pixels, parts) for i in range(parts)]

@@ -1,0 +1,115 @@
+"""Compton photons that metal around one aperture sends to blocks of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from data_gen.projector.sampling import shifted_points
+from data_gen.scatter.collimator.detection import Blocks, Ways
+from data_gen.scatter.collimator.interactions import Stops, drawn_evenly
+from data_gen.scatter.differential_cross_sections import compton_kev
+from data_gen.scatter.energy_classes import PARTS, edges_of_parts
+
+LEAST = 0.02
+"""Share that is taken to get through any metal where stops are chosen, as ways differ from block to block."""
+ASIDE = 0.3
+"""The same for stops at the wall of the opening, which is seen through it."""
+SETS = 8
+"""Of stops that blocks see by turns, so that errors of what all blocks see together average out."""
+
+
+class _Sent(NamedTuple):
+    """First interactions per photon emitted, [voxel, stop]."""
+
+    photons: Tensor
+    energy_kev: Tensor
+    unhindered: Tensor
+    """Photons if no metal were in the way."""
+
+
+def compton_photons(blocks: Blocks, stops: Stops, arrival_kev: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """First interactions of Compton photons in blocks per photon from some voxels, [block, class, voxel], and
+    how those of all these voxels fill the classes, [block, class, part].
+
+    Args:
+        blocks: behind the aperture.
+        stops: of photons from these voxels.
+        arrival_kev: edges of the classes, [class, 2].
+        count: of stops from each voxel that blocks see.
+    """
+    draw = shifted_points(len(stops.photons) * count, 4, blocks.eye.number).float()
+    draw = draw.reshape(len(stops.photons), count, 4)
+    found = stops.photons.new_empty(len(blocks.middles), len(arrival_kev), len(stops.photons))
+    filled = stops.photons.new_empty(len(blocks.middles), len(arrival_kev), PARTS)
+    sets = min(SETS, len(blocks.middles))
+    for number, some in enumerate(_worthy(blocks, stops, count, sets)):
+        turn = slice(number, None, sets)
+        seen = [_found(blocks, turn, few, at, arrival_kev) for few, (at,) in some.pieces(draw)]
+        found[turn] = torch.cat([part for part, _ in seen], dim=2)
+        filled[turn] = torch.stack([part for _, part in seen]).sum(dim=0)
+    return found, filled
+
+
+def _found(
+    blocks: Blocks, turn: slice, stops: Stops, draw: Tensor, arrival_kev: Tensor
+) -> tuple[Tensor, Tensor]:
+    """:func:`compton_photons` of some blocks and stops that are all seen, by even draws [voxel, stop, 4]."""
+    upper = edges_of_parts(arrival_kev)[1:-1].float()
+    found, filled = [], []
+    for middle in blocks.middles[turn]:
+        sent = _sent(blocks, stops, blocks.ways(stops, middle, draw))
+        part = torch.bucketize(sent.energy_kev, upper, right=True)
+        by_part = sent.photons.new_zeros(len(part), len(upper) + 1).scatter_add_(1, part, sent.photons)
+        by_class = by_part.unflatten(1, (-1, PARTS)).flip(1)
+        found.append(by_class.sum(dim=2).T)
+        filled.append(by_class.sum(dim=0))
+    return torch.stack(found), torch.stack(filled)
+
+
+def _worthy(blocks: Blocks, stops: Stops, count: int, sets: int) -> Iterator[Stops]:
+    """Sets of so many stops from each voxel, each of which stands for all, drawn evenly from what may be seen
+    of them."""
+    importance = torch.cat([_importance(blocks, few) for few, _ in stops.pieces()])
+    every, _ = drawn_evenly(importance, count * sets, blocks.eye.number)
+    weight = importance.sum(dim=1, keepdim=True) / count
+    for number in range(sets):
+        chosen = every[:, number::sets]
+        yield stops.take(chosen, weight * (stops.photons / importance).gather(1, chosen))
+
+
+def _importance(blocks: Blocks, stops: Stops) -> Tensor:
+    """What may be seen of stops, [voxel, stop], guessed from what comes to the nearest place on the blocks
+    and to middles of quarters."""
+    importance = torch.full_like(stops.photons, 1e-30)
+    beside = blocks.eye.beside_opening(*stops.place.unbind(dim=-1)).relu()
+    aside = torch.exp(-blocks.metal.per_mm(stops.energy_kev) * beside)
+    depth = blocks.crystal.drawn(torch.tensor(0.25))
+    for end, solid in _guesses(blocks, stops.place):
+        sent = _sent(blocks, stops, blocks.towards(end, solid, stops, *depth))
+        importance = importance + sent.photons + (LEAST + ASIDE * aside) * sent.unhindered
+    return importance
+
+
+def _guesses(blocks: Blocks, place: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Places on the blocks, and about the solid angle that they stand for, seen from stops [..., 3]."""
+    low, high = blocks.middles.amin(dim=0), blocks.middles.amax(dim=0)
+    area = blocks.pitch**2 * len(blocks.middles)
+    for u, v in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
+        end = low + (high - low) * torch.tensor([u, v, 0.0])
+        way = end - place
+        yield end, area / 4 * way[..., 2] / (way.square().sum(dim=-1) + area / 16) ** 1.5
+    end = torch.maximum(torch.minimum(place, high), low)
+    way = end - place
+    yield end, way[..., 2].clamp_min(1.0) / way.norm(dim=-1).clamp_min(1.0) ** 3
+
+
+def _sent(blocks: Blocks, stops: Stops, ways: Ways) -> _Sent:
+    """What comes to the ends of ways."""
+    energy = compton_kev(stops.energy_kev, ways.cosine)
+    unhindered = ways.lit * blocks.metal.compton_per_sr(stops.energy_kev, ways.cosine.acos())
+    unhindered = blocks.crystal.stopped(unhindered, energy, ways.inside)
+    return _Sent(blocks.out(unhindered, energy, ways), energy, unhindered)

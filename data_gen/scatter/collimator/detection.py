@@ -1,0 +1,178 @@
+"""From interactions in metal to blocks of pixels behind an aperture, and into their crystal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera
+from data_gen.scatter.collimator.cross_sections import Metal, at_energy, detector_attenuation
+from data_gen.scatter.collimator.geometry import Eye, metal_between
+from data_gen.scatter.collimator.interactions import Stops
+
+SQUARES = 4
+"""Parts of a square along each edge among which places are drawn by the solid angle that they are seen by."""
+
+
+def within_square(way: Tensor, pitch: float, draw: Tensor) -> Tensor:
+    """A place on a square of edge ``pitch``, from its middle, about evenly in solid angle, [..., 3] mm.
+
+    Args:
+        way: (u, v, h) of the square's middle from where it is seen, [..., 3] mm.
+        pitch: mm.
+        draw: even, 0..1, [..., 3].
+    """
+    edge = pitch / SQUARES
+    middle = (torch.arange(SQUARES) - (SQUARES - 1) / 2) * edge
+    u, v, h = way.unbind(dim=-1)
+    across = (u[..., None, None] + middle).square() + (v[..., None, None] + middle[:, None]).square()
+    soft = (edge / 2) ** 2  # a square that is touched is seen by no more than half of all directions
+    seen = (across + h[..., None, None].square() + soft).pow(-1.5).flatten(-2).cumsum(dim=-1)
+    chosen = torch.searchsorted(seen, draw[..., :1] * seen[..., -1:])[..., 0].clamp_max(SQUARES**2 - 1)
+    place = middle[torch.stack((chosen % SQUARES, chosen // SQUARES), dim=-1)]
+    place = place + (draw[..., 1:] - 0.5) * edge
+    return torch.cat((place, torch.zeros_like(place[..., :1])), dim=-1)
+
+
+def solid_angle(way: Tensor, pitch: float) -> Tensor:
+    """Solid angle of a square of edge ``pitch`` at (u, v, h) from a point, [...] sr."""
+    total = torch.zeros_like(way[..., 0])
+    for sign_u in (1, -1):
+        for sign_v in (1, -1):
+            u = way[..., 0] + sign_u * pitch / 2
+            v = way[..., 1] + sign_v * pitch / 2
+            h = way[..., 2].clamp_min(1e-4)
+            corner = torch.atan(u * v / (h * (u * u + v * v + h * h).sqrt()))
+            total = total + sign_u * sign_v * corner
+    return total
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Places in a crystal that photons come to."""
+
+    before: Tensor
+    """Way mm through the crystal to there."""
+    run: Tensor
+    """Length mm of their way that each place stands for."""
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """A plate of detector: photons that come obliquely leave through its sides, or enter there.
+
+    Places in it are drawn by depth, half of them evenly and half as the least penetrating photons stop.
+    """
+
+    half_size: Tensor
+    """Along (u, v) from its middle, [2] mm."""
+    thickness: float
+    """In mm."""
+    attenuation: Tensor
+    """In 1/mm, a table for ``at_energy``."""
+    shallow: float
+    """Attenuation of the least penetrating photons, 1/mm."""
+
+    @classmethod
+    def of(cls, camera: Camera, least_kev: Tensor) -> Crystal:
+        """The crystal of each of a camera's panels, for photons of some energies [n] or more."""
+        spec, table = camera.spec.detector, detector_attenuation(camera.detector_material)
+        half_size = torch.tensor([spec.columns, spec.rows]) * spec.pitch_mm / 2
+        shallow = float(at_energy(table, least_kev).max()) if len(least_kev) else 1 / spec.thickness_mm
+        return cls(half_size, spec.thickness_mm, table, shallow)
+
+    def drawn(self, draw: Tensor) -> tuple[Tensor, Tensor]:
+        """Depths mm, and the depth mm that each stands for, by even draws in 0..1."""
+        reached = -torch.expm1(torch.tensor(-self.shallow * self.thickness))
+        even = draw < 0.5
+        share = torch.where(even, 2 * draw, 2 * draw - 1)
+        depth = torch.where(even, share * self.thickness, -torch.log1p(-share * reached) / self.shallow)
+        law = self.shallow * torch.exp(-self.shallow * depth) / reached
+        return depth, 2 / (1 / self.thickness + law)
+
+    def inside(self, place: Tensor, heading: Tensor, depth: Tensor, stands_for: Tensor) -> Inside:
+        """What photons that come to places (u, v, h) [..., 3] at a depth have behind them in the crystal."""
+        cosine = heading[..., 2].clamp_min(1e-3)
+        room = self.half_size + place[..., :2] * heading[..., :2].sign()
+        aside = (room / heading[..., :2].abs().clamp_min(1e-6)).amin(dim=-1)
+        return Inside(torch.minimum(depth / cosine, aside), stands_for / cosine)
+
+    def stopped(self, photons: Tensor, energy_kev: Tensor, inside: Inside) -> Tensor:
+        """Of photons that come towards places, those that interact about there."""
+        mu = at_energy(self.attenuation, energy_kev)
+        return photons * mu * inside.run * torch.exp(-mu * inside.before)
+
+
+class Ways(NamedTuple):
+    """Ways from stops to places in the crystal, [voxel, stop] each."""
+
+    lit: Tensor
+    """Photons that stop times the solid angle of the way."""
+    cosine: Tensor
+    """Of the angle that photons turn by."""
+    metal_mm: Tensor
+    inside: Inside
+
+
+class Blocks:
+    """Blocks of pixels behind an aperture.
+
+    Args:
+        camera: the camera with binned pixels.
+        eye: the aperture.
+        numbers: the pixels behind it, [block].
+        metal: of the collimator.
+        steps: on the way from a stop to a block.
+    """
+
+    def __init__(self, camera: Camera, eye: Eye, numbers: Tensor, metal: Metal, steps: int) -> None:
+        self.eye, self.metal, self.steps = eye, metal, steps
+        self.middles = eye.local(camera.pixel_centre_mm.detach()[numbers]).float()
+        self.pitch, self.crystal = camera.pitch_mm, Crystal.of(camera, metal.k_kev)
+        self._corner = self.middles.amin(dim=0)[:2]
+        cell = self._cell(self.middles)
+        self._number_at = torch.full((cell.amax(dim=0) + 1).tolist(), -1)
+        self._number_at[tuple(cell.unbind(dim=-1))] = torch.arange(len(numbers))
+
+    def at(self, place: Tensor) -> Tensor:
+        """Number of the block at places [..., 3] of the detector, -1 for none."""
+        cell, size = self._cell(place), torch.tensor(self._number_at.shape)
+        u, v = cell.clamp_min(0).minimum(size - 1).unbind(dim=-1)
+        return torch.where(((cell >= 0) & (cell < size)).all(dim=-1), self._number_at[u, v], -1)
+
+    def place_in(
+        self, block: Tensor, seen_from: Tensor, depth: Tensor, draw: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Places mm at a depth in blocks (their middles [..., 3]), drawn by even draws [voxel, stop, 3] about
+        evenly in the solid angle that the block is seen by, and this."""
+        end = block + torch.nn.functional.pad(depth[..., None], (2, 0))
+        way = end - seen_from
+        return end + within_square(way, self.pitch, draw), solid_angle(way, self.pitch)
+
+    def ways(self, stops: Stops, block: Tensor, draw: Tensor) -> Ways:
+        """To places in a block (its middle [3]), by even draws [voxel, stop, 4]."""
+        depth, stands_for = self.crystal.drawn(draw[..., 3])
+        end, solid = self.place_in(block, stops.place, depth, draw[..., :3])
+        return self.towards(end, solid, stops, depth, stands_for)
+
+    def towards(self, end: Tensor, solid: Tensor, stops: Stops, depth: Tensor, stands_for: Tensor) -> Ways:
+        """To given places at a depth in the crystal, by their solid angle."""
+        way = end - stops.place
+        away = way.norm(dim=-1).clamp_min(1e-6)  # what meets no metal stops nowhere, on a block
+        return Ways(
+            lit=stops.photons * solid,
+            cosine=((way * stops.heading).sum(-1) / away).clamp(-1, 1),
+            metal_mm=metal_between(self.eye, stops.place, end, self.steps),
+            inside=self.crystal.inside(end, way / away[..., None], depth, stands_for),
+        )
+
+    def out(self, photons: Tensor, energy_kev: Tensor, ways: Ways) -> Tensor:
+        """Of photons that set out, those that get through the metal on their way."""
+        return photons * torch.exp(-self.metal.per_mm(energy_kev) * ways.metal_mm)
+
+    def _cell(self, place: Tensor) -> Tensor:
+        """Block that each place [..., 3] lies in, counted along (u, v) from the lowest, [..., 2]."""
+        return torch.round((place[..., :2] - self._corner) / self.pitch).long()

@@ -1,0 +1,90 @@
+"""Compton photons on their way from stop to stop through metal."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from data_gen.scatter.collimator.cross_sections import Metal, at_energy
+from data_gen.scatter.collimator.geometry import Eye
+from data_gen.scatter.collimator.interactions import MetalLines, Stops, drawn_depth, drawn_evenly, together
+from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.differential_cross_sections import compton_kev
+
+_NEVER = 1e-12
+"""Photons so few that they count for none; keeps what is divided by above 0."""
+_SPAN = 2.0
+"""Photons that run along the plate are followed so many times its distance to the detector."""
+
+
+def walked(eye: Eye, first: Stops, metal: Metal, sampling: MetalSampling) -> tuple[Stops, Stops]:
+    """Stops of photons that Compton scattered in metal before, from the second to the highest order: those
+    that stand for all, and those that stand for all of which K photons may get out.
+
+    Coherent scatter counts as none. Photons that leave the plate towards the object are lost.
+
+    Args:
+        eye: the aperture around which they are.
+        first: where photons stop first.
+        metal: of the collimator.
+        sampling: how finely.
+    """
+    sent = first.photons * at_energy(metal.compton, first.energy_kev)
+    importance = sent.sqrt() + _NEVER  # first stops lie where photons get out: not all weight to the rest
+    chosen, _ = drawn_evenly(importance, sampling.walks, eye.number)
+    each = (sent / importance).gather(1, chosen) * importance.sum(dim=1, keepdim=True) / sampling.walks
+    moving = first.take(chosen, each / at_energy(metal.compton, first.energy_kev).gather(1, chosen))
+    generator = torch.Generator().manual_seed(eye.number)
+    every, of_k = [], []
+    for order in range(1, sampling.orders):
+        draw = torch.rand(*moving.photons.shape, 3, generator=generator)
+        lines = _scattered(eye, moving, metal, draw, sampling.walk_steps)
+        moving = _stopped(lines, metal, draw[..., 2])
+        every.append(moving)
+        share = float(lines.photons.sum() / first.photons.sum().clamp_min(_NEVER))
+        of_k.append(lines.k_stops(metal, math.ceil(share * sampling.k_stops), eye.number + order))
+    return together(every), together(of_k)
+
+
+def _scattered(eye: Eye, stops: Stops, metal: Metal, draw: Tensor, steps: int) -> MetalLines:
+    """Lines of the Compton photons from each stop, by even draws [voxel, stop, 2 or more]."""
+    angle = metal.turn(stops.energy_kev, draw[..., 0])
+    heading = turned(stops.heading, angle, 2 * math.pi * draw[..., 1])
+    share = torch.linspace(0, 1, steps + 1).square()
+    way = _ahead(eye, stops.place, heading)[..., None] * heading
+    photons = stops.photons * at_energy(metal.compton, stops.energy_kev)
+    return MetalLines.of(eye, stops.place, way, share, photons, compton_kev(stops.energy_kev, angle.cos()))
+
+
+def _stopped(lines: MetalLines, metal: Metal, draw: Tensor) -> Stops:
+    """One stop on each line, by even draws [voxel, line]."""
+    run = metal.per_mm(lines.energy_kev)[..., None] * lines.length
+    along = run.cumsum(dim=-1)
+    deep = drawn_depth(along[..., -1], draw)[..., None]
+    step = torch.searchsorted(along, deep).clamp_max(run.shape[-1] - 1)
+    own = run.gather(-1, step)
+    into = (deep - along.gather(-1, step) + own) / own.clamp_min(_NEVER)
+    number = torch.arange(run.shape[1]) * run.shape[-1] + step[..., 0]
+    photons = lines.photons * -torch.expm1(-along[..., -1])
+    return lines.stops(number, into[..., 0].clamp(0, 1), photons)
+
+
+def _ahead(eye: Eye, place: Tensor, heading: Tensor) -> Tensor:
+    """Distance to the plate's front or to the detector, whichever is ahead."""
+    border = torch.where(heading[..., 2] < 0, -eye.half_plate, eye.detector)
+    rise = torch.where(heading[..., 2].abs() < 1e-6, 1e-6, heading[..., 2])
+    out: Tensor = (border - place[..., 2]) / rise
+    return out.abs().clamp(1e-3, _SPAN * eye.detector)
+
+
+def turned(heading: Tensor, angle: Tensor, azimuth: Tensor) -> Tensor:
+    """Unit vectors [..., 3] turned by an angle, to any side."""
+    helper = torch.zeros_like(heading).scatter_(-1, heading.abs().argmin(dim=-1, keepdim=True), 1.0)
+    first = torch.nn.functional.normalize(torch.linalg.cross(heading, helper), dim=-1)
+    second = torch.linalg.cross(heading, first)
+    side = azimuth.cos()[..., None] * first + azimuth.sin()[..., None] * second
+    return torch.nn.functional.normalize(
+        angle.cos()[..., None] * heading + angle.sin()[..., None] * side, dim=-1
+    )

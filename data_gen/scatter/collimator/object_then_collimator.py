@@ -1,0 +1,168 @@
+"""Photons that the object scatters first and the metal of the collimator afterwards."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from data_gen.camera import Camera
+from data_gen.core.autograd import recomputed
+from data_gen.core.grid import VoxelGrid
+from data_gen.materials.object_attenuation import tissue_attenuation
+from data_gen.projector.energy_interpolation import photon_shares
+from data_gen.scatter.differential_cross_sections import arrival_classes, scatterer_ratios, turning_series
+from data_gen.scatter.energy_classes import PARTS, Arrivals
+from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
+
+CLASSES = 4
+"""Of the energies that Compton scatter leaves."""
+
+
+class Scatterers(NamedTuple):
+    """What is kept of an object."""
+
+    rate: Tensor
+    """Photons that a voxel scatters per fluence of emission at g, so many at each reference energy h as stand
+    for them, [g, h, voxel] mm2."""
+    between: Tensor
+    """Fluence in voxels per photon from others, [g, target, source] 1/mm2."""
+
+
+class BeforeMetal:
+    """Sources at the reference energies that stand for photons scattered once in an object.
+
+    They set out evenly in all directions: metal is all around.
+
+    Args:
+        camera: whose collimator's K edges references do not stand in for across.
+        grid: coarse voxels.
+        energies_kev: of emission, and the references [g].
+    """
+
+    def __init__(self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> None:
+        self.grid, self.energies_kev = grid, energies_kev
+        arrival = arrival_classes(energies_kev, CLASSES)
+        self.scattered_kev = arrival.mean(dim=-1)
+        share = photon_shares(camera, self.scattered_kev.flatten(), energies_kev)
+        # Photons scattered per fluence: 4 pi times mm3 per cm2/g/sr times g/cm3.
+        volume = 0.1 * 1000.0 * grid.voxel_volume_ml
+        turned = 4 * math.pi * volume * turning_series(energies_kev, arrival, 0)
+        self.share = share.unflatten(0, arrival.shape[:2])  # [g, k, h]
+        self.turned = turned * self.share
+        self.flight = _between_all(flight_table(grid, 0)[0], grid)
+
+    def of(self, tissues: Tensor) -> Scatterers:
+        """Of densities [batch, tissue, z, y, x] in g/cm3; all with the batch first."""
+        path = recomputed(path_by_tissue, tissues, self.grid, needed=tissues.requires_grad)
+        ratios = scatterer_ratios(self.energies_kev, CLASSES).to(tissues.dtype)
+        rate = torch.einsum("btv,tgk,gkh->bghv", tissues.flatten(2), ratios, self.turned.to(tissues.dtype))
+        mu = tissue_attenuation(self.energies_kev).to(tissues.dtype)
+        through = torch.exp(-torch.einsum("btsv,tg->bgsv", path, mu))
+        return Scatterers(rate, through * self.flight.to(tissues.dtype))
+
+    @staticmethod
+    def sources(source: Tensor, kept: Scatterers) -> Tensor:
+        """Photons/s [g, h, map, voxel] that stand for those of a source [map, voxel] of one photon per decay
+        at each g."""
+        fluence = torch.einsum("gts,ms->gmt", kept.between, source)
+        return kept.rate[:, :, None] * fluence[:, None]
+
+    @staticmethod
+    def source_of(values: Tensor, kept: Scatterers) -> Tensor:
+        """Transpose of :meth:`sources`: [g, h, map, voxel] to [map, voxel]."""
+        fluence = torch.einsum("ghv,ghmv->gmv", kept.rate, values)
+        return torch.einsum("gts,gmt->ms", kept.between, fluence)
+
+
+def _between_all(flight: Tensor, grid: VoxelGrid) -> Tensor:
+    """Fluence without attenuation from the table by offsets, [target, source]."""
+    place = torch.cartesian_prod(*(torch.arange(n) for n in grid.shape)).reshape(-1, 3)
+    z, y, x = (place - place[:, None] + torch.tensor(grid.shape) - 1).unbind(dim=-1)
+    return flight[z, y, x]
+
+
+_NEVER = 1e-30
+"""Photons so few that they count for none; keeps what is divided by above 0."""
+
+
+class SeenAgain:
+    """Blocks that see metal which scattered photons come to, by matrices of the reference energies.
+
+    K lines are seen line by line. Compton photons are seen all together; their energies are those that the
+    reference's photons have on average over voxels and blocks, shifted as much as the object's scatter does.
+
+    Args:
+        before: what the object scatters, g, to references h.
+        arrivals: classes k of the energies in which photons arrive.
+        matrix: first interactions per photon, [h, channel, block, k, voxel].
+    """
+
+    def __init__(self, before: BeforeMetal, arrivals: Arrivals, matrix: Tensor) -> None:
+        lines, compton = matrix.split((arrivals.own_lines, matrix.shape[3] - arrivals.own_lines), dim=3)
+        self.matrix = torch.cat((lines, compton.sum(dim=3, keepdim=True)), dim=3)  # [h, c, b, kind, voxel]
+        own = torch.eye(arrivals.own_lines, matrix.shape[3], dtype=torch.float64)
+        shares = torch.nn.functional.pad(
+            _compton_shares(before, arrivals, compton.sum(dim=(1, 2, 4), dtype=torch.float64)),
+            (arrivals.own_lines, 0),
+        )
+        own = own.expand(*shares.shape[:2], -1, -1)
+        self.classes = torch.cat((own, shares[:, :, None]), dim=2)  # [g, h, kind, k]
+        self.fed = [g.nonzero()[:, 0] for g in before.turned.sum(dim=1).T]
+        """Energies of emission that each reference stands for scattered photons of."""
+
+    def forward(self, scattered: Tensor, through: Tensor) -> Tensor:
+        """First interactions [channel, block, g, k, map] of scattered photons [g, h, map, voxel], of which so
+        many get through the object to each channel, [h, channel, voxel]."""
+        seen = scattered.new_zeros(
+            *self.matrix.shape[1:3], len(scattered), self.classes.shape[3], scattered.shape[2]
+        )
+        for h, g in enumerate(self.fed):
+            come = through[h, :, None] * scattered[g, h][:, None]  # [g, c, m, v]
+            kinds = torch.einsum("cblv,gcmv->cbglm", self.matrix[h].to(come.dtype), come)
+            classes = self.classes[g, h].to(come.dtype)
+            seen = seen.index_add(2, g, torch.einsum("cbglm,glk->cbgkm", kinds, classes))
+        return seen
+
+    def adjoint(self, values: Tensor, through: Tensor) -> Tensor:
+        """Transpose of :meth:`forward`: [channel, block, g, k, map] to [g, h, map, voxel]."""
+        energies, maps, voxels = values.shape[2], values.shape[4], through.shape[2]
+        back = values.new_zeros(energies, energies, maps, voxels)
+        for h, g in enumerate(self.fed):
+            classes = self.classes[g, h].to(values.dtype)
+            kinds = torch.einsum("cbgkm,glk->cbglm", values[:, :, g], classes)
+            come = torch.einsum("cblv,cbglm->gcmv", self.matrix[h].to(values.dtype), kinds)
+            back[g, h] = torch.einsum("cv,gcmv->gmv", through[h], come)
+        return back
+
+
+def _compton_shares(before: BeforeMetal, arrivals: Arrivals, seen: Tensor) -> Tensor:
+    """Share of the Compton photons at a reference, all together, that scattered ones have in each class of
+    their own arrival energies, [g, h, Compton class].
+
+    What metal sends on in all grows by equal ratios between references, where photons are shared evenly.
+
+    Args:
+        before: what the object scatters.
+        arrivals: classes of the energies in which photons arrive.
+        seen: Compton photons of each reference in its classes, [h, Compton class].
+    """
+    kev, filling = (part[:, arrivals.own_lines :] for part in (arrivals.kev, arrivals.filling))
+    total = seen.sum(dim=1).clamp_min(_NEVER)
+    even = torch.exp(before.share @ total.log()) / (before.share @ total)
+    turned = before.turned.sum(dim=1).clamp_min(_NEVER)  # [g, h]
+    rises = torch.einsum("gkh,gk->gh", before.turned, even) / turned
+    inverse = torch.einsum("gkh,gk->gh", before.turned, 1 / before.scattered_kev) / turned
+    place = (torch.arange(PARTS, dtype=torch.float64) + 0.5) / PARTS
+    arrived = kev[..., :1] + (kev[..., 1:] - kev[..., :1]) * place  # [h, k, part]
+    shift = 1 / arrived - 1 / before.energies_kev[:, None, None]
+    again = 1 / (inverse[:, :, None, None] + shift).clamp_min(_NEVER)  # [g, h, k, part]
+    portion = (seen / total[:, None])[..., None] * filling
+    shares: Tensor = torch.zeros(*turned.shape, kev.shape[1], dtype=torch.float64)
+    for g, lower in enumerate(kev[:, :-1, 0]):
+        number = len(lower) - torch.bucketize(again[g], lower.flip(0))
+        shares[g].scatter_add_(1, number.flatten(1), portion.flatten(1))
+    shares *= rises[..., None]
+    return shares

@@ -1,0 +1,118 @@
+"""K photons and Compton photons that the collimator sends on."""
+
+from __future__ import annotations
+
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from data_gen.camera import Camera
+from data_gen.camera.binning import coarse_camera
+from data_gen.core.grid import VoxelGrid
+from data_gen.core.resampling import (
+    coarse_grid,
+    density_shares,
+    resample,
+    resample_back,
+    source_shares,
+)
+from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
+from data_gen.projector.transmission import ApertureTransmission
+from data_gen.scatter.channels import Channels
+from data_gen.scatter.collimator.cross_sections import metal_arrivals
+from data_gen.scatter.collimator.object_then_collimator import BeforeMetal, Scatterers, SeenAgain
+from data_gen.scatter.collimator.response_matrix import kept_matrix
+from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.energy_classes import Arrivals, shares_of_parts
+
+
+class CollimatorScatter(nn.Module):
+    """K fluorescence and Compton scatter of plate and septa, of several orders: see ``ScatterTerm``.
+
+    Photons of a voxel meet metal around an aperture; wherever they stop, K photons start evenly in all
+    directions and Compton photons by Klein and Nishina with the incoherent scattering function; what gets
+    out of the metal towards a block is counted: a block behind this aperture where septa are opaque, any
+    block of the panel where they are not. Compton photons that stay in metal stop again, at their own energy.
+    Classes k are the K lines by rising energy, then Compton photons by falling energy. The object attenuates
+    on the way to the aperture; what it scatters meets metal too. Coherent scatter in metal is taken for none,
+    as the projector does.
+
+    Args:
+        camera: the camera, with its own pixels.
+        grid: voxels.
+        energies_kev: energies of emission [g].
+        sampling: how finely.
+        block_mm: edge of the blocks of pixels, as seen at the isocentre, at most.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        grid: VoxelGrid,
+        energies_kev: Tensor,
+        sampling: MetalSampling | None = None,
+        block_mm: float = 6.0,
+    ) -> None:
+        super().__init__()
+        how = sampling or MetalSampling()
+        self.grid, self.coarse = grid, coarse_grid(grid, how.voxel_mm)
+        self.camera = coarse_camera(camera, block_mm)
+        self.energies_kev = energies_kev.to(torch.float64)
+        arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
+        self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
+        self._channels = Channels.of(self.camera)
+        make = partial(kept_matrix, self.camera, self.coarse, sampling=how)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # small tensors: energies side by side are faster
+            matrices, filled = zip(*pool.map(make, self.energies_kev.tolist(), arrival_kev), strict=True)
+        # [g, channel, block of channel, k, voxel]
+        self._matrix = torch.stack(matrices)[:, self._channels.block]
+        lines = Arrivals.evenly(arrival_kev[:, : -how.classes])
+        filling = torch.cat((lines.filling, shares_of_parts(torch.stack(filled).double())), dim=1)
+        self.arrivals = Arrivals(arrival_kev, filling, lines.kev.shape[1])
+        self._before = BeforeMetal(camera, self.coarse, self.energies_kev)
+        self._again = SeenAgain(self._before, self.arrivals, self._matrix)
+        self._to_channel = ApertureTransmission(
+            self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
+        )
+
+    def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
+        """Transmission to each channel, and scatterers, [batch, n]; see ``ScatterTerm.state``."""
+        tissues = resample(density_by_tissue(density, material, self.grid), self._density)
+        parts = (self._to_channel(tissues)[..., 0], *self._before.of(tissues))
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def _kept(self, state: Tensor) -> tuple[Tensor, Scatterers]:
+        """Of one object [n]: transmission [g, channel, voxel], and scatterers."""
+        energies, channels, voxels = len(self._matrix), self._matrix.shape[1], self.coarse.voxels
+        shapes = [(energies, channels, voxels), (energies, energies, voxels), (energies, voxels, voxels)]
+        parts = state.split([math.prod(shape) for shape in shapes])
+        through, rate, between = (part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
+        return through, Scatterers(rate, between)
+
+    def forward(self, activity: Tensor, state: Tensor) -> Tensor:
+        """First interactions a second [batch, block, g, k, map]; see ``ScatterTerm.forward``."""
+        source = resample(checked_activity(activity, self.grid), self._source).flatten(2)
+        return torch.stack([self._seen_of(s, *self._kept(one)) for s, one in zip(source, state, strict=True)])
+
+    def _seen_of(self, source: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
+        """Blocks [block, g, k, map] that see a source [map, voxel]."""
+        matrix = self._matrix.to(source.dtype)
+        seen = torch.einsum("gcbkv,gcvm->cbgkm", matrix, through[..., None] * source.T)
+        scattered = self._before.sources(source, scatterers)
+        return self._channels.by_block(seen + self._again.forward(scattered, through))
+
+    def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
+        """Transpose of :meth:`forward`: [batch, block, g, k, map] to [batch, map, z, y, x]."""
+        back = [self._sent_back(v, *self._kept(one)) for v, one in zip(values, state, strict=True)]
+        return resample_back(torch.stack(back).unflatten(2, self.coarse.shape), self._source)
+
+    def _sent_back(self, values: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
+        """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
+        matrix, by_channel = self._matrix.to(values.dtype), values[self._channels.block]
+        sent = torch.einsum("gcbkv,cbgkm->gcvm", matrix, by_channel)
+        image = torch.einsum("gcv,gcvm->mv", through, sent)
+        return image + self._before.source_of(self._again.adjoint(by_channel, through), scatterers)

@@ -1,0 +1,144 @@
+"""One scatter in the object: from sources to what is scattered, and to the blocks that see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from data_gen.core.grid import VoxelGrid
+
+
+class Kept(NamedTuple):
+    """What is kept of one object for one scatter."""
+
+    scatterer: Tensor
+    """Density in terms of soft tissue's cross section, [g, k, voxel] g/cm3."""
+    between: Tensor
+    """Transmission from voxel to voxel before scatter, [g, target, source]."""
+
+
+class Seen(NamedTuple):
+    """How the blocks of channels see voxels, at the nodes of energy."""
+
+    matrix: Tensor
+    """First interactions per photon in air, [node, channel, block, voxel]."""
+    through: Tensor
+    """Transmission of the object from voxels to channels, [node, channel, voxel]."""
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of each channel."""
+        return self.matrix.shape[2]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Photons of energies g from coarse voxels that are scattered once into classes k.
+
+    Sources are [g, map, voxel] in photons/s. What voxels send is "equivalent": as many photons as a source
+    would emit evenly that sends so many towards a channel.
+    """
+
+    grid: VoxelGrid
+    flight: Tensor
+    """From :func:`data_gen.scatter.voxel_to_voxel.flight_table`, [lm, ...]."""
+    heading: Tensor
+    """Harmonics of the direction from voxels to channels, [voxel, channel, lm]."""
+    turning: Tensor
+    """Equivalent photons per fluence and density, as a Legendre series, [g, k, l] mm2 cm3/g."""
+    weight: Tensor
+    """What each energy node of the collimation counts for a class, [g, k, node]."""
+
+    def fluence(self, source: Tensor, between: Tensor) -> Tensor:
+        """Photons/mm2/s in each voxel times harmonics of direction, [voxel, lm, g, map]."""
+        rows = []
+        for voxels, flight in self._flights(source.dtype):
+            sent = between[:, voxels].movedim(1, 0)[:, :, None] * source
+            rows.append(sent.flatten(1, 2) @ flight)
+        fluence: Tensor = torch.cat(rows).mT.unflatten(2, (len(source), -1))
+        return fluence
+
+    def source_of(self, fluence: Tensor, between: Tensor) -> Tensor:
+        """Transpose of :meth:`fluence`: [voxel, lm, g, map] to [g, map, voxel]."""
+        total = fluence.new_zeros(*fluence.shape[2:], self.grid.voxels)
+        for voxels, flight in self._flights(fluence.dtype):
+            sent = (fluence[voxels].flatten(2).mT @ flight.mT).unflatten(1, fluence.shape[2:])
+            total = total + (between[:, voxels].movedim(1, 0)[:, :, None] * sent).sum(dim=0)
+        return total
+
+    def scattered(self, fluence: Tensor, scatterer: Tensor) -> Tensor:
+        """Photons/s that voxels scatter by Compton scatter (all classes but the first), [g, map, voxel]."""
+        rate = torch.einsum("gk,gkv->gv", self.turning[:, 1:, 0].to(fluence.dtype), scatterer[:, 1:])
+        return torch.einsum("gv,vgm->gmv", rate, fluence[:, 0])
+
+    def unscattered(self, values: Tensor, scatterer: Tensor) -> Tensor:
+        """Transpose of :meth:`scattered`: [g, map, voxel] to [voxel, lm, g, map]."""
+        rate = torch.einsum("gk,gkv->gv", self.turning[:, 1:, 0].to(values.dtype), scatterer[:, 1:])
+        even = torch.einsum("gv,gmv->vgm", rate, values)
+        rest = even.new_zeros(len(even), len(self.flight) - 1, *even.shape[1:])
+        return torch.cat((even[:, None], rest), dim=1)
+
+    def seen(self, fluence: Tensor, here: Kept, channels: Seen) -> Tensor:
+        """First interactions/s in the blocks of channels, [channel, block, g, k, map]."""
+        groups, classes = self.turning.shape[:2]
+        turned = self._turned(fluence, here.scatterer)
+        total = turned.new_zeros(len(turned), groups * classes, fluence.shape[3], channels.blocks)
+        for node, column, weight in self._nodes(turned.dtype):
+            sent = turned[:, column] * channels.through[node][:, None, None]
+            part = (sent.flatten(1, 2) @ channels.matrix[node].mT).unflatten(1, sent.shape[1:3])
+            total = total.index_add(1, column, weight * part)
+        seen: Tensor = total.unflatten(1, (groups, classes)).movedim(4, 1)
+        return seen
+
+    def unseen(self, values: Tensor, here: Kept, channels: Seen) -> Tensor:
+        """Transpose of :meth:`seen`: [channel, block, g, k, map] to [voxel, lm, g, map]."""
+        by_column = values.flatten(2, 3).movedim(1, 3)
+        turned = values.new_zeros(*by_column.shape[:3], self.grid.voxels)
+        for node, column, weight in self._nodes(values.dtype):
+            part = weight * by_column[:, column]
+            sent = (part.flatten(1, 2) @ channels.matrix[node]).unflatten(1, part.shape[1:3])
+            turned = turned.index_add(1, column, sent * channels.through[node][:, None, None])
+        return self._turned_back(turned, here.scatterer)
+
+    def _turned(self, fluence: Tensor, scatterer: Tensor) -> Tensor:
+        """Equivalent photons/s that voxels send to channels, [channel, g * k, map, voxel]."""
+        by_class = fluence[:, :, :, None] * self._by_harmonic(fluence.dtype)[..., None]
+        turned = self.heading.to(fluence.dtype) @ by_class.flatten(2)
+        turned = turned.permute(1, 2, 0).contiguous().unflatten(1, (-1, fluence.shape[3]))
+        sent: Tensor = turned * scatterer.flatten(0, 1)[:, None]
+        return sent
+
+    def _turned_back(self, turned: Tensor, scatterer: Tensor) -> Tensor:
+        """Transpose of :meth:`_turned`: [voxel, lm, g, map]."""
+        groups, classes = self.turning.shape[:2]
+        back = (turned * scatterer.flatten(0, 1)[:, None]).flatten(1, 2).permute(2, 0, 1).contiguous()
+        by_class = (self.heading.to(turned.dtype).mT @ back).unflatten(2, (groups, classes, -1))
+        fluence: Tensor = (by_class * self._by_harmonic(turned.dtype)[..., None]).sum(dim=3)
+        return fluence
+
+    def _by_harmonic(self, dtype: torch.dtype) -> Tensor:
+        """:attr:`turning` for each harmonic, [lm, g, k]."""
+        degree = torch.arange(len(self.flight)).sqrt().floor().to(torch.int64)
+        return self.turning.to(dtype)[..., degree].movedim(2, 0)
+
+    def _flights(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+        """For each row of voxels, these and their part of the flight table, [voxel, source, lm]."""
+        nz, ny, nx = self.grid.shape
+        windows = self.flight.to(dtype).unfold(1, nz, 1).unfold(2, ny, 1).unfold(3, nx, 1).flip(3)
+        for row in range(nz * ny):
+            z, y = divmod(row, ny)
+            window = windows[:, nz - 1 - z, ny - 1 - y].movedim(0, -1).flatten(1, 3)
+            yield slice(row * nx, (row + 1) * nx), window
+
+    def _nodes(self, dtype: torch.dtype) -> list[tuple[int, Tensor, Tensor]]:
+        """For each energy node: it, the classes g * k that need it, and their weights [class, 1, 1]."""
+        parts = []
+        for node, weight in enumerate(self.weight.flatten(0, 1).T):
+            column = weight.nonzero()[:, 0]
+            if len(column):
+                parts.append((node, column, weight[column, None, None].to(dtype)))
+        return parts

@@ -1,0 +1,129 @@
+"""What a data set is to hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from data_gen.camera import Camera
+from data_gen.core.errors import UserError
+from data_gen.core.grid import EnergyBins, VoxelGrid
+from data_gen.core.random import checked_range
+from data_gen.forward_model.block_terms import SECONDARY, Secondary
+from data_gen.forward_model.system import ImagingSystem
+from data_gen.nuclides import DecayChain
+from data_gen.phantoms import PhantomFamily
+from data_gen.readout import EventReadout, Readout
+from data_gen.simulation.exposure import ExposureLimits
+from data_gen.storage import SCHEMA_VERSION
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetPlan:
+    """A simulated data set; its scans follow from this and from nothing else.
+
+    Args:
+        camera: the camera.
+        chain: decay chain of the injected nuclide.
+        phantom: who or what is scanned.
+        grid: voxels of the truth.
+        energy_bins: the fine energy axis that events are drawn on.
+        sizes: split (train, validation, test) to its number of scans.
+        counts: accepted events that a scan aims at, [lowest, highest], log-uniform.
+        injected_bq: activity that may be injected, [lowest, highest].
+        duration_s: time that a scan may take, [lowest, highest].
+        start_s: time from injection to scan, [lowest, highest].
+        seed: of everything random.
+        shard_size: scans in a file.
+        groups: which chain members share a map; None ties those that live shorter than ten minutes.
+        most_energy_groups: reference energies of the geometry, at most.
+        secondary: what reaches the detector otherwise than through apertures,
+            see :mod:`data_gen.forward_model.block_terms`.
+        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most; coarser is faster.
+        licence: under which the data set may be used.
+        readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
+
+    Raises:
+        UserError: a size or a range is wrong.
+    """
+
+    camera: Camera
+    chain: DecayChain
+    phantom: PhantomFamily
+    grid: VoxelGrid
+    energy_bins: EnergyBins
+    sizes: Mapping[str, int]
+    counts: Sequence[float]
+    injected_bq: Sequence[float]
+    duration_s: Sequence[float]
+    start_s: Sequence[float]
+    seed: int = 0
+    shard_size: int = 8
+    groups: Mapping[str, Sequence[str]] | None = None
+    most_energy_groups: int = 8
+    secondary: Sequence[Secondary] = SECONDARY
+    scatter_voxel_mm: float = 3.3
+    licence: str = "CC0-1.0"
+    readout: Readout = dataclasses.field(default_factory=lambda: EventReadout(0.0))
+
+    def __post_init__(self) -> None:
+        wrong = [f"{split}: {n}" for split, n in self.sizes.items() if n < 1]
+        if wrong or not self.sizes or not all(split.isidentifier() for split in self.sizes):
+            raise UserError(
+                f"dataset.sizes is {dict(self.sizes)}; each split needs a name and 1 scan or more"
+            )
+        if self.shard_size < 1:
+            raise UserError(f"dataset.shard_size is {self.shard_size}; it needs at least 1 scan")
+        for name in ("counts", "injected_bq", "duration_s", "start_s"):
+            span = checked_range(f"dataset.{name}", getattr(self, name))
+            if name != "start_s" and span[0] <= 0:
+                raise UserError(f"dataset.{name} is {list(span)}; its lowest value needs to be above 0")
+            object.__setattr__(self, name, span)
+
+    @property
+    def system(self) -> ImagingSystem:
+        """Camera, chain, grid and energies together."""
+        return ImagingSystem(
+            self.camera,
+            self.chain,
+            self.grid,
+            self.energy_bins,
+            self.groups,
+            self.most_energy_groups,
+            self.secondary,
+            self.scatter_voxel_mm,
+        )
+
+    @property
+    def limits(self) -> ExposureLimits:
+        """The ranges that exposures are drawn from."""
+        spans = (
+            checked_range(n, getattr(self, n)) for n in ("counts", "injected_bq", "duration_s", "start_s")
+        )
+        return ExposureLimits(*spans)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of everything that the scans follow from."""
+        parts: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "system": self.system.to_dict(),
+            "phantom": [type(self.phantom).__qualname__, _plain(self.phantom)],
+            "sizes": dict(self.sizes),
+            "limits": dataclasses.asdict(self.limits),
+            "seed": self.seed,
+            "shard_size": self.shard_size,
+            "licence": self.licence,
+            "readout": [type(self.readout).__qualname__, _plain(self.readout)],
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _plain(part: PhantomFamily | Readout) -> dict[str, Any]:
+    """The plain data of a phantom family or a readout."""
+    if not dataclasses.is_dataclass(part) or isinstance(part, type):
+        raise UserError(f"plan holds a {type(part).__name__}; it needs a dataclass of plain data")
+    return dataclasses.asdict(part)

@@ -1,0 +1,43 @@
+"""The cells of the suite "physics": data_gen held to closed forms, brute force and its Monte Carlo.
+
+Each cell is a plain function from the settings in ``conf/suite/physics.yaml`` to what it found. A tolerance
+stands once, where its point is made.
+"""
+
+from data_gen.validation.chains import decay
+from data_gen.validation.collimator_design import design
+from data_gen.validation.convergence import refinement
+from data_gen.validation.counting import dead_time, poisson
+from data_gen.validation.crystal import response
+from data_gen.validation.derivatives import gradients
+from data_gen.validation.grouped import grouping
+from data_gen.validation.growth import scaling
+from data_gen.validation.operators import adjoint
+from data_gen.validation.pinholes import geometry
+from data_gen.validation.recorded_spectra import spectra
+from data_gen.validation.sensitivity import finite_plates, knife_edges
+from data_gen.validation.slabs import attenuation
+from data_gen.validation.speed import speed
+from data_gen.validation.straight_photons import straight
+from data_gen.validation.widths import resolution
+
+__all__ = [
+    "adjoint",
+    "attenuation",
+    "dead_time",
+    "decay",
+    "design",
+    "finite_plates",
+    "geometry",
+    "gradients",
+    "grouping",
+    "knife_edges",
+    "poisson",
+    "refinement",
+    "resolution",
+    "response",
+    "scaling",
+    "spectra",
+    "speed",
+    "straight",
+]

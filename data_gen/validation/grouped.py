@@ -1,0 +1,48 @@
+"""What lines lose by borrowing from a few reference energies."""
+
+from __future__ import annotations
+
+import torch
+
+from data_gen.camera import load_camera
+from data_gen.core.grid import EnergyWindows, VoxelGrid
+from data_gen.validation.point import Found, Point
+from data_gen.validation.warm import warm_model
+
+
+def grouping(
+    camera: str = "demo", nuclide: str = "Ra-223", voxels: int = 16, groups: int = 8, many: int = 24
+) -> Found:
+    """Every window of the whole camera, 1 %.
+
+    Args:
+        camera: name.
+        nuclide: parent of the chain.
+        voxels: along each axis of 28 mm.
+        groups: energies, as models have.
+        many: energies that stand for all.
+    """
+    windows = EnergyWindows([20, 60, 100, 180, 250, 320, 380, 480, 600])
+    totals = []
+    for count in (groups, many):
+        model, activity, state = warm_model(
+            load_camera(camera), nuclide, VoxelGrid([voxels] * 3, 28.0 / voxels), 58, count
+        )
+        with torch.no_grad():
+            totals.append(model.with_energy_bins(windows).project(activity, state).sum((0, 1)).double())
+    few, every = totals
+    edges = windows.edges_kev
+    note = f"{camera}, {nuclide}, {groups} energies for {many}"
+    return Found(
+        [
+            Point(
+                f"window_{float(low):g}_{float(high):g}kev",
+                abs(float(a / b) - 1),
+                0.01,
+                "the same with many reference energies",
+                "refinement",
+                note,
+            )
+            for low, high, a, b in zip(edges[:-1], edges[1:], few, every, strict=True)
+        ]
+    )

@@ -1,0 +1,50 @@
+"""Constants of a response as a camera's description gives them."""
+
+from typing import Any
+
+import pytest
+
+from data_gen import UserError, load_camera
+from data_gen.camera.detector_response import build_response
+from data_gen.camera.spec import DetectorSpec
+from data_gen.detector import CdTeResponse
+
+
+def detector(**response: Any) -> DetectorSpec:
+    return DetectorSpec(
+        material="CdTe",
+        thickness_mm=1.5,
+        rows=4,
+        columns=4,
+        pitch_mm=0.5,
+        response={"kind": "cdte"} | response,
+    )
+
+
+def test_words_and_numbers_reach_the_response():
+    """Material, thickness and pitch are the detector's; mode is a word, all else numbers."""
+    response = build_response(detector(mode="raw", binning=2, bias_v=500), "here")
+    assert response == CdTeResponse(1.5, 0.5, mode="raw", binning=2, bias_v=500)
+
+
+def test_binned_cameras_have_the_physical_pixels_of_the_full_one():
+    """Pixels of 0.25 mm under recorded ones of 0.5 mm."""
+    for name in ("alpha_spect_mini", "alpha_spect_mini_binned", "demo"):
+        response = load_camera(name).response
+        assert isinstance(response, CdTeResponse)
+        assert response.pixel_pitch_mm / response.binning == 0.25
+
+
+@pytest.mark.parametrize(
+    ("constants", "reason"),
+    [
+        ({"mode": 3}, "response.mode is 3; it needs a word"),
+        ({"mode": "sum"}, "mode is 'sum'"),
+        ({"binning": True}, "response.binning is True"),
+        ({"binning": 1.5}, "binning is 1.5; it needs a whole number"),
+        ({"addition_pixels": 3}, "addition_pixels is no constant"),
+    ],
+)
+def test_wrong_constants_are_told(constants, reason):
+    with pytest.raises(UserError, match=reason):
+        build_response(detector(**constants), "here")
