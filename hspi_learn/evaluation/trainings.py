@@ -81,7 +81,7 @@ class Summary:
 
     def full_table(self) -> Table:
         """The same with a column for each setting, for CSV."""
-        rows = [
+        rows: list[tuple[Cell, ...]] = [
             (*values, metric, float(found.n), found.mean, found.sd, found.low, found.high)
             for values, metric, found in self.rows
         ]
@@ -91,7 +91,7 @@ class Summary:
     def runs_table(self) -> Table:
         """A row for each run, those that do not count with the reason, and a column for each metric."""
         metrics = list(dict.fromkeys(name for run in self.runs for name in run.metrics))
-        rows = [
+        rows: list[tuple[Cell, ...]] = [
             (
                 str(run.folder),
                 run.problem or "counts",

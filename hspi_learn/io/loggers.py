@@ -133,10 +133,9 @@ class Dashboard(Logger, Generic[Wrapped]):
             send()
         except Exception as error:  # whatever a dashboard does must not stop a training of days
             self._paused_until = time.monotonic() + self._pause_s
-            told = " ".join(str(error).split())[:200] or type(error).__name__
             warnings.warn(
-                f"{self.name} failed ({told}); nothing is sent to it for {self._pause_s:g} s, and the run "
-                "goes on with its numbers in logs/csv",
+                f"{self.name} failed ({_short(error)}); nothing is sent to it for {self._pause_s:g} s, and "
+                "the run goes on with its numbers in logs/csv",
                 stacklevel=3,
             )
             self._pause_s *= 2
@@ -191,6 +190,8 @@ class WandbDashboard(Dashboard[WandbLogger]):
     """A W&B run; ``run.finish`` ends it, so that the next job of a sweep gets its own."""
 
     def _end(self, status: str) -> None:
+        import wandb
+
         super()._end(status)
         run = self.logger.experiment
         if not run.offline and not _answers(run.settings.base_url):
@@ -200,6 +201,7 @@ class WandbDashboard(Dashboard[WandbLogger]):
                 stacklevel=2,
             )
         run.finish(exit_code=0 if status == "success" else 1)
+        wandb.teardown()  # waits until W&B's service has written all of the run to disk
 
     def _send_settings(self, settings: Mapping[str, Any], metrics: Sequence[str]) -> None:
         del metrics  # W&B offers every number of a run for comparison
@@ -219,7 +221,7 @@ class WandbDashboard(Dashboard[WandbLogger]):
         import wandb
 
         columns, rows = _rows(file)
-        table = wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
+        table = wandb.Table(columns=[*columns], data=rows, allow_mixed_types=True)
         self.logger.log_metrics({f"tables/{file.stem}": table}, 0)  # type: ignore[dict-item]
 
 
@@ -269,6 +271,9 @@ def wandb(
         project: in which W&B lists the run.
         offline: keep everything on this machine.
         base_url: address of the server; None for W&B's own, or what the environment says.
+
+    Raises:
+        DashboardError: W&B does not run on this machine.
     """
     # W&B would upload the source and the git diff of whatever checkout the run is started from.
     os.environ.update(
@@ -281,38 +286,38 @@ def wandb(
     import wandb as library
 
     folder.logs.mkdir(parents=True, exist_ok=True)
-    environment = library.setup().settings
-    if offline or environment.mode not in (None, "online", "run"):
-        return _wandb_run(folder, project, offline)
-    address = base_url or environment.base_url
-    reason = f"does not answer within {CONNECT_S:g} s"
-    if _answers(address):
-        try:
-            return _wandb_run(folder, project, offline=False, base_url=address)
-        except Exception as error:  # no key, no permission, no answer: W&B has a class of its own for each
-            reason = f"starts no run ({' '.join(str(error).split())[:200]})"
-            library.teardown()  # or its service would hold the run's id
-    warnings.warn(
-        f"W&B at {address} {reason}; the run is kept in {folder.logs / 'wandb'}, to be sent with wandb sync",
-        stacklevel=2,
-    )
-    return _wandb_run(folder, project, offline=True)
+    try:
+        environment = library.setup().settings
+        address = base_url or environment.base_url
+        if offline or environment.mode not in (None, "online", "run"):
+            return _wandb_run(folder, project, mode="offline" if offline else environment.mode)
+        reason = f"does not answer within {CONNECT_S:g} s"
+        if _answers(address):
+            bounds = {"init_timeout": INIT_S, "finish_timeout": FINISH_S, "base_url": address}
+            try:
+                return _wandb_run(folder, project, settings=library.Settings(**bounds))
+            except Exception as error:  # W&B has a class of its own for each reason
+                reason = f"starts no run ({_short(error)})"
+                library.teardown()  # or its service would hold the run's id
+        warnings.warn(
+            f"W&B at {address} {reason}; the run is kept in {folder.logs / 'wandb'}, to be sent with "
+            "wandb sync",
+            stacklevel=2,
+        )
+        return _wandb_run(folder, project, mode="offline")
+    except Exception as error:
+        raise DashboardError(f"W&B starts no run ({_short(error)})") from error
 
 
-def _wandb_run(folder: RunFolder, project: str, offline: bool, base_url: str | None = None) -> Logger:
+def _wandb_run(folder: RunFolder, project: str, **how: Any) -> Logger:
     """A W&B run that is started."""
-    from wandb import Settings
-
     logger = WandbLogger(
         name=run_name(folder),
         save_dir=folder.logs,
         project=project,
         id=folder.run_id,
         group=_group(folder),
-        mode="offline" if offline else None,
-        settings=Settings(init_timeout=INIT_S, finish_timeout=FINISH_S, base_url=base_url)
-        if base_url
-        else Settings(init_timeout=INIT_S),
+        **how,
     )
     _ = logger.experiment
     return WandbDashboard(logger)
@@ -345,7 +350,7 @@ def mlflow(folder: RunFolder, experiment: str = "hspi-learn", tracking_uri: str 
     try:
         run_id = str(logger.run_id)
     except Exception as error:
-        raise DashboardError(f"{told} starts no run ({' '.join(str(error).split())[:200]})") from error
+        raise DashboardError(f"{told} starts no run ({_short(error)})") from error
     write_text(known, run_id)
     return MlflowDashboard(logger)
 
@@ -357,6 +362,11 @@ def _mlflow_tags(folder: RunFolder) -> dict[str, str]:
     tags["run_id"] = folder.run_id
     parents = [run["mlflow_run_id"] for run in trained.values() if "mlflow_run_id" in run]
     return tags | ({"mlflow.parentRunId": parents[0]} if parents else {})
+
+
+def _short(error: Exception) -> str:
+    """The beginning of an error, in one line."""
+    return without_passwords(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
 def _answers(address: str) -> bool:
@@ -464,7 +474,7 @@ def shows_figures(logger: Logger) -> bool:
 def log_figure(logger: Logger, name: str, figure: Figure, step: int) -> None:
     """Show a figure in the dashboard; CSV has no place for one."""
     if isinstance(logger, Dashboard):
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         logger.log_image(name, np.asarray(canvas.buffer_rgba()), step)
 

@@ -18,17 +18,18 @@ class TrainingMonitor(Callback):
 
     The norm is the Euclidean one over all weights of the optimiser, before clipping. A task that steps its
     optimisers itself (manual optimisation) also clips itself, and logs the norm of what it clipped.
-    Samples a second are over the last ``log_every_n_steps`` steps, loading of data included and
-    validation left out.
+    Samples a second are over the last steps, loading of data included and validation left out.
+
+    Args:
+        steps: over which samples a second are counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int = 10) -> None:
         self._since: float | None = None
-        self._steps: deque[tuple[float, int]] = deque()
+        self._steps: deque[tuple[float, int]] = deque(maxlen=steps)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self._steps = deque(maxlen=max(1, trainer.log_every_n_steps))
         self._since = time.perf_counter()
 
     def on_before_optimizer_step(
