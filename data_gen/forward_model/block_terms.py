@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
-from data_gen.forward_model.spectral_response import Recorder
+from data_gen.forward_model.spectral_response import SpectralResponse
 from data_gen.projector import ProjectorFactory
 from data_gen.projector.sparse import SparseMatrix
 from data_gen.scatter import Leakage, ObjectScatter, ScatterSampling, ScatterTerm
@@ -214,18 +214,18 @@ def _between(index: Tensor, factor: int, count: int) -> tuple[Tensor, Tensor, Te
     return first + before, first + (before + 1).clamp(max=count - 1), place - before
 
 
-Secondary = Literal["leakage", "object_scatter", "collimator_scatter"]
-SECONDARY: tuple[Secondary, ...] = get_args(Secondary)
+ScatterTermName = Literal["leakage", "object_scatter", "collimator_scatter"]
+SCATTER_TERMS: tuple[ScatterTermName, ...] = get_args(ScatterTermName)
 
 
 @dataclass(frozen=True)
-class SecondaryTerm:
+class RecordedTerm:
     """A term on blocks of pixels, for emission at the reference energies [g] that lines borrow from."""
 
     term: ScatterTerm
     reference_kev: Tensor
 
-    def recorded(self, recorder: Recorder) -> Tensor:
+    def recorded(self, recorder: SpectralResponse) -> Tensor:
         """Counts per first interaction of this term, per photon per decay, [g, k, map, bin]."""
         if isinstance(self.term, Leakage):
             return recorder.leaked(self.reference_kev)
@@ -233,22 +233,22 @@ class SecondaryTerm:
 
 
 def block_terms(
-    names: Sequence[Secondary],
+    names: Sequence[ScatterTermName],
     camera: Camera,
     grid: VoxelGrid,
     reference_kev: Tensor,
     sharp_kev: float,
     projector: ProjectorFactory,
     sampling: ScatterSampling,
-) -> tuple[SecondaryTerm, ...]:
+) -> tuple[RecordedTerm, ...]:
     """The terms of these names, for emission at the reference energies.
 
     Raises:
         UserError: an unknown name.
     """
     for name in names:
-        if name not in SECONDARY:
-            raise UserError(f"secondary is {list(names)}; it needs some of {list(SECONDARY)}")
+        if name not in SCATTER_TERMS:
+            raise UserError(f"secondary is {list(names)}; it needs some of {list(SCATTER_TERMS)}")
     terms: list[ScatterTerm] = []
     if "leakage" in names:
         terms.append(Leakage(camera, grid, reference_kev, sharp_kev, projector))
@@ -256,4 +256,4 @@ def block_terms(
         terms.append(ObjectScatter(camera, grid, reference_kev, sampling))
     if "collimator_scatter" in names:
         terms.append(CollimatorScatter(camera, grid, reference_kev))
-    return tuple(SecondaryTerm(term, reference_kev) for term in terms)
+    return tuple(RecordedTerm(term, reference_kev) for term in terms)

@@ -11,10 +11,16 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.core.events import EventList, Frame, total_duration_s
 from data_gen.core.grid import EnergyAxis, VoxelGrid
-from data_gen.forward_model.block_terms import SECONDARY, BlockTerms, Secondary, block_terms, corners_of
+from data_gen.forward_model.block_terms import (
+    SCATTER_TERMS,
+    BlockTerms,
+    ScatterTermName,
+    block_terms,
+    corners_of,
+)
 from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
-from data_gen.forward_model.pixel_response import PixelRecording
-from data_gen.forward_model.spectral_response import Recorder
+from data_gen.forward_model.pixel_response import PixelResponse
+from data_gen.forward_model.spectral_response import SpectralResponse
 from data_gen.nuclides import DecayChain, MemberGroups, each_member
 from data_gen.nuclides.spectrum import LineSpectrum
 from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
@@ -85,7 +91,7 @@ class HyperspectralForwardModel(nn.Module):
         groups: MemberGroups | None = None,
         projector: ProjectorFactory = MatrixProjector,
         most_energy_groups: int = 8,
-        secondary: Sequence[Secondary] = SECONDARY,
+        secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
         scatter_voxel_mm: float = 3.3,
         live: Tensor | None = None,
     ) -> None:
@@ -102,7 +108,7 @@ class HyperspectralForwardModel(nn.Module):
         )
         recorder = self._recorder(energy_bins)
         share = camera.time_fraction if live is None else live * camera.time_fraction
-        self.recording = PixelRecording.of(camera, recorder.sharp(self.reference_kev), share)
+        self.recording = PixelResponse.of(camera, recorder.sharp(self.reference_kev), share)
         self.blocks: BlockTerms | None = None
         if self.secondary:
             terms = [s.term for s in self.secondary]
@@ -110,8 +116,8 @@ class HyperspectralForwardModel(nn.Module):
             spectral = [s.recorded(recorder) for s in self.secondary]
             self.blocks = BlockTerms(terms, spectral, corner, share[:, None] * weight)
 
-    def _recorder(self, axis: EnergyAxis) -> Recorder:
-        return Recorder(self.camera, self.lines, self.groups, axis.edges_kev, SHARP_KEV)
+    def _recorder(self, axis: EnergyAxis) -> SpectralResponse:
+        return SpectralResponse(self.camera, self.lines, self.groups, axis.edges_kev, SHARP_KEV)
 
     # The public face: one call from activity to counts a second.
 
@@ -240,7 +246,7 @@ class HyperspectralForwardModel(nn.Module):
         self,
         projector: Projector,
         energy_bins: EnergyAxis,
-        recording: PixelRecording,
+        recording: PixelResponse,
         blocks: BlockTerms | None,
     ) -> HyperspectralForwardModel:
         """A copy around another projector, energy axis and recording."""

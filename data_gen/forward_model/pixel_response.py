@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 
 
-class PixelRecording(nn.Module):
+class PixelResponse(nn.Module):
     """What pixels record of first interactions, densely or at given events.
 
     Neighbours that record the same share, by symmetry, are added before they are spread over bins.
@@ -35,7 +35,7 @@ class PixelRecording(nn.Module):
     live: Tensor
 
     @classmethod
-    def of(cls, camera: Camera, spectral: Tensor, live: Tensor) -> PixelRecording:
+    def of(cls, camera: Camera, spectral: Tensor, live: Tensor) -> PixelResponse:
         """The recording of a whole camera."""
         neighbours = [camera.neighbours((-row, -column)) for row, column in camera.response.offsets]
         return cls(spectral, torch.stack(neighbours, dim=1), live, camera.pixel_count)
@@ -81,17 +81,17 @@ class PixelRecording(nn.Module):
         summed = torch.einsum("p,bpogm->bogm", self.live.to(interactions.dtype), near)
         return torch.einsum("bogm,ogmk->bk", summed, self._kinds(interactions.dtype))
 
-    def subset(self, pixels: Tensor | slice) -> tuple[PixelRecording, Tensor]:
+    def subset(self, pixels: Tensor | slice) -> tuple[PixelResponse, Tensor]:
         """The recording of some pixels, and the pixels of first interaction that it needs, [k]."""
         neighbours = self.neighbours[pixels]
         needed = torch.unique(neighbours[neighbours >= 0])
         place = torch.full((self.sources + 1,), -1, dtype=torch.int64, device=needed.device)
         place[needed] = torch.arange(len(needed), device=needed.device)
-        return PixelRecording(self.spectral, place[neighbours], self.live[pixels], len(needed)), needed
+        return PixelResponse(self.spectral, place[neighbours], self.live[pixels], len(needed)), needed
 
-    def recording(self, spectral: Tensor) -> PixelRecording:
+    def recording(self, spectral: Tensor) -> PixelResponse:
         """The same pixels on another energy axis."""
-        return PixelRecording(spectral.to(self.live.device), self.neighbours, self.live, self.sources)
+        return PixelResponse(spectral.to(self.live.device), self.neighbours, self.live, self.sources)
 
     def _kinds(self, dtype: torch.dtype) -> Tensor:
         return self.by_kind.to(dtype)

@@ -17,7 +17,7 @@ from data_gen.detector import CdTeResponse
 from data_gen.nuclides import MemberGroups
 from data_gen.nuclides.spectrum import LineSpectrum
 from data_gen.projector.energy_interpolation import leak_shares, photon_shares, sharp_shares
-from data_gen.scatter.energy_classes import PARTS, Arrivals
+from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 
 LOWEST_KEV = 15.0
 """Photons below are not recorded."""
@@ -33,7 +33,7 @@ RESPONSE_VERSION = 2
 """Raised whenever the numbers of the response change, so that kept ones are made again."""
 
 
-class Recorder:
+class SpectralResponse:
     """What a camera's detector records of the photons of a chain, on one energy axis.
 
     Lines up to ``sharp_kev`` borrow from the reference energies up to there, lines above from those above.
@@ -66,7 +66,7 @@ class Recorder:
         share = self._shares(leak_shares, reference_kev)
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
-    def scattered(self, reference_kev: Tensor, arrivals: Arrivals) -> Tensor:
+    def scattered(self, reference_kev: Tensor, arrivals: EnergyClasses) -> Tensor:
         """The same for photons that arrive in classes of energy k, [g, k, map, bin].
 
         A line that borrows from a reference scatters by its angles, and Compton scatter adds to 1/E by the

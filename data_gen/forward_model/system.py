@@ -11,7 +11,7 @@ from typing import Any
 from data_gen.camera import Camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyAxis, EnergyBins, VoxelGrid
-from data_gen.forward_model.block_terms import SECONDARY, Secondary
+from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, tied_groups
 
@@ -39,7 +39,7 @@ class ImagingSystem:
     energy_bins: EnergyBins
     groups: MemberGroups
     most_energy_groups: int = 8
-    secondary: tuple[Secondary, ...] = SECONDARY
+    secondary: tuple[ScatterTermName, ...] = SCATTER_TERMS
     scatter_voxel_mm: float = 3.3
 
     def __init__(
@@ -50,7 +50,7 @@ class ImagingSystem:
         energy_bins: EnergyBins,
         groups: Mapping[str, Sequence[str]] | None = None,
         most_energy_groups: int = 8,
-        secondary: Sequence[Secondary] = SECONDARY,
+        secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
         scatter_voxel_mm: float = 3.3,
     ) -> None:
         tied = tied_groups(chain) if groups is None else MemberGroups(chain, groups)

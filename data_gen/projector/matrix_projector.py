@@ -98,7 +98,7 @@ class MatrixProjector(nn.Module):
         by_pixel = values.movedim(0, 2).flatten(2)
         parts = [
             self.views.unmirrored(
-                self._sent_back(by_pixel[..., part], attenuation, part, maps), self.grid.shape
+                self._back_project(by_pixel[..., part], attenuation, part, maps), self.grid.shape
             )
             for part in self._parts(batch * maps)
         ]
@@ -117,7 +117,7 @@ class MatrixProjector(nn.Module):
             seen.append(self.views.by_pixel(torch.cat(rows), self.pixels))
         return torch.stack(seen, dim=1)
 
-    def _sent_back(self, by_pixel: Tensor, attenuation: Tensor, part: slice, maps: int) -> Tensor:
+    def _back_project(self, by_pixel: Tensor, attenuation: Tensor, part: slice, maps: int) -> Tensor:
         """Transpose of :meth:`_seen`: [pixel, g, n] to [voxel, mirror, n]."""
         total = by_pixel.new_zeros(self.grid.voxels, len(self.views.mirrors), by_pixel.shape[2])
         by_row = [self.views.by_row(values) for values in by_pixel.unbind(dim=1)]

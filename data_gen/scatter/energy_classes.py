@@ -12,7 +12,7 @@ PARTS = 12
 
 
 @dataclass(frozen=True)
-class Arrivals:
+class EnergyClasses:
     """Classes k of the energies in which photons emitted at energies g arrive."""
 
     kev: Tensor
@@ -24,7 +24,7 @@ class Arrivals:
     """Classes, the first of them, that are lines of what scatters, whatever the energy of emission."""
 
     @classmethod
-    def evenly(cls, kev: Tensor, own_lines: int = 0) -> Arrivals:
+    def evenly(cls, kev: Tensor, own_lines: int = 0) -> EnergyClasses:
         """Classes that are evenly filled."""
         return cls(kev, torch.full((*kev.shape[:2], PARTS), 1 / PARTS, dtype=torch.float64), own_lines)
 

@@ -19,7 +19,7 @@ from data_gen.core.resampling import (
 )
 from data_gen.projector import MatrixProjector, ProjectorFactory
 from data_gen.projector.leak import leak_caster
-from data_gen.scatter.energy_classes import Arrivals
+from data_gen.scatter.energy_classes import EnergyClasses
 
 VOXEL_MM = 2.0
 BLOCK_MM = 6.0
@@ -57,7 +57,7 @@ class Leakage(nn.Module):
         rays = SHADED_RAYS if blocks.pixel_count > coarse_camera(camera, BLOCK_MM).pixel_count else 1.0
         self.camera = seeing_every_aperture(blocks)
         self.energies_kev = energies_kev.to(torch.float64)
-        self.arrivals = Arrivals.evenly(self.energies_kev[:, None, None].expand(-1, 1, 2))
+        self.arrivals = EnergyClasses.evenly(self.energies_kev[:, None, None].expand(-1, 1, 2))
         self._source, self._density = linear_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self.projector = projector(
             self.camera, self.coarse, self.energies_kev, caster=leak_caster(grid, sharp_kev, rays)

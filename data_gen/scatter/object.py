@@ -31,9 +31,9 @@ from data_gen.scatter.differential_cross_sections import (
     spread_arrivals,
     turning_series,
 )
-from data_gen.scatter.energy_classes import Arrivals
+from data_gen.scatter.energy_classes import EnergyClasses
 from data_gen.scatter.harmonics import harmonics
-from data_gen.scatter.single_scatter import Kept, Passage, Seen
+from data_gen.scatter.single_scatter import Kept, Seen, SingleScatter
 from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
 
 
@@ -93,9 +93,9 @@ class ObjectScatter(nn.Module):
             self._energies, counts = self._energies[:1], counts[:1]
         arrivals = [arrival_classes(e, count) for e, (count, _) in zip(self._energies, counts, strict=True)]
         spread = [spread_arrivals(arrival, self.energies_kev) for arrival in arrivals[1:]]
-        filling = [Arrivals.evenly(s).filling for s in spread]
+        filling = [EnergyClasses.evenly(s).filling for s in spread]
         filling = [compton_filling(self.energies_kev, arrivals[0]), *filling]
-        self.arrivals = Arrivals(torch.cat((arrivals[0], *spread), dim=1), torch.cat(filling, dim=1))
+        self.arrivals = EnergyClasses(torch.cat((arrivals[0], *spread), dim=1), torch.cat(filling, dim=1))
         self._nodes = energy_nodes(torch.cat(arrivals, dim=1), self.camera.collimator_material)
         # [node, channel, block of channel, voxel]
         self._seen = collimation(self.camera, self.coarse, self._nodes)[:, self._channels.block]
@@ -108,12 +108,14 @@ class ObjectScatter(nn.Module):
             self._channels.aim_mm, tissue_attenuation(self._nodes), self.coarse, 1
         )
 
-    def _passage(self, energies_kev: Tensor, arrival_kev: Tensor, order: int, flight: Tensor) -> Passage:
+    def _passage(
+        self, energies_kev: Tensor, arrival_kev: Tensor, order: int, flight: Tensor
+    ) -> SingleScatter:
         """One scatter of photons of these energies."""
         way = self._channels.aim_mm - self.coarse.centres_mm().reshape(-1, 1, 3)
         # Equivalent even emission per fluence: 4 pi times mm3 per cm2/g/sr times g/cm3.
         volume = 0.1 * 1000.0 * self.coarse.voxel_volume_ml
-        return Passage(
+        return SingleScatter(
             self.coarse,
             flight[: (order + 1) ** 2],
             harmonics(way / way.norm(dim=-1, keepdim=True), order),
@@ -153,13 +155,13 @@ class ObjectScatter(nn.Module):
     def _applied(self, source: Tensor, state: Tensor) -> Tensor:
         """:meth:`_seen_of` of one source [map, voxel], its gradient by the transpose where that is all."""
         return linear(
-            lambda x: self._seen_of(x, state),
-            lambda y: self._sent_back(y, state),
+            lambda x: self._project(x, state),
+            lambda y: self._back_project(y, state),
             source,
             fixed=not state.requires_grad,
         )
 
-    def _seen_of(self, source: Tensor, state: Tensor) -> Tensor:
+    def _project(self, source: Tensor, state: Tensor) -> Tensor:
         """Blocks [block, g, k, map] that see a source [map, voxel]."""
         channels, kept = self._kept(state)
         sent = source.expand(len(self.energies_kev), -1, -1)
@@ -172,10 +174,10 @@ class ObjectScatter(nn.Module):
 
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [batch, block, g, k, map] to [batch, map, z, y, x]."""
-        source = torch.stack([self._sent_back(*one) for one in zip(values, state, strict=True)])
+        source = torch.stack([self._back_project(*one) for one in zip(values, state, strict=True)])
         return resample_back(source.unflatten(2, self.coarse.shape), self._source)
 
-    def _sent_back(self, values: Tensor, state: Tensor) -> Tensor:
+    def _back_project(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
         channels, kept = self._kept(state)
         classes = [passage.turning.shape[1] for passage in self._passages]

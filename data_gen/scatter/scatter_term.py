@@ -8,7 +8,7 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.core.grid import VoxelGrid
-from data_gen.scatter.energy_classes import Arrivals
+from data_gen.scatter.energy_classes import EnergyClasses
 
 
 class ScatterTerm(Protocol):
@@ -24,7 +24,7 @@ class ScatterTerm(Protocol):
     """The camera with binned pixels: its pixels are the blocks."""
     energies_kev: Tensor
     """Energies of emission [g], keV."""
-    arrivals: Arrivals
+    arrivals: EnergyClasses
     """The classes k of the energies in which photons arrive."""
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:

@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Passage:
+class SingleScatter:
     """Photons of energies g from coarse voxels that are scattered once into classes k.
 
     Sources are [g, map, voxel] in photons/s. What voxels send is "equivalent": as many photons as a source

@@ -12,7 +12,7 @@ from data_gen.camera import Camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.core.random import checked_range
-from data_gen.forward_model.block_terms import SECONDARY, Secondary
+from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import DecayChain
 from data_gen.phantoms import PhantomFamily
@@ -64,7 +64,7 @@ class DatasetPlan:
     shard_size: int = 8
     groups: Mapping[str, Sequence[str]] | None = None
     most_energy_groups: int = 8
-    secondary: Sequence[Secondary] = SECONDARY
+    secondary: Sequence[ScatterTermName] = SCATTER_TERMS
     scatter_voxel_mm: float = 3.3
     licence: str = "CC0-1.0"
     readout: Readout = dataclasses.field(default_factory=lambda: EventReadout(0.0))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.core.grid import EnergyBins, VoxelGrid
-from data_gen.forward_model.block_terms import SECONDARY, Secondary
+from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
 from data_gen.nuclides import decay_chain, tied_groups
 
@@ -20,7 +20,7 @@ def warm_model(
     grid: VoxelGrid,
     bins: int,
     groups: int = 8,
-    secondary: Sequence[Secondary] = SECONDARY,
+    secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
 ) -> tuple[HyperspectralForwardModel, Tensor, ObjectState]:
     """The model, warm activity of all maps in a cylinder, and what is kept of its density."""
     chain = decay_chain(nuclide)

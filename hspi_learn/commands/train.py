@@ -90,17 +90,16 @@ def _describe(folder: RunFolder, config: DictConfig, data: Any) -> None:
     """Write down what the run is before it starts."""
     from data_gen.storage import MANIFEST
     from data_gen.storage.files import sha256_of
+    from hspi_learn.configs.packages import packages_used
     from hspi_learn.io.environment import environment
 
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     manifest = Path(config.data.folder) / MANIFEST
     hashes = {str(manifest): sha256_of(manifest)}
-    folder.describe(
-        {str(key): value for key, value in plain.items()},
-        data.system.to_dict(),
-        environment(config.seed, config.threads, hashes),
-    )
+    settings = {str(key): value for key, value in plain.items()}
+    about = environment(config.seed, config.threads, hashes, packages_used(settings))
+    folder.describe(settings, data.system.to_dict(), about)
 
 
 def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best: Watched) -> Trainer:

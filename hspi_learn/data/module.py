@@ -91,6 +91,10 @@ class ScanDataModule(pl.LightningDataModule):
         """Test batches, in order."""
         return DataLoader(self.windowed("test"), self.batch_size, collate_fn=collate)
 
+    def predict_dataloader(self) -> DataLoader[ScanBatch]:
+        """The same: predictions are asked for test scans."""
+        return self.test_dataloader()
+
 
 def check_permission(provenance: Provenance, source: Path) -> None:
     """Refuse data from people that may not be used for training.

@@ -1,4 +1,4 @@
-"""What a run stood on: versions, commit, machine, seed and data."""
+"""What a run stood on: versions, commit, machine, seed, data, packages that its config calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ _PACKAGES = ("hspi-learn", "torch", "pytorch-lightning", "hydra-core", "numpy", 
 
 
 def environment(
-    seed: int, threads: int, data: dict[str, str], trained: Mapping[str, Mapping[str, str]] | None = None
+    seed: int,
+    threads: int,
+    data: dict[str, str],
+    packages: Mapping[str, Mapping[str, str | None]] | None = None,
+    trained: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, Any]:
     """A description of the run's environment; every value is plain.
 
@@ -23,6 +27,7 @@ def environment(
         seed: seed of the run.
         threads: CPU threads of the run.
         data: name to hash of everything that the run reads.
+        packages: version and hash of each package of others that the config calls, by its name.
         trained: the training runs that are evaluated, by method; see :func:`hspi_learn.io.loggers.run_links`.
     """
     return {
@@ -34,6 +39,7 @@ def environment(
         "platform": platform.platform(),
         "machine": machine(),
         "commit": _commit(),
+        "packages": {name: dict(record) for name, record in (packages or {}).items()},
         "versions": {name: _version(name) for name in _PACKAGES},
         "trained": {name: dict(run) for name, run in (trained or {}).items()},
     }

@@ -438,7 +438,8 @@ def log_run(
         facts: what else is known by now, such as the number of weights.
     """
     about = read_json(folder.environment_file)
-    run = {key: about[key] for key in ("run_id", "commit", "machine", "python", "trained") if about.get(key)}
+    kept = ("run_id", "commit", "machine", "python", "packages", "trained")
+    run = {key: about[key] for key in kept if about.get(key)}
     run |= {"data_sha256": ", ".join(about["data"].values()), "versions": about["versions"], **facts}
     settings = without_passwords(read_config(folder.path) | {"run": run})
     config = without_passwords(folder.config_file.read_text(encoding="utf-8"))

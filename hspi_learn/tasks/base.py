@@ -229,8 +229,17 @@ class Task(LightningModule):
         checkpoint["generators"] = generator_states()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps the states for the first batch: starting the data loaders draws from the generators."""
-        self._generators = checkpoint.get("generators")
+        """Keeps the states for the first batch: starting the data loaders draws from the generators.
+
+        Raises:
+            UserError: the checkpoint is of a version that kept neither schedules nor generators.
+        """
+        if "generators" not in checkpoint:
+            raise UserError(
+                "the checkpoint to resume from lacks the random generators, so an older version or another "
+                "program wrote it; train anew, since going on would give another result"
+            )
+        self._generators = checkpoint["generators"]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Sets the random generators of a resumed training."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from data_gen.projector.sampling import shifted_points
-from data_gen.scatter.collimator.detection import Blocks, Ways
-from data_gen.scatter.collimator.interactions import Stops, drawn_evenly
+from data_gen.scatter.collimator.detection import Blocks, DetectionPaths
+from data_gen.scatter.collimator.interactions import Interactions, drawn_evenly
 from data_gen.scatter.differential_cross_sections import compton_kev
 from data_gen.scatter.energy_classes import PARTS, edges_of_parts
 
@@ -31,7 +31,9 @@ class _Sent(NamedTuple):
     """Photons if no metal were in the way."""
 
 
-def compton_photons(blocks: Blocks, stops: Stops, arrival_kev: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def compton_photons(
+    blocks: Blocks, interactions: Interactions, arrival_kev: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
     """First interactions of Compton photons in blocks per photon from some voxels, [block, class, voxel], and
     how those of all these voxels fill the classes, [block, class, part].
 
@@ -41,12 +43,12 @@ def compton_photons(blocks: Blocks, stops: Stops, arrival_kev: Tensor, count: in
         arrival_kev: edges of the classes, [class, 2].
         count: of stops from each voxel that blocks see.
     """
-    draw = shifted_points(len(stops.photons) * count, 4, blocks.eye.number).float()
-    draw = draw.reshape(len(stops.photons), count, 4)
-    found = stops.photons.new_empty(len(blocks.middles), len(arrival_kev), len(stops.photons))
-    filled = stops.photons.new_empty(len(blocks.middles), len(arrival_kev), PARTS)
+    draw = shifted_points(len(interactions.photons) * count, 4, blocks.geometry.number).float()
+    draw = draw.reshape(len(interactions.photons), count, 4)
+    found = interactions.photons.new_empty(len(blocks.middles), len(arrival_kev), len(interactions.photons))
+    filled = interactions.photons.new_empty(len(blocks.middles), len(arrival_kev), PARTS)
     sets = min(SETS, len(blocks.middles))
-    for number, some in enumerate(_worthy(blocks, stops, count, sets)):
+    for number, some in enumerate(_worthy(blocks, interactions, count, sets)):
         turn = slice(number, None, sets)
         seen = [_found(blocks, turn, few, at, arrival_kev) for few, (at,) in some.pieces(draw)]
         found[turn] = torch.cat([part for part, _ in seen], dim=2)
@@ -55,13 +57,13 @@ def compton_photons(blocks: Blocks, stops: Stops, arrival_kev: Tensor, count: in
 
 
 def _found(
-    blocks: Blocks, turn: slice, stops: Stops, draw: Tensor, arrival_kev: Tensor
+    blocks: Blocks, turn: slice, interactions: Interactions, draw: Tensor, arrival_kev: Tensor
 ) -> tuple[Tensor, Tensor]:
     """:func:`compton_photons` of some blocks and stops that are all seen, by even draws [voxel, stop, 4]."""
     upper = edges_of_parts(arrival_kev)[1:-1].float()
     found, filled = [], []
     for middle in blocks.middles[turn]:
-        sent = _sent(blocks, stops, blocks.ways(stops, middle, draw))
+        sent = _sent(blocks, interactions, blocks.paths(interactions, middle, draw))
         part = torch.bucketize(sent.energy_kev, upper, right=True)
         by_part = sent.photons.new_zeros(len(part), len(upper) + 1).scatter_add_(1, part, sent.photons)
         by_class = by_part.unflatten(1, (-1, PARTS)).flip(1)
@@ -70,26 +72,26 @@ def _found(
     return torch.stack(found), torch.stack(filled)
 
 
-def _worthy(blocks: Blocks, stops: Stops, count: int, sets: int) -> Iterator[Stops]:
+def _worthy(blocks: Blocks, interactions: Interactions, count: int, sets: int) -> Iterator[Interactions]:
     """Sets of so many stops from each voxel, each of which stands for all, drawn evenly from what may be seen
     of them."""
-    importance = torch.cat([_importance(blocks, few) for few, _ in stops.pieces()])
-    every, _ = drawn_evenly(importance, count * sets, blocks.eye.number)
+    importance = torch.cat([_importance(blocks, few) for few, _ in interactions.pieces()])
+    every, _ = drawn_evenly(importance, count * sets, blocks.geometry.number)
     weight = importance.sum(dim=1, keepdim=True) / count
     for number in range(sets):
         chosen = every[:, number::sets]
-        yield stops.take(chosen, weight * (stops.photons / importance).gather(1, chosen))
+        yield interactions.take(chosen, weight * (interactions.photons / importance).gather(1, chosen))
 
 
-def _importance(blocks: Blocks, stops: Stops) -> Tensor:
+def _importance(blocks: Blocks, interactions: Interactions) -> Tensor:
     """What may be seen of stops, [voxel, stop], guessed from what comes to the nearest place on the blocks
     and to middles of quarters."""
-    importance = torch.full_like(stops.photons, 1e-30)
-    beside = blocks.eye.beside_opening(*stops.place.unbind(dim=-1)).relu()
-    aside = torch.exp(-blocks.metal.per_mm(stops.energy_kev) * beside)
+    importance = torch.full_like(interactions.photons, 1e-30)
+    beside = blocks.geometry.beside_opening(*interactions.place.unbind(dim=-1)).relu()
+    aside = torch.exp(-blocks.metal.per_mm(interactions.energy_kev) * beside)
     depth = blocks.crystal.drawn(torch.tensor(0.25))
-    for end, solid in _guesses(blocks, stops.place):
-        sent = _sent(blocks, stops, blocks.towards(end, solid, stops, *depth))
+    for end, solid in _guesses(blocks, interactions.place):
+        sent = _sent(blocks, interactions, blocks.towards(end, solid, interactions, *depth))
         importance = importance + sent.photons + (LEAST + ASIDE * aside) * sent.unhindered
     return importance
 
@@ -107,9 +109,9 @@ def _guesses(blocks: Blocks, place: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     yield end, way[..., 2].clamp_min(1.0) / way.norm(dim=-1).clamp_min(1.0) ** 3
 
 
-def _sent(blocks: Blocks, stops: Stops, ways: Ways) -> _Sent:
+def _sent(blocks: Blocks, interactions: Interactions, paths: DetectionPaths) -> _Sent:
     """What comes to the ends of ways."""
-    energy = compton_kev(stops.energy_kev, ways.cosine)
-    unhindered = ways.lit * blocks.metal.compton_per_sr(stops.energy_kev, ways.cosine.acos())
-    unhindered = blocks.crystal.stopped(unhindered, energy, ways.inside)
-    return _Sent(blocks.out(unhindered, energy, ways), energy, unhindered)
+    energy = compton_kev(interactions.energy_kev, paths.cosine)
+    unhindered = paths.lit * blocks.metal.compton_per_sr(interactions.energy_kev, paths.cosine.acos())
+    unhindered = blocks.crystal.stopped(unhindered, energy, paths.inside)
+    return _Sent(blocks.out(unhindered, energy, paths), energy, unhindered)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.scatter.collimator.cross_sections import Metal, at_energy, detector_attenuation
-from data_gen.scatter.collimator.geometry import Eye, metal_between
-from data_gen.scatter.collimator.interactions import Stops
+from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_between
+from data_gen.scatter.collimator.interactions import Interactions
 
 SQUARES = 4
 """Parts of a square along each edge among which places are drawn by the solid angle that they are seen by."""
@@ -106,7 +106,7 @@ class Crystal:
         return photons * mu * inside.run * torch.exp(-mu * inside.before)
 
 
-class Ways(NamedTuple):
+class DetectionPaths(NamedTuple):
     """Ways from stops to places in the crystal, [voxel, stop] each."""
 
     lit: Tensor
@@ -128,9 +128,11 @@ class Blocks:
         steps: on the way from a stop to a block.
     """
 
-    def __init__(self, camera: Camera, eye: Eye, numbers: Tensor, metal: Metal, steps: int) -> None:
-        self.eye, self.metal, self.steps = eye, metal, steps
-        self.middles = eye.local(camera.pixel_centre_mm.detach()[numbers]).float()
+    def __init__(
+        self, camera: Camera, geometry: ApertureGeometry, numbers: Tensor, metal: Metal, steps: int
+    ) -> None:
+        self.geometry, self.metal, self.steps = geometry, metal, steps
+        self.middles = geometry.local(camera.pixel_centre_mm.detach()[numbers]).float()
         self.pitch, self.crystal = camera.pitch_mm, Crystal.of(camera, metal.k_kev)
         self._corner = self.middles.amin(dim=0)[:2]
         cell = self._cell(self.middles)
@@ -152,26 +154,28 @@ class Blocks:
         way = end - seen_from
         return end + within_square(way, self.pitch, draw), solid_angle(way, self.pitch)
 
-    def ways(self, stops: Stops, block: Tensor, draw: Tensor) -> Ways:
+    def paths(self, interactions: Interactions, block: Tensor, draw: Tensor) -> DetectionPaths:
         """To places in a block (its middle [3]), by even draws [voxel, stop, 4]."""
         depth, stands_for = self.crystal.drawn(draw[..., 3])
-        end, solid = self.place_in(block, stops.place, depth, draw[..., :3])
-        return self.towards(end, solid, stops, depth, stands_for)
+        end, solid = self.place_in(block, interactions.place, depth, draw[..., :3])
+        return self.towards(end, solid, interactions, depth, stands_for)
 
-    def towards(self, end: Tensor, solid: Tensor, stops: Stops, depth: Tensor, stands_for: Tensor) -> Ways:
+    def towards(
+        self, end: Tensor, solid: Tensor, interactions: Interactions, depth: Tensor, stands_for: Tensor
+    ) -> DetectionPaths:
         """To given places at a depth in the crystal, by their solid angle."""
-        way = end - stops.place
+        way = end - interactions.place
         away = way.norm(dim=-1).clamp_min(1e-6)  # what meets no metal stops nowhere, on a block
-        return Ways(
-            lit=stops.photons * solid,
-            cosine=((way * stops.heading).sum(-1) / away).clamp(-1, 1),
-            metal_mm=metal_between(self.eye, stops.place, end, self.steps),
+        return DetectionPaths(
+            lit=interactions.photons * solid,
+            cosine=((way * interactions.heading).sum(-1) / away).clamp(-1, 1),
+            metal_mm=metal_between(self.geometry, interactions.place, end, self.steps),
             inside=self.crystal.inside(end, way / away[..., None], depth, stands_for),
         )
 
-    def out(self, photons: Tensor, energy_kev: Tensor, ways: Ways) -> Tensor:
+    def out(self, photons: Tensor, energy_kev: Tensor, paths: DetectionPaths) -> Tensor:
         """Of photons that set out, those that get through the metal on their way."""
-        return photons * torch.exp(-self.metal.per_mm(energy_kev) * ways.metal_mm)
+        return photons * torch.exp(-self.metal.per_mm(energy_kev) * paths.metal_mm)
 
     def _cell(self, place: Tensor) -> Tensor:
         """Block that each place [..., 3] lies in, counted along (u, v) from the lowest, [..., 2]."""

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from data_gen.scatter.collimator.cross_sections import at_energy
-from data_gen.scatter.collimator.detection import Blocks, Ways, solid_angle
-from data_gen.scatter.collimator.interactions import Stops
+from data_gen.scatter.collimator.detection import Blocks, DetectionPaths, solid_angle
+from data_gen.scatter.collimator.interactions import Interactions
 
 WAYS = 4
 """From each stop: of many that K photons may get out from, each is looked at from few sides."""
 
 
-def k_photons(blocks: Blocks, stops: Stops) -> Tensor:
+def k_photons(blocks: Blocks, interactions: Interactions) -> Tensor:
     """First interactions of K photons in blocks per photon from some voxels, [block, line class, voxel].
 
     Ways from a stop go by turns evenly in all directions ahead, and to blocks drawn by about the solid angle
@@ -26,46 +26,46 @@ def k_photons(blocks: Blocks, stops: Stops) -> Tensor:
         blocks: behind the aperture.
         stops: of photons from these voxels.
     """
-    generator = torch.Generator().manual_seed(blocks.eye.number)
-    draws = [torch.rand(*stops.photons.shape, 5, generator=generator) for _ in range(WAYS)]
-    found = [_found(blocks, few, draw) for few, draw in stops.pieces(*draws)]
+    generator = torch.Generator().manual_seed(blocks.geometry.number)
+    draws = [torch.rand(*interactions.photons.shape, 5, generator=generator) for _ in range(WAYS)]
+    found = [_found(blocks, few, draw) for few, draw in interactions.pieces(*draws)]
     return torch.cat(found, dim=1).permute(2, 0, 1)
 
 
-def _found(blocks: Blocks, stops: Stops, draws: Sequence[Tensor]) -> Tensor:
+def _found(blocks: Blocks, interactions: Interactions, draws: Sequence[Tensor]) -> Tensor:
     """:func:`k_photons` by even draws [voxel, stop, 5] for each way, [line class, voxel, block]."""
     chance = _chances(blocks)
-    total = stops.photons.new_zeros(len(blocks.metal.k_kev), len(stops.photons), len(chance))
+    total = interactions.photons.new_zeros(len(blocks.metal.k_kev), len(interactions.photons), len(chance))
     for number, draw in enumerate(draws):
         depth, stands_for = blocks.crystal.drawn(draw[..., 4])
         if number % 2:
             level = draw[..., 3].contiguous() * chance.sum()
             block = torch.searchsorted(chance.cumsum(0), level).clamp_max(len(chance) - 1)
-            end, angle = blocks.place_in(blocks.middles[block], stops.place, depth, draw[..., :3])
+            end, angle = blocks.place_in(blocks.middles[block], interactions.place, depth, draw[..., :3])
         else:
-            ahead = _ahead(stops.place, blocks.eye.detector + depth, draw)
+            ahead = _ahead(interactions.place, blocks.geometry.detector + depth, draw)
             block = blocks.at(ahead)
             middle = blocks.middles[block] + torch.nn.functional.pad(depth[..., None], (2, 0))
             end = torch.where(block[..., None] < 0, middle, ahead)
-            angle = solid_angle(middle - stops.place, blocks.pitch)
+            angle = solid_angle(middle - interactions.place, blocks.pitch)
         drawn = (chance[block] / angle.clamp_min(1e-9) + 1 / (2 * math.pi)) * WAYS / 2
-        ways = blocks.towards(end, torch.where(block < 0, 0.0, 1 / drawn), stops, depth, stands_for)
-        for line, seen in enumerate(_seen(blocks, stops, ways)):
+        paths = blocks.towards(end, torch.where(block < 0, 0.0, 1 / drawn), interactions, depth, stands_for)
+        for line, seen in enumerate(_seen(blocks, interactions, paths)):
             total[line].scatter_add_(1, block.clamp_min(0), seen)
     return total
 
 
-def _seen(blocks: Blocks, stops: Stops, ways: Ways) -> Iterator[Tensor]:
+def _seen(blocks: Blocks, interactions: Interactions, paths: DetectionPaths) -> Iterator[Tensor]:
     """First interactions at the ends of ways, [voxel, stop] for each class of lines."""
     metal = blocks.metal
     for energy, photons in zip(metal.k_kev.float(), metal.k_photons, strict=True):
-        sent = ways.lit * at_energy(photons, stops.energy_kev) / (4 * math.pi)
-        yield blocks.crystal.stopped(blocks.out(sent, energy, ways), energy, ways.inside)
+        sent = paths.lit * at_energy(photons, interactions.energy_kev) / (4 * math.pi)
+        yield blocks.crystal.stopped(blocks.out(sent, energy, paths), energy, paths.inside)
 
 
 def _chances(blocks: Blocks) -> Tensor:
     """Chance of each block to be drawn, summing to 1, [block]."""
-    way = blocks.middles - torch.tensor([*blocks.eye.centre.tolist(), blocks.eye.half_plate])
+    way = blocks.middles - torch.tensor([*blocks.geometry.centre.tolist(), blocks.geometry.half_plate])
     solid = way[:, 2] / (way.square().sum(dim=1) + blocks.pitch**2) ** 1.5
     return (solid / solid.sum() + 1 / len(solid)) / 2
 

@@ -11,7 +11,7 @@ from data_gen.camera import Camera
 
 
 @dataclass(frozen=True)
-class Eye:
+class ApertureGeometry:
     """One aperture in its panel's frame: (u, v, h) mm from the panel's middle on the waist plane, h outwards.
 
     Apertures on a lattice are all open; of apertures placed freely only this one is.
@@ -43,7 +43,7 @@ class Eye:
     half_wall: float
 
     @classmethod
-    def of(cls, camera: Camera, aperture: int) -> Eye:
+    def of(cls, camera: Camera, aperture: int) -> ApertureGeometry:
         """The eye of one aperture."""
         spec, panel = camera.spec, camera.aperture_panel[aperture]
         frame = torch.stack((camera.panel_u[panel], camera.panel_v[panel], camera.panel_normal[panel]))
@@ -180,19 +180,21 @@ def metal_share(depth: Tensor) -> Tensor:
     return share
 
 
-def metal_between(eye: Eye, start: Tensor, end: Tensor, steps: int) -> Tensor:
+def metal_between(geometry: ApertureGeometry, start: Tensor, end: Tensor, steps: int) -> Tensor:
     """Length mm of metal between points (u, v, h) [..., 3] and others on or in the detector.
 
     Septa are cut exactly, the plate is in steps that are finest at the start.
     """
     way = end - start
     rise = way[..., 2].clamp_min(1e-6)
-    leaves, arrives = (((h - start[..., 2]) / rise).clamp(0, 1) for h in (eye.half_plate, eye.detector))
+    leaves, arrives = (
+        ((h - start[..., 2]) / rise).clamp(0, 1) for h in (geometry.half_plate, geometry.detector)
+    )
     share = torch.linspace(0, 1, steps + 1, dtype=start.dtype).square()
     along = leaves[..., None] * share
     point = (start[..., i, None] + along * way[..., i, None] for i in range(3))
-    in_plate = (metal_share(eye.depth_at(*point)) * share.diff()).sum(dim=-1)
+    in_plate = (metal_share(geometry.depth_at(*point)) * share.diff()).sum(dim=-1)
     gap = (start + share[..., None] * way for share in (leaves, arrives))
-    in_septa = eye.share_in_septa(*gap)
+    in_septa = geometry.share_in_septa(*gap)
     length: Tensor = (leaves * in_plate + (arrives - leaves) * in_septa) * way.norm(dim=-1)
     return length

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from data_gen.projector.sampling import shifted_points
 from data_gen.scatter.collimator.cross_sections import Metal, at_energy
-from data_gen.scatter.collimator.geometry import Eye, metal_share
+from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_share
 
 AT_ONCE = 20_000
 """Stops that are looked at together."""
 
 
 @dataclass(frozen=True)
-class Stops:
-    """Interactions of photons from a few voxels, [voxel, stop, ...] each, in the frame of an ``Eye``."""
+class Interactions:
+    """Interactions of photons from a few voxels, [voxel, interaction, ...], in the frame of an aperture."""
 
     place: Tensor
     """(u, v, h) mm."""
@@ -30,25 +30,25 @@ class Stops:
     energy_kev: Tensor
     """Before the stop."""
 
-    def pieces(self, *beside: Tensor) -> Iterator[tuple[Stops, tuple[Tensor, ...]]]:
+    def pieces(self, *beside: Tensor) -> Iterator[tuple[Interactions, tuple[Tensor, ...]]]:
         """The stops of a few voxels at a time, so few that they stay in the cache, and tensors beside."""
         step = max(1, AT_ONCE // self.photons.shape[1])
         parts = (t.split(step) for t in (self.place, self.heading, self.photons, self.energy_kev, *beside))
         for place, heading, photons, energy, *others in zip(*parts, strict=True):
-            yield Stops(place, heading, photons, energy), tuple(others)
+            yield Interactions(place, heading, photons, energy), tuple(others)
 
-    def take(self, index: Tensor, photons: Tensor) -> Stops:
+    def take(self, index: Tensor, photons: Tensor) -> Interactions:
         """Stops of numbers [voxel, stop] that stand for so many photons."""
         vector = index[..., None].expand(-1, -1, 3)
         place, heading = (part.gather(1, vector) for part in (self.place, self.heading))
-        return Stops(place, heading, photons, self.energy_kev.gather(1, index))
+        return Interactions(place, heading, photons, self.energy_kev.gather(1, index))
 
 
-def together(parts: list[Stops]) -> Stops:
+def together(parts: list[Interactions]) -> Interactions:
     """The stops of all, voxel by voxel."""
     place, heading = (torch.cat([getattr(p, name) for p in parts], dim=1) for name in ("place", "heading"))
     photons, energy = (torch.cat([getattr(p, name) for p in parts], 1) for name in ("photons", "energy_kev"))
-    return Stops(place, heading, photons, energy)
+    return Interactions(place, heading, photons, energy)
 
 
 def drawn_evenly(importance: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -105,12 +105,18 @@ class MetalLines:
 
     @classmethod
     def of(
-        cls, eye: Eye, start: Tensor, way: Tensor, share: Tensor, photons: Tensor, energy_kev: Tensor
+        cls,
+        geometry: ApertureGeometry,
+        start: Tensor,
+        way: Tensor,
+        share: Tensor,
+        photons: Tensor,
+        energy_kev: Tensor,
     ) -> MetalLines:
         """Lines about an aperture."""
         u, v, h = (start[..., i, None] + share * way[..., i, None] for i in range(3))
-        share, depth = share.expand(h.shape), eye.depth_at(u, v, h)
-        return cls(start, way, share, h + eye.half_plate, depth, photons, energy_kev)
+        share, depth = share.expand(h.shape), geometry.depth_at(u, v, h)
+        return cls(start, way, share, h + geometry.half_plate, depth, photons, energy_kev)
 
     @cached_property
     def part(self) -> Tensor:
@@ -134,7 +140,7 @@ class MetalLines:
         before = self.length.cumsum(dim=-1) - self.length
         return self.photons[..., None] * torch.exp(-mu[..., None] * before)
 
-    def stops(self, number: Tensor, deep: Tensor, photons: Tensor) -> Stops:
+    def interactions(self, number: Tensor, deep: Tensor, photons: Tensor) -> Interactions:
         """Stops in steps [voxel, stop] of all lines' (line * steps + step), so deep (0..1) in their metal."""
         steps = self.length.shape[-1]
         line, step = number // steps, number % steps
@@ -147,9 +153,9 @@ class MetalLines:
         where = placed(ends, of(self.depth, node) > 0, of(self.part, number), deep)
         vector = line[..., None].expand(-1, -1, 3)
         start, way, heading = (v.gather(1, vector) for v in (self.start, self.way, self.heading))
-        return Stops(start + where[..., None] * way, heading, photons, self.energy_kev.gather(1, line))
+        return Interactions(start + where[..., None] * way, heading, photons, self.energy_kev.gather(1, line))
 
-    def k_stops(self, metal: Metal, count: int, seed: int) -> Stops:
+    def k_stops(self, metal: Metal, count: int, seed: int) -> Interactions:
         """So many stops from each voxel that stand for all of whose K photons some may get out."""
         mu = metal.per_mm(self.energy_kev)
         mu_out = metal.per_mm(metal.k_kev).amax() if len(metal.k_kev) else torch.ones(())
@@ -166,4 +172,4 @@ class MetalLines:
 
         weight = importance.sum(dim=(1, 2))[:, None] / count * of(stopping / importance)
         run = of(mu[..., None] * self.length)
-        return self.stops(number, draw, weight * torch.exp(-run * draw))
+        return self.interactions(number, draw, weight * torch.exp(-run * draw))

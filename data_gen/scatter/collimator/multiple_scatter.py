@@ -8,8 +8,14 @@ import torch
 from torch import Tensor
 
 from data_gen.scatter.collimator.cross_sections import Metal, at_energy
-from data_gen.scatter.collimator.geometry import Eye
-from data_gen.scatter.collimator.interactions import MetalLines, Stops, drawn_depth, drawn_evenly, together
+from data_gen.scatter.collimator.geometry import ApertureGeometry
+from data_gen.scatter.collimator.interactions import (
+    Interactions,
+    MetalLines,
+    drawn_depth,
+    drawn_evenly,
+    together,
+)
 from data_gen.scatter.collimator.sampling import MetalSampling
 from data_gen.scatter.differential_cross_sections import compton_kev
 
@@ -19,7 +25,9 @@ _SPAN = 2.0
 """Photons that run along the plate are followed so many times its distance to the detector."""
 
 
-def walked(eye: Eye, first: Stops, metal: Metal, sampling: MetalSampling) -> tuple[Stops, Stops]:
+def multiple_scatter(
+    geometry: ApertureGeometry, first: Interactions, metal: Metal, sampling: MetalSampling
+) -> tuple[Interactions, Interactions]:
     """Stops of photons that Compton scattered in metal before, from the second to the highest order: those
     that stand for all, and those that stand for all of which K photons may get out.
 
@@ -33,32 +41,36 @@ def walked(eye: Eye, first: Stops, metal: Metal, sampling: MetalSampling) -> tup
     """
     sent = first.photons * at_energy(metal.compton, first.energy_kev)
     importance = sent.sqrt() + _NEVER  # first stops lie where photons get out: not all weight to the rest
-    chosen, _ = drawn_evenly(importance, sampling.walks, eye.number)
+    chosen, _ = drawn_evenly(importance, sampling.walks, geometry.number)
     each = (sent / importance).gather(1, chosen) * importance.sum(dim=1, keepdim=True) / sampling.walks
     moving = first.take(chosen, each / at_energy(metal.compton, first.energy_kev).gather(1, chosen))
-    generator = torch.Generator().manual_seed(eye.number)
+    generator = torch.Generator().manual_seed(geometry.number)
     every, of_k = [], []
     for order in range(1, sampling.orders):
         draw = torch.rand(*moving.photons.shape, 3, generator=generator)
-        lines = _scattered(eye, moving, metal, draw, sampling.walk_steps)
+        lines = _scattered(geometry, moving, metal, draw, sampling.walk_steps)
         moving = _stopped(lines, metal, draw[..., 2])
         every.append(moving)
         share = float(lines.photons.sum() / first.photons.sum().clamp_min(_NEVER))
-        of_k.append(lines.k_stops(metal, math.ceil(share * sampling.k_stops), eye.number + order))
+        of_k.append(lines.k_stops(metal, math.ceil(share * sampling.k_stops), geometry.number + order))
     return together(every), together(of_k)
 
 
-def _scattered(eye: Eye, stops: Stops, metal: Metal, draw: Tensor, steps: int) -> MetalLines:
+def _scattered(
+    geometry: ApertureGeometry, interactions: Interactions, metal: Metal, draw: Tensor, steps: int
+) -> MetalLines:
     """Lines of the Compton photons from each stop, by even draws [voxel, stop, 2 or more]."""
-    angle = metal.turn(stops.energy_kev, draw[..., 0])
-    heading = turned(stops.heading, angle, 2 * math.pi * draw[..., 1])
+    angle = metal.turn(interactions.energy_kev, draw[..., 0])
+    heading = turned(interactions.heading, angle, 2 * math.pi * draw[..., 1])
     share = torch.linspace(0, 1, steps + 1).square()
-    way = _ahead(eye, stops.place, heading)[..., None] * heading
-    photons = stops.photons * at_energy(metal.compton, stops.energy_kev)
-    return MetalLines.of(eye, stops.place, way, share, photons, compton_kev(stops.energy_kev, angle.cos()))
+    way = _ahead(geometry, interactions.place, heading)[..., None] * heading
+    photons = interactions.photons * at_energy(metal.compton, interactions.energy_kev)
+    return MetalLines.of(
+        geometry, interactions.place, way, share, photons, compton_kev(interactions.energy_kev, angle.cos())
+    )
 
 
-def _stopped(lines: MetalLines, metal: Metal, draw: Tensor) -> Stops:
+def _stopped(lines: MetalLines, metal: Metal, draw: Tensor) -> Interactions:
     """One stop on each line, by even draws [voxel, line]."""
     run = metal.per_mm(lines.energy_kev)[..., None] * lines.length
     along = run.cumsum(dim=-1)
@@ -68,15 +80,15 @@ def _stopped(lines: MetalLines, metal: Metal, draw: Tensor) -> Stops:
     into = (deep - along.gather(-1, step) + own) / own.clamp_min(_NEVER)
     number = torch.arange(run.shape[1]) * run.shape[-1] + step[..., 0]
     photons = lines.photons * -torch.expm1(-along[..., -1])
-    return lines.stops(number, into[..., 0].clamp(0, 1), photons)
+    return lines.interactions(number, into[..., 0].clamp(0, 1), photons)
 
 
-def _ahead(eye: Eye, place: Tensor, heading: Tensor) -> Tensor:
+def _ahead(geometry: ApertureGeometry, place: Tensor, heading: Tensor) -> Tensor:
     """Distance to the plate's front or to the detector, whichever is ahead."""
-    border = torch.where(heading[..., 2] < 0, -eye.half_plate, eye.detector)
+    border = torch.where(heading[..., 2] < 0, -geometry.half_plate, geometry.detector)
     rise = torch.where(heading[..., 2].abs() < 1e-6, 1e-6, heading[..., 2])
     out: Tensor = (border - place[..., 2]) / rise
-    return out.abs().clamp(1e-3, _SPAN * eye.detector)
+    return out.abs().clamp(1e-3, _SPAN * geometry.detector)
 
 
 def turned(heading: Tensor, angle: Tensor, azimuth: Tensor) -> Tensor:

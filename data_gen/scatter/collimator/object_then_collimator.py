@@ -14,7 +14,7 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.materials.object_attenuation import tissue_attenuation
 from data_gen.projector.energy_interpolation import photon_shares
 from data_gen.scatter.differential_cross_sections import arrival_classes, scatterer_ratios, turning_series
-from data_gen.scatter.energy_classes import PARTS, Arrivals
+from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
 
 CLASSES = 4
@@ -31,7 +31,7 @@ class Scatterers(NamedTuple):
     """Fluence in voxels per photon from others, [g, target, source] 1/mm2."""
 
 
-class BeforeMetal:
+class ScatterTowardsCollimator:
     """Sources at the reference energies that stand for photons scattered once in an object.
 
     They set out evenly in all directions: metal is all around.
@@ -88,7 +88,7 @@ _NEVER = 1e-30
 """Photons so few that they count for none; keeps what is divided by above 0."""
 
 
-class SeenAgain:
+class ObjectThenCollimator:
     """Blocks that see metal which scattered photons come to, by matrices of the reference energies.
 
     K lines are seen line by line. Compton photons are seen all together; their energies are those that the
@@ -100,7 +100,7 @@ class SeenAgain:
         matrix: first interactions per photon, [h, channel, block, k, voxel].
     """
 
-    def __init__(self, before: BeforeMetal, arrivals: Arrivals, matrix: Tensor) -> None:
+    def __init__(self, before: ScatterTowardsCollimator, arrivals: EnergyClasses, matrix: Tensor) -> None:
         lines, compton = matrix.split((arrivals.own_lines, matrix.shape[3] - arrivals.own_lines), dim=3)
         self.matrix = torch.cat((lines, compton.sum(dim=3, keepdim=True)), dim=3)  # [h, c, b, kind, voxel]
         own = torch.eye(arrivals.own_lines, matrix.shape[3], dtype=torch.float64)
@@ -138,7 +138,7 @@ class SeenAgain:
         return back
 
 
-def _compton_shares(before: BeforeMetal, arrivals: Arrivals, seen: Tensor) -> Tensor:
+def _compton_shares(before: ScatterTowardsCollimator, arrivals: EnergyClasses, seen: Tensor) -> Tensor:
     """Share of the Compton photons at a reference, all together, that scattered ones have in each class of
     their own arrival energies, [g, h, Compton class].
 

@@ -18,9 +18,9 @@ from data_gen.scatter.collimator.cross_sections import Metal
 from data_gen.scatter.collimator.detection import Blocks
 from data_gen.scatter.collimator.first_interactions import MetalRays
 from data_gen.scatter.collimator.fluorescence import k_photons
-from data_gen.scatter.collimator.geometry import Eye
+from data_gen.scatter.collimator.geometry import ApertureGeometry
 from data_gen.scatter.collimator.interactions import together
-from data_gen.scatter.collimator.multiple_scatter import walked
+from data_gen.scatter.collimator.multiple_scatter import multiple_scatter
 from data_gen.scatter.collimator.sampling import MetalSampling
 
 VOXELS_AT_ONCE = 128
@@ -47,18 +47,18 @@ def metal_matrix(
         arrival_kev: edges of the classes, K lines first, [k, 2].
         sampling: how finely.
     """
-    eye, metal = Eye.of(camera, aperture), Metal.of(camera.collimator_material)
-    rays = MetalRays(camera, eye, grid, sampling)
-    behind = Blocks(camera, eye, blocks, metal, sampling.out_steps)
+    geometry, metal = ApertureGeometry.of(camera, aperture), Metal.of(camera.collimator_material)
+    rays = MetalRays(camera, geometry, grid, sampling)
+    behind = Blocks(camera, geometry, blocks, metal, sampling.out_steps)
 
     lines = len(metal.k_kev)
 
     def seen(voxels: Tensor) -> tuple[Tensor, Tensor]:
         first_lines = rays.lines(voxels, metal, energy_kev)
         every = rays.first_stops(first_lines, metal)
-        of_k = first_lines.k_stops(metal, sampling.k_stops, eye.number)
+        of_k = first_lines.k_stops(metal, sampling.k_stops, geometry.number)
         if sampling.orders > 1:
-            later, later_of_k = walked(eye, every, metal, sampling)
+            later, later_of_k = multiple_scatter(geometry, every, metal, sampling)
             every, of_k = together([every, later]), together([of_k, later_of_k])
         compton, filled = compton_photons(behind, every, arrival_kev[lines:], sampling.seen)
         return torch.cat((k_photons(behind, of_k), compton), dim=1), filled

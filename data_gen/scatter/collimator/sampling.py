@@ -38,7 +38,7 @@ class MetalSampling:
     open_rays: int = 96
     plate_rays: int = 960
     steps: int = 24
-    stops: int = 2800
+    interactions: int = 2800
     orders: int = 6
     walks: int = 900
     walk_steps: int = 30

@@ -24,10 +24,14 @@ from data_gen.materials.object_attenuation import checked_activity, density_by_t
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimator.cross_sections import metal_arrivals
-from data_gen.scatter.collimator.object_then_collimator import BeforeMetal, Scatterers, SeenAgain
+from data_gen.scatter.collimator.object_then_collimator import (
+    ObjectThenCollimator,
+    Scatterers,
+    ScatterTowardsCollimator,
+)
 from data_gen.scatter.collimator.response_matrix import kept_matrix
 from data_gen.scatter.collimator.sampling import MetalSampling
-from data_gen.scatter.energy_classes import Arrivals, shares_of_parts
+from data_gen.scatter.energy_classes import EnergyClasses, shares_of_parts
 
 
 class CollimatorScatter(nn.Module):
@@ -70,11 +74,11 @@ class CollimatorScatter(nn.Module):
             matrices, filled = zip(*pool.map(make, self.energies_kev.tolist(), arrival_kev), strict=True)
         # [g, channel, block of channel, k, voxel]
         self._matrix = torch.stack(matrices)[:, self._channels.block]
-        lines = Arrivals.evenly(arrival_kev[:, : -how.classes])
+        lines = EnergyClasses.evenly(arrival_kev[:, : -how.classes])
         filling = torch.cat((lines.filling, shares_of_parts(torch.stack(filled).double())), dim=1)
-        self.arrivals = Arrivals(arrival_kev, filling, lines.kev.shape[1])
-        self._before = BeforeMetal(camera, self.coarse, self.energies_kev)
-        self._again = SeenAgain(self._before, self.arrivals, self._matrix)
+        self.arrivals = EnergyClasses(arrival_kev, filling, lines.kev.shape[1])
+        self._before = ScatterTowardsCollimator(camera, self.coarse, self.energies_kev)
+        self._again = ObjectThenCollimator(self._before, self.arrivals, self._matrix)
         self._to_channel = ApertureTransmission(
             self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
         )
@@ -96,9 +100,9 @@ class CollimatorScatter(nn.Module):
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:
         """First interactions a second [batch, block, g, k, map]; see ``ScatterTerm.forward``."""
         source = resample(checked_activity(activity, self.grid), self._source).flatten(2)
-        return torch.stack([self._seen_of(s, *self._kept(one)) for s, one in zip(source, state, strict=True)])
+        return torch.stack([self._project(s, *self._kept(one)) for s, one in zip(source, state, strict=True)])
 
-    def _seen_of(self, source: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
+    def _project(self, source: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
         """Blocks [block, g, k, map] that see a source [map, voxel]."""
         matrix = self._matrix.to(source.dtype)
         seen = torch.einsum("gcbkv,gcvm->cbgkm", matrix, through[..., None] * source.T)
@@ -107,10 +111,10 @@ class CollimatorScatter(nn.Module):
 
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [batch, block, g, k, map] to [batch, map, z, y, x]."""
-        back = [self._sent_back(v, *self._kept(one)) for v, one in zip(values, state, strict=True)]
+        back = [self._back_project(v, *self._kept(one)) for v, one in zip(values, state, strict=True)]
         return resample_back(torch.stack(back).unflatten(2, self.coarse.shape), self._source)
 
-    def _sent_back(self, values: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
+    def _back_project(self, values: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
         """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
         matrix, by_channel = self._matrix.to(values.dtype), values[self._channels.block]
         sent = torch.einsum("gcbkv,cbgkm->gcvm", matrix, by_channel)

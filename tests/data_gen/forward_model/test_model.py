@@ -13,7 +13,7 @@ from torch import Tensor
 from data_gen.camera import Camera
 from data_gen.core.events import Frame
 from data_gen.core.grid import EnergyBins, EnergyWindows, VoxelGrid
-from data_gen.forward_model.block_terms import SECONDARY, Secondary
+from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.event_sampling import draw_counts
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.nuclides import decay_chain
@@ -62,7 +62,10 @@ class Sharing:
 
 
 def model(
-    of: Camera, axis: object = None, projector: object = None, secondary: Sequence[Secondary] = SECONDARY
+    of: Camera,
+    axis: object = None,
+    projector: object = None,
+    secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
 ) -> HyperspectralForwardModel:
     bins = axis or EnergyBins(20, 600, 29)
 

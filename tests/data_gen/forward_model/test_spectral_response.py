@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from data_gen.camera import load_camera
-from data_gen.forward_model.spectral_response import Recorder
+from data_gen.forward_model.spectral_response import SpectralResponse
 from data_gen.nuclides import bremsstrahlung, decay_chain, tied_groups
 from data_gen.nuclides.spectrum import LineSpectrum
-from data_gen.scatter.energy_classes import Arrivals
+from data_gen.scatter.energy_classes import EnergyClasses
 
 CAMERA = load_camera("demo")
 CHAIN = decay_chain("Pb-212")
@@ -19,9 +19,9 @@ EDGES = torch.linspace(20, 600, 59, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
-def recorder() -> Recorder:
+def recorder() -> SpectralResponse:
     lines = LineSpectrum.of(CHAIN, 20.0, 2700.0)
-    return Recorder(CAMERA, lines, tied_groups(CHAIN), EDGES, 600.0)
+    return SpectralResponse(CAMERA, lines, tied_groups(CHAIN), EDGES, 600.0)
 
 
 def test_a_continuum_is_the_mean_of_lines(recorder):
@@ -30,7 +30,7 @@ def test_a_continuum_is_the_mean_of_lines(recorder):
     truth = CAMERA.response.kernel(energy, EDGES).mean(dim=1).sum(0)
     arrival = torch.tensor([[[180.0, 240.0]]], dtype=torch.float64)
     got = recorder.scattered(
-        torch.tensor([238.6, 900.0], dtype=torch.float64), Arrivals.evenly(arrival.expand(2, 1, 2), 1)
+        torch.tensor([238.6, 900.0], dtype=torch.float64), EnergyClasses.evenly(arrival.expand(2, 1, 2), 1)
     )
     shape = got.sum(dim=(0, 1, 2)) / got.sum() * truth.sum()
     # Escape peaks keep their distance from the full energy, which stretching changes by up to 0.5 keV.
@@ -39,7 +39,7 @@ def test_a_continuum_is_the_mean_of_lines(recorder):
 
 def test_a_class_is_recorded_as_it_is_filled(recorder):
     """Photons of a class 180-240 keV that all lie in its uppermost part have their peak there."""
-    arrivals = Arrivals.evenly(torch.tensor([[[180.0, 240.0]]] * 2, dtype=torch.float64), own_lines=1)
+    arrivals = EnergyClasses.evenly(torch.tensor([[[180.0, 240.0]]] * 2, dtype=torch.float64), own_lines=1)
     top = torch.zeros_like(arrivals.filling)
     top[..., -1] = 1.0
     references = torch.tensor([238.6, 900.0], dtype=torch.float64)
@@ -56,15 +56,15 @@ def test_lines_scatter_as_lines(recorder):
     references = torch.tensor([60.0, 200.0, 300.0, 580.0, 900.0, 2000.0], dtype=torch.float64)
     back = references / (1 + 2 * references / 511.0)
     arrival = torch.stack((references, back), dim=1)[..., None].expand(-1, -1, 2)
-    got = recorder.scattered(references, Arrivals.evenly(arrival))
+    got = recorder.scattered(references, EnergyClasses.evenly(arrival))
     as_emitted = torch.einsum("lm,olb->mb", recorder.emitted, recorder.kernel)
     torch.testing.assert_close(got[:, 0].sum(0), as_emitted, rtol=1e-9, atol=1e-15)
     alone = recorder.lines.photons_per_decay * ((recorder.lines.energy_kev - 238.6).abs() < 0.1)
     lead = replace(recorder.lines, photons_per_decay=alone)
     fine = torch.linspace(100, 150, 51, dtype=torch.float64)
     peak = (
-        Recorder(CAMERA, lead, tied_groups(CHAIN), fine, 600.0)
-        .scattered(references, Arrivals.evenly(arrival))[:, 1]
+        SpectralResponse(CAMERA, lead, tied_groups(CHAIN), fine, 600.0)
+        .scattered(references, EnergyClasses.evenly(arrival))[:, 1]
         .sum((0, 1))
     )
     assert float(fine[peak.argmax()]) + 0.5 == pytest.approx(238.6 / (1 + 2 * 238.6 / 511.0), abs=1.0)

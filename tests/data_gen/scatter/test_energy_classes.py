@@ -8,7 +8,7 @@ import xraylib
 
 from data_gen.materials import material_named
 from data_gen.scatter.differential_cross_sections import ELECTRON_KEV, arrival_classes, compton_filling
-from data_gen.scatter.energy_classes import PARTS, Arrivals, edges_of_parts, shares_of_parts
+from data_gen.scatter.energy_classes import PARTS, EnergyClasses, edges_of_parts, shares_of_parts
 
 
 def test_parts_of_adjoining_classes():
@@ -25,7 +25,7 @@ def test_shares_sum_to_one():
     photons[0, 3], photons[0, 4] = 3.0, 1.0
     shares = shares_of_parts(photons)
     assert shares[0, 3:5].tolist() == [0.75, 0.25]
-    torch.testing.assert_close(shares[1], Arrivals.evenly(torch.zeros(1, 1, 2)).filling[0, 0])
+    torch.testing.assert_close(shares[1], EnergyClasses.evenly(torch.zeros(1, 1, 2)).filling[0, 0])
 
 
 def test_single_scatter_fills_classes_by_its_law():

@@ -108,7 +108,7 @@ def test_thinning_is_binomial_and_repeatable(folder: Path) -> None:
     assert float(half[3].duration_s) == pytest.approx(0.5 * float(whole[3].duration_s))
 
 
-class Recorder(pl.LightningModule):
+class SpectralResponse(pl.LightningModule):
     """Learns nothing, notes which scans it saw."""
 
     def __init__(self) -> None:
@@ -139,8 +139,8 @@ class SaveAt(pl.Callback):
             raise InterruptedError
 
 
-def fit(data: ScanDataModule, callbacks: list[pl.Callback], resume: Path | None = None) -> Recorder:
-    recorder = Recorder()
+def fit(data: ScanDataModule, callbacks: list[pl.Callback], resume: Path | None = None) -> SpectralResponse:
+    recorder = SpectralResponse()
     trainer = pl.Trainer(
         max_epochs=3,
         accelerator="cpu",

@@ -9,8 +9,8 @@ from data_gen.camera.binning import seeing_every_aperture
 from data_gen.scatter.collimator.cross_sections import Metal, at_energy
 from data_gen.scatter.collimator.detection import Blocks
 from data_gen.scatter.collimator.fluorescence import k_photons
-from data_gen.scatter.collimator.geometry import Eye
-from data_gen.scatter.collimator.interactions import Stops
+from data_gen.scatter.collimator.geometry import ApertureGeometry
+from data_gen.scatter.collimator.interactions import Interactions
 
 CAMERA, STARTS = seeing_every_aperture(lofts(septa=False)), 300_000
 
@@ -19,12 +19,14 @@ CAMERA, STARTS = seeing_every_aperture(lofts(septa=False)), 300_000
 def test_k_photons_in_the_crystal(above_mm):
     """K photons that start between plate and detector, beside the middle of a block: all of them by 2 %, each
     block by 4 % of the brightest, against photons that fly evenly in all directions and stop by their law."""
-    eye, metal, emitted = Eye.of(CAMERA, 0), Metal.of("tungsten"), torch.tensor(440.0)
-    blocks = Blocks(CAMERA, eye, CAMERA.pairs[CAMERA.pairs[:, 1] == 0, 0], metal, 8)
+    geometry, metal, emitted = ApertureGeometry.of(CAMERA, 0), Metal.of("tungsten"), torch.tensor(440.0)
+    blocks = Blocks(CAMERA, geometry, CAMERA.pairs[CAMERA.pairs[:, 1] == 0, 0], metal, 8)
     start = blocks.middles[27] + torch.tensor([0.6, 0.0, -above_mm])
     place, heading = (v.expand(1, STARTS, 3) for v in (start, torch.tensor([0.0, 0.0, 1.0])))
-    stops = Stops(place, heading, torch.full((1, STARTS), 1 / STARTS), emitted.expand(1, STARTS))
-    seen = k_photons(blocks, stops)[..., 0]
+    interactions = Interactions(
+        place, heading, torch.full((1, STARTS), 1 / STARTS), emitted.expand(1, STARTS)
+    )
+    seen = k_photons(blocks, interactions)[..., 0]
     for line, (energy, sent) in enumerate(zip(metal.k_kev, metal.k_photons, strict=True)):
         mu = at_energy(blocks.crystal.attenuation, energy)
         expected = float(at_energy(sent, emitted)) * _flown(blocks, start, float(mu))

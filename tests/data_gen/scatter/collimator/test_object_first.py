@@ -6,7 +6,7 @@ import torch
 from data_gen.camera import load_camera
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials import TISSUES, density_g_cm3, linear_attenuation_per_mm, process_mass_attenuation
-from data_gen.scatter.collimator.object_then_collimator import BeforeMetal, Scatterers
+from data_gen.scatter.collimator.object_then_collimator import Scatterers, ScatterTowardsCollimator
 
 GRID, ENERGIES = VoxelGrid((9, 9, 9), 4.0), torch.tensor([80.0, 218.0, 440.0], dtype=torch.float64)
 
@@ -20,7 +20,7 @@ def tissues(density):
 
 @pytest.fixture(scope="module")
 def before():
-    return BeforeMetal(load_camera("demo_coarse"), GRID, ENERGIES)
+    return ScatterTowardsCollimator(load_camera("demo_coarse"), GRID, ENERGIES)
 
 
 def test_as_many_as_a_cube_scatters(before):

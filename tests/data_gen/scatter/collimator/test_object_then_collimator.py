@@ -6,8 +6,8 @@ import torch
 from data_gen.camera import load_camera
 from data_gen.core.grid import VoxelGrid
 from data_gen.scatter.collimator.cross_sections import metal_arrivals
-from data_gen.scatter.collimator.object_then_collimator import BeforeMetal, SeenAgain
-from data_gen.scatter.energy_classes import PARTS, Arrivals
+from data_gen.scatter.collimator.object_then_collimator import ObjectThenCollimator, ScatterTowardsCollimator
+from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 
 ENERGIES = torch.tensor([300.0, 440.0], dtype=torch.float64)
 LINES, CLASSES = 2, 24
@@ -17,11 +17,11 @@ PLACE = (torch.arange(PARTS, dtype=torch.float64) + 0.5) / PARTS
 @pytest.fixture(scope="module")
 def again():
     """One channel, block and voxel, as many photons from both references, each in its second class."""
-    before = BeforeMetal(load_camera("demo_coarse"), VoxelGrid((3, 3, 3), 8.0), ENERGIES)
-    arrivals = Arrivals.evenly(metal_arrivals("tungsten", ENERGIES, CLASSES), LINES)
+    before = ScatterTowardsCollimator(load_camera("demo_coarse"), VoxelGrid((3, 3, 3), 8.0), ENERGIES)
+    arrivals = EnergyClasses.evenly(metal_arrivals("tungsten", ENERGIES, CLASSES), LINES)
     matrix = torch.zeros(2, 1, 1, LINES + CLASSES, 1, dtype=torch.float64)
     matrix[:, :, :, LINES + 1] = 1.0
-    return SeenAgain(before, arrivals, matrix), before, arrivals
+    return ObjectThenCollimator(before, arrivals, matrix), before, arrivals
 
 
 def test_as_many_photons_at_energies_of_both_scatters(again):

@@ -12,10 +12,10 @@ from referees.small_cameras import knife_edge, lofts
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.montecarlo import CLASSES, Lines, VoxelSource, simulate, stage
 from data_gen.montecarlo.metal import metal_path
-from data_gen.montecarlo.panel import stops as panels_of
+from data_gen.montecarlo.panel import interactions as panels_of
 from data_gen.projector.sampling import spread_points
 from data_gen.scatter.collimator import CollimatorScatter, MetalSampling
-from data_gen.scatter.collimator.geometry import Eye, metal_between
+from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_between
 from data_gen.scatter.energy_classes import edges_of_parts
 
 LINE_KEV = 350.0
@@ -51,7 +51,9 @@ def test_all_orders_against_the_monte_carlo(without_coherent, tmp_path, monkeypa
     error = dict(zip(CLASSES, tally.totals.error[:, 0].tolist(), strict=True))
 
     def found(orders: int) -> tuple[float, float]:
-        few = MetalSampling(open_rays=24, plate_rays=240, stops=800, orders=orders, walks=400, seen=200)
+        few = MetalSampling(
+            open_rays=24, plate_rays=240, interactions=800, orders=orders, walks=400, seen=200
+        )
         term = CollimatorScatter(camera, CUBE, torch.tensor([LINE_KEV]), few, block_mm=6.0)
         seen = term.forward(EVEN, term.state(AIR))
         return float(seen[..., :2, :].sum()), float(seen[..., 2:, :].sum())
@@ -90,13 +92,13 @@ def test_length_of_metal():
     """From places in plate and septa to the detector, against the Monte Carlo's cut of the same lines: 1 % of
     the mean by its mean, 0.2 mm by its spread (a wall of 1 mm that is missed is seen)."""
     camera = lofts()
-    panel, eye = panels_of(camera, torch.device("cpu"))[0][0], Eye.of(camera, 0)
+    panel, geometry = panels_of(camera, torch.device("cpu"))[0][0], ApertureGeometry.of(camera, 0)
     draw = spread_points(4000, 5)
     start = torch.stack((20 * draw[:, 0] - 10, 20 * draw[:, 1] - 10, 14 * draw[:, 2] - 4), dim=1)
-    end = torch.cat((20 * draw[:, 3:] - 10, torch.full((4000, 1), eye.detector)), dim=1)
+    end = torch.cat((20 * draw[:, 3:] - 10, torch.full((4000, 1), geometry.detector)), dim=1)
     shifted = torch.tensor([0.0, 0.0, panel.plane_mm])
     way = torch.nn.functional.normalize(end - start, dim=1)
     truth = metal_path(panel, start + shifted, way).length_mm
-    found = metal_between(eye, start, end, 24)
+    found = metal_between(geometry, start, end, 24)
     assert float(found.mean()) == pytest.approx(float(truth.mean()), rel=0.01)
     assert float((found - truth).square().mean().sqrt()) < 0.2

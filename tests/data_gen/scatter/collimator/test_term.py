@@ -14,7 +14,7 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.materials import k_fluorescence, process_mass_attenuation
 from data_gen.scatter.collimator import CollimatorScatter, MetalSampling
 from data_gen.scatter.collimator.cross_sections import Metal, at_energy, metal_arrivals
-from data_gen.scatter.collimator.geometry import Eye, metal_between
+from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_between
 from data_gen.scatter.collimator.response_matrix import metal_matrix
 
 FEW = MetalSampling(
@@ -22,7 +22,7 @@ FEW = MetalSampling(
     open_rays=2,
     plate_rays=3,
     steps=5,
-    stops=9,
+    interactions=9,
     walks=6,
     seen=8,
     k_stops=8,
@@ -46,15 +46,17 @@ class TestCollimatorScatter(ScatterContract):
 
 def test_path_in_plate_and_septum():
     """Along the normal: the plate's thickness beside a hole, nothing through it, the septum between holes."""
-    eye = Eye.of(lofts(), 0)
-    start, end = torch.tensor([0.0, 0.0, -20.0]), torch.tensor([0.0, 0.0, eye.detector])
-    beside, through = torch.tensor([9.0, 9.0, 0.0]), torch.tensor([*eye.centre.tolist(), 0.0])
-    assert float(metal_between(eye, start + beside, end + beside, 400)) == pytest.approx(8.0, abs=0.1)
-    axis = torch.tensor([*eye.slope.tolist(), 1.0])
-    hole = metal_between(eye, (through - 20 * axis).float(), (through + eye.detector * axis).float(), 400)
+    geometry = ApertureGeometry.of(lofts(), 0)
+    start, end = torch.tensor([0.0, 0.0, -20.0]), torch.tensor([0.0, 0.0, geometry.detector])
+    beside, through = torch.tensor([9.0, 9.0, 0.0]), torch.tensor([*geometry.centre.tolist(), 0.0])
+    assert float(metal_between(geometry, start + beside, end + beside, 400)) == pytest.approx(8.0, abs=0.1)
+    axis = torch.tensor([*geometry.slope.tolist(), 1.0])
+    hole = metal_between(
+        geometry, (through - 20 * axis).float(), (through + geometry.detector * axis).float(), 400
+    )
     assert float(hole) == pytest.approx(0.0, abs=1e-3)
     # On the border of the blocks: 8 mm of plate and 6 mm of septum.
-    assert float(metal_between(eye, start, end, 400)) == pytest.approx(14.0, abs=0.1)
+    assert float(metal_between(geometry, start, end, 400)) == pytest.approx(14.0, abs=0.1)
 
 
 def test_metal_sends_on_what_it_stops():
@@ -109,20 +111,29 @@ def test_k_photons_against_brute_force():
     behind = wide.pairs[wide.pairs[:, 1] == 0, 0]
     arrival = metal_arrivals("tungsten", torch.tensor([100.0], dtype=torch.float64), 2)[0]
     how = MetalSampling(
-        open_rays=400, plate_rays=800, steps=24, stops=7000, orders=1, seen=4000, k_stops=30_000, out_steps=80
+        open_rays=400,
+        plate_rays=800,
+        steps=24,
+        interactions=7000,
+        orders=1,
+        seen=4000,
+        k_stops=30_000,
+        out_steps=80,
     )
     seen, _ = metal_matrix(wide, 0, behind, VoxelGrid((1, 1, 1), 6.0), 100.0, arrival, how)
-    assert float(seen[:, :2].sum()) == pytest.approx(_brute_force(Eye.of(wide, 0), 15_000), rel=0.15)
+    assert float(seen[:, :2].sum()) == pytest.approx(
+        _brute_force(ApertureGeometry.of(wide, 0), 15_000), rel=0.15
+    )
 
 
-def _brute_force(eye: Eye, photons: int) -> float:
+def _brute_force(geometry: ApertureGeometry, photons: int) -> float:
     """K photons of 100 keV that reach the blocks behind the first aperture per photon emitted."""
     metal, emitted = Metal.of("tungsten"), torch.tensor(100.0, dtype=torch.float64)
     draw = torch.rand(photons, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    start = eye.local((draw[:, :3] - 0.5) * 6.0)
+    start = geometry.local((draw[:, :3] - 0.5) * 6.0)
     size = 5.0  # mm of the waist plane; what crosses farther out stays in metal or in front
     waist = torch.zeros(photons, 3, dtype=torch.float64)
-    waist[:, :2] = eye.centre + (draw[:, 3:5] - 0.5) * size
+    waist[:, :2] = geometry.centre + (draw[:, 3:5] - 0.5) * size
     away = (waist - start).norm(dim=1)
     heading = (waist - start) / away[:, None]
     weight = size**2 * heading[:, 2] / away.square() / (4 * math.pi)
@@ -130,15 +141,15 @@ def _brute_force(eye: Eye, photons: int) -> float:
     depth, target = torch.zeros(photons, dtype=torch.float64), -(-draw[:, 5]).log1p()
     alive = torch.ones(photons, dtype=torch.bool)
     for _ in range(450):  # through the plate; septa are out of reach from here
-        depth = depth + ((eye.depth(point) > 0) & alive) * metal.per_mm(emitted) * step
+        depth = depth + ((geometry.depth(point) > 0) & alive) * metal.per_mm(emitted) * step
         alive = alive & (depth < target)
         point = torch.where(alive[:, None], point + heading * step, point)
     point, weight = point[~alive], weight[~alive]
-    end = torch.full_like(point, eye.detector)
+    end = torch.full_like(point, geometry.detector)
     end[:, :2] = -10.0 * draw[~alive, 6:]  # the first of 2x2 blocks
     way = end - point
     lit = weight * 100.0 * way[:, 2] / way.norm(dim=1) ** 3 / (4 * math.pi)
-    length = metal_between(eye, point, end, 200)
+    length = metal_between(geometry, point, end, 200)
     total = 0.0
     for energy, count in zip(metal.k_kev, metal.k_photons, strict=True):
         mu = metal.per_mm(energy)
