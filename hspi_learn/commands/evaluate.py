@@ -62,9 +62,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         _describe(folder, config, workers.comparison.data)
     numbers = report.write(folder.path)
     folder.write_metrics(numbers)
+    print_result(report.tables(numbers)[0], report.statements(numbers), folder.path / "report.html")
     dashboard = partial(build, config.logger, key="logger", folder=folder) if config.get("logger") else None
     log_results(folder, dashboard)
-    print_result(report.tables(numbers)[0], report.statements(numbers), folder.path / "report.html")
     return numbers
 
 

@@ -29,7 +29,6 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from data_gen.core.errors import UserError
 from hspi_learn.io.atomic import write_text
 from hspi_learn.io.run_folder import RunFolder, flat_config, read_config, read_json
 
@@ -327,11 +326,10 @@ def mlflow(folder: RunFolder, experiment: str = "hspi-learn", tracking_uri: str 
     """MLflow in ``logs/mlruns``, or on the server at ``tracking_uri``.
 
     Raises:
-        UserError: MLflow is not installed.
-        DashboardError: the server does not answer, or refuses.
+        DashboardError: MLflow is not installed, or the server does not answer, or it refuses.
     """
     if find_spec("mlflow") is None:
-        raise UserError("logger is mlflow, which is not installed; it needs pip install 'hspi-learn[mlflow]'")
+        raise DashboardError("MLflow is not installed; logger=mlflow needs pip install 'hspi-learn[mlflow]'")
     if tracking_uri is None:
         # MLflow recommends a database instead, which its small package cannot open.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
