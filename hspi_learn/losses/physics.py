@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hspi_learn.losses.base import Loss
+from hspi_learn.losses.loss import Loss
 from hspi_learn.reconstructor import ScanBatch
 
 
