@@ -85,7 +85,7 @@ def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> No
     packages = packages_used(settings, *(read_config(run.path) for run in runs.values()))
     hashes = {str(file): sha256_of(file) for file in files}
     links = {name: run_links(run) for name, run in runs.items()}
-    about = environment(config.seed, config.threads, hashes, packages, links)
+    about = environment(config.seed, config.threads, hashes, packages, trained=links)
     folder.describe(settings, data.system.to_dict(), about)
 
 

@@ -292,7 +292,7 @@ def wandb(
             return _wandb_run(folder, project, mode="offline" if offline else environment.mode)
         reason = f"does not answer within {CONNECT_S:g} s"
         if _answers(address):
-            bounds = {"init_timeout": INIT_S, "finish_timeout": FINISH_S, "base_url": address}
+            bounds: dict[str, Any] = {"init_timeout": INIT_S, "finish_timeout": FINISH_S, "base_url": address}
             try:
                 return _wandb_run(folder, project, settings=library.Settings(**bounds))
             except Exception as error:  # W&B has a class of its own for each reason

@@ -46,7 +46,7 @@ CONFIG = {
 def described(path: Path, **trained: dict[str, str]) -> RunFolder:
     """A run that has just begun."""
     folder = RunFolder(path)
-    folder.describe(CONFIG, {}, environment(3, 1, {"manifest.json": "cafe"}, trained))
+    folder.describe(CONFIG, {}, environment(3, 1, {"manifest.json": "cafe"}, trained=trained))
     return folder
 
 
