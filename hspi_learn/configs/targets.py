@@ -69,6 +69,7 @@ TARGETS = frozenset(
         "hspi_learn.losses.FunctionLoss",
         "hspi_learn.losses.PoissonDeviance",
         "hspi_learn.losses.RelativeError",
+        "hspi_learn.losses.TaskLoss",
         "hspi_learn.networks.CorrectionUNet",
         "hspi_learn.networks.PatchDiscriminator",
         "hspi_learn.tasks.Adversary",

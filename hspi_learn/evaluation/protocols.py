@@ -113,11 +113,12 @@ class TaskScores:
         batches = self.batches.of("test")
         found = calls("test samples", [("outcome", (numbers,)) for numbers in batches])
         kind, first = type(self.task), self.batches.scans("test", [0])
-        figures = {
-            f"{name}_{title}": Captioned(figure, f"{title} of the first test sample, by {name}.")
-            for name, run in self.runs.items()
-            for title, figure in run.figures(first)
-        }
+        with torch.no_grad():
+            figures = {
+                f"{name}_{title}": Captioned(figure, f"{title} of the first test sample, by {name}.")
+                for name, run in self.runs.items()
+                for title, figure in run.figures(first)
+            }
         facts = {
             "Task": kind.__name__,
             "Test samples": str(len(self.data.scans("test"))),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -50,7 +51,7 @@ class ValidationImages(Callback):
         if not fits or self.sample is None or not any(map(shows_figures, trainer.loggers)):
             return
         task: Any = pl_module
-        for name, figure in list(drawn(task, self.sample))[:1]:
+        for name, figure in drawn(task, self.sample, most=1):
             for logger in trainer.loggers:
                 log_figure(logger, f"validation/{name}", figure, trainer.global_step)
 
@@ -60,10 +61,10 @@ def first_sample(batch: Any) -> Any:
     return apply_to_collection(batch, Tensor, lambda column: column[:1])
 
 
-def drawn(task: Illustrated, sample: Any) -> Iterator[tuple[str, Figure]]:
-    """The task's pictures of a sample; the random generators stay as they were."""
+def drawn(task: Illustrated, sample: Any, most: int | None = None) -> list[tuple[str, Figure]]:
+    """The task's pictures of a sample, the first ones; the random generators stay as they were."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        yield from task.figures(sample)
+        return list(islice(task.figures(sample), most))
 
 
 def keep_figures(folder: RunFolder, task: Illustrated, sample: Any, loggers: Sequence[Logger]) -> None:

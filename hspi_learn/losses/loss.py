@@ -80,22 +80,40 @@ class FunctionLoss(Loss):
         return self.function(prediction, batch)
 
 
+class TaskLoss(Loss):
+    """The task's own ``per_sample_loss``, to be weighed beside others; see :class:`Loss`."""
+
+    own: Callable[[Any, Any], Tensor]
+    """Set by the task that the loss is given to."""
+
+    def forward(self, prediction: Tensor, batch: Any, view: Any) -> Tensor:  # noqa: ARG002
+        """See :meth:`Loss.forward`."""
+        return self.own(prediction, batch)
+
+
 class WeightedLosses(nn.ModuleDict):
     """The losses of a task by name, and their weighted sum.
 
     Args:
         losses: losses or plain functions of prediction and batch by name.
+        own: the task's ``per_sample_loss``, which :class:`TaskLoss` stands for.
 
     Raises:
         UserError: a name is none that a log can show, or no loss has a weight above 0.
     """
 
-    def __init__(self, losses: Mapping[str, Loss | Callable[[Any, Any], Tensor]]) -> None:
+    def __init__(
+        self,
+        losses: Mapping[str, Loss | Callable[[Any, Any], Tensor]],
+        own: Callable[[Any, Any], Tensor],
+    ) -> None:
         super().__init__()
         for name, loss in losses.items():
             if not name.isidentifier() or hasattr(self, name):
                 raise UserError(f"losses holds {name!r}; it needs a plain name of letters, digits and _")
             self[name] = loss if isinstance(loss, Loss) else FunctionLoss(loss)
+            if isinstance(loss, TaskLoss):
+                loss.own = own
         if not any(loss.weight > 0 for loss in self.terms().values()):
             raise UserError(
                 f"losses holds {sorted(losses)}, none of weight above 0; it needs one to train on"
@@ -113,8 +131,8 @@ class WeightedLosses(nn.ModuleDict):
             if loss.due(step)
         }
 
-    def weighted_sum(self, values: Mapping[str, Tensor]) -> Tensor | None:
-        """The sum of :meth:`computed` values, each with its weight; None if nothing was due."""
+    def weighted_sum(self, values: Mapping[str, Tensor], prediction: Tensor) -> Tensor:
+        """The sum of :meth:`computed` values of a prediction, each with its weight; 0 if nothing was due."""
         terms = self.terms()
-        parts = [terms[name].weight * terms[name].every * value for name, value in values.items()]
-        return sum(parts[1:], parts[0]) if parts else None
+        parts = (terms[name].weight * terms[name].every * value for name, value in values.items())
+        return sum(parts, 0.0 * prediction.sum())

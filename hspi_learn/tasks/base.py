@@ -24,7 +24,7 @@ from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyWindows
 from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.io.checkpoints import generator_states, set_generator_states
-from hspi_learn.losses import Loss, WeightedLosses
+from hspi_learn.losses import Loss, TaskLoss, WeightedLosses
 from hspi_learn.metrics import Reduction, reduce_scans
 
 Space = Literal["counts", "image", "features"]
@@ -98,7 +98,7 @@ class Task(LightningModule):
         super().__init__()
         self.system, self.windows, self.seed = system, EnergyWindows(windows_kev), seed
         self.optimizer_factory, self.schedule_factory = optimizer, schedule
-        self.losses = WeightedLosses({"loss": self.per_sample_loss} if losses is None else losses)
+        self.losses = WeightedLosses({"loss": TaskLoss()} if losses is None else losses, self.per_sample_loss)
         self._collected = nn.ModuleDict()
         self._generators: dict[str, Any] | None = None
 
@@ -144,14 +144,14 @@ class Task(LightningModule):
 
     # What follows from it.
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The weighted sum of the losses that are due; each is logged as ``train/NAME``."""
         inputs = self.inputs(batch)
         prediction = self.predict(inputs)
         view = self.loss_view(batch, inputs)
         found = self.losses.computed(prediction, batch, view, self.global_step)
         self.log_training(found, len(prediction))
-        return self.losses.weighted_sum(found)
+        return self.losses.weighted_sum(found, prediction)
 
     def log_training(self, values: Mapping[str, Tensor], samples: int) -> None:
         """Log values of a training step as ``train/NAME``."""

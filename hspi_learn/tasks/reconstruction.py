@@ -37,7 +37,7 @@ from hspi_learn.tasks.base import (
     seeded_network,
 )
 from hspi_learn.tasks.images import Images, body_mean, body_of, images_of, nonzero
-from hspi_learn.tasks.physics_input import BackProjection, PhysicsInputs
+from hspi_learn.tasks.physics_input import BackProjection, PhysicsInput, PhysicsInputs
 from hspi_learn.tasks.schedule import mirrored_axes, ramp, warm_up_cosine
 from hspi_learn.visual.volumes import reconstruction_figure
 
@@ -173,6 +173,7 @@ class GanReconstruction(Task):
         self.model = system.forward_model(self.windows)
         self.initial = initial(self.model)
         self.physics_inputs = PhysicsInputs(self.model, self.initial)
+        self._last: tuple[ScanBatch, PhysicsInput] | None = None
         maps = len(system.groups.names)
         self.generator = seeded_network(lambda: generator(maps), seed)
         self.discriminator = seeded_network(lambda: adversary.discriminator(maps), seed + 1)
@@ -205,11 +206,17 @@ class GanReconstruction(Task):
 
     def predict_batch(self, batch: ScanBatch) -> Tensor:
         """The same from the kept physics images."""
-        return self.corrected(self.physics_inputs(batch).initial, batch.density[:, None], body_of(batch))
+        return self.corrected(self._physics(batch).initial, batch.density[:, None], body_of(batch))
 
     def per_sample_loss(self, prediction: Tensor, batch: ScanBatch) -> Tensor:
         """NRMSE in the voxels where it is measured, mean over maps."""
-        return scan_nrmse(prediction, batch.activity, self.physics_inputs(batch).mask)
+        return scan_nrmse(prediction, batch.activity, self._physics(batch).mask)
+
+    def _physics(self, batch: ScanBatch) -> PhysicsInput:
+        """The physics input of a batch, made once where a prediction and its scores follow each other."""
+        if self._last is None or self._last[0] is not batch:
+            self._last = batch, self.physics_inputs(batch)
+        return self._last[1]
 
     def scores(self, prediction: Tensor, batch: ScanBatch) -> dict[str, Tensor]:
         """``nrmse``, without a unit."""
@@ -263,8 +270,7 @@ class GanReconstruction(Task):
         estimate = images.body * self.generator(images.initial, images.density)
         view = ReconstructionView(self.model, images.weight, done)
         losses = self.losses.computed(images.activity(estimate), batch, view, done)
-        total = self.losses.weighted_sum(losses)
-        total = 0.0 * estimate.sum() if total is None else total
+        total = self.losses.weighted_sum(losses, estimate)
         first = batch_idx % self.accumulate_batches == 0
         last = (batch_idx + 1) % self.accumulate_batches == 0 or self.trainer.is_last_batch
         logged = dict(losses)
