@@ -39,6 +39,7 @@ class Command:
         settings: a dataclass whose fields are the keys of the config.
         resume: continues the run whose config it gets; None if the command cannot resume.
         folder_key: the key that holds the job's folder.
+        after_sweep: gets the folder of a sweep (``-m``) at its end, also when some of its jobs failed.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Command:
     settings: Callable[..., Any]
     resume: Job | None = None
     folder_key: str = "run_dir"
+    after_sweep: Callable[[Path], None] | None = None
 
 
 def run_command(
@@ -54,9 +56,10 @@ def run_command(
     settings: Callable[..., Any],
     resume: Job | None = None,
     folder_key: str = "run_dir",
+    after_sweep: Callable[[Path], None] | None = None,
 ) -> None:
     """Run the command line to its end; wrong input exits with status 2. See :class:`Command`."""
-    command, arguments = Command(name, job, settings, resume, folder_key), sys.argv[1:]
+    command, arguments = Command(name, job, settings, resume, folder_key, after_sweep), sys.argv[1:]
     keep_freed_memory()
     let_threads_sleep()
     try:
@@ -120,14 +123,18 @@ def _launch(command: Command, arguments: list[str]) -> None:
             del config["hydra"]
         if OmegaConf.select(config, command.folder_key, default="") is None:
             config[command.folder_key], unnamed = folder, True
-        check_config(config, command.settings)
+        sweep = Path(check_config(config, command.settings)[command.folder_key])
     # Run folders describe themselves; Hydra's own copy of the config would only be in the way.
     added = ["hydra.output_subdir=null", *([f"{command.folder_key}={folder}"] if unnamed else [])]
-    _hydra(
-        command.name,
-        _task(command, options.multirun),
-        [*options.flags, *options.overrides, *(added if options.run else [])],
-    )
+    try:
+        _hydra(
+            command.name,
+            _task(command, options.multirun),
+            [*options.flags, *options.overrides, *(added if options.run else [])],
+        )
+    finally:
+        if command.after_sweep and options.run and options.multirun:
+            command.after_sweep(sweep)
 
 
 def _task(command: Command, sweep: bool) -> Job:
