@@ -24,7 +24,7 @@ class EvaluateSettings:
     data: Node
     runs: Mapping[str, str | None]
     windows_kev: tuple[float, ...]
-    protocol: str
+    protocol_without_runs: str
     protocols: Mapping[str, Node | None]
     count_fractions: tuple[float, ...]
     threat_model: Node
