@@ -26,7 +26,7 @@ class EvaluateSettings:
     data: Node
     runs: Mapping[str, str | None]
     windows_kev: tuple[float, ...] | Literal["lines"]
-    protocol: str
+    protocol_without_runs: str
     protocols: Mapping[str, Node | None]
     count_fractions: tuple[float, ...]
     threat_model: Node

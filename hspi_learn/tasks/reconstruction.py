@@ -245,7 +245,7 @@ class GanReconstruction(Task):
 
     # Training.
 
-    def configure_optimizers(self) -> list[dict[str, Any]]:
+    def configure_optimizers(self) -> Any:
         """The generator's optimiser and schedule, then the discriminator's."""
         return [
             self.scheduled(self.optimizer_factory(self.generator.parameters())),
