@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data_gen.camera import load_camera
     from data_gen.core import EnergyBins, EnergyWindows, UserError, VoxelGrid
-    from data_gen.forward_model import HyperspectralForwardModel, ImagingSystem
+    from data_gen.forward_model import HyperspectralForwardModel, ImagingSystem, ModelOptions
     from data_gen.materials import mass_attenuation
     from data_gen.nuclides import decay_chain, photon_lines
 
@@ -19,6 +19,7 @@ _PACKAGES = {
     "EnergyWindows": "core.grid",
     "HyperspectralForwardModel": "forward_model",
     "ImagingSystem": "forward_model",
+    "ModelOptions": "forward_model",
     "UserError": "core.errors",
     "VoxelGrid": "core.grid",
     "decay_chain": "nuclides",
@@ -32,6 +33,7 @@ __all__ = [
     "EnergyWindows",
     "HyperspectralForwardModel",
     "ImagingSystem",
+    "ModelOptions",
     "UserError",
     "VoxelGrid",
     "decay_chain",

@@ -11,6 +11,7 @@ from data_gen.camera import Camera
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import decay_chain, tied_groups
 
 
@@ -30,8 +31,7 @@ def warm_model(
         grid,
         EnergyBins(20.0, 600.0, bins),
         groups=tied_groups(chain),
-        most_energy_groups=groups,
-        secondary=secondary,
+        options=ModelOptions(groups, tuple(secondary)),
     )
     place, reach = grid.centres_mm(), 0.4 * min(grid.extent_mm)
     body = (place[..., :2].norm(dim=-1) < reach).float()

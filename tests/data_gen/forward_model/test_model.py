@@ -16,6 +16,7 @@ from data_gen.core.grid import EnergyBins, EnergyWindows, VoxelGrid
 from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.event_sampling import draw_counts
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 
@@ -75,8 +76,7 @@ def model(
         GRID,
         bins,
         projector=projector or partial(RayProjector, sampling=FEW),
-        most_energy_groups=2,
-        secondary=secondary,
+        options=ModelOptions(2, tuple(secondary)),
     )
 
 
