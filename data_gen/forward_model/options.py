@@ -9,7 +9,13 @@ from typing import Any, Literal, get_args
 
 from data_gen.core.errors import UserError
 from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
-from data_gen.projector import MatrixProjector, ProjectorFactory, RayProjector, RaySampling
+from data_gen.projector import (
+    MatrixProjector,
+    MeasuredMatrixFile,
+    ProjectorFactory,
+    RayProjector,
+    RaySampling,
+)
 
 ProjectorName = Literal["matrix", "ray"]
 """``matrix``: rays cast once and stored as a sparse matrix; ``ray``: every ray traced at each call."""
@@ -28,7 +34,7 @@ class ModelOptions:
             "leakage" (through plate and septa), "object_scatter", "collimator_scatter".
         scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most; coarser is faster.
         ray_sampling: rays for each pair of pixel and aperture.
-        projector: what computes the photons through the apertures.
+        projector: what computes the photons through the apertures; a file with a system matrix is one, too.
 
     Raises:
         UserError: a number is not positive, or a name is unknown.
@@ -38,7 +44,7 @@ class ModelOptions:
     scatter_terms: tuple[ScatterTermName, ...] = SCATTER_TERMS
     scatter_voxel_mm: float = 3.3
     ray_sampling: RaySampling = RaySampling()  # noqa: RUF009 (frozen)
-    projector: ProjectorName = "matrix"
+    projector: ProjectorName | MeasuredMatrixFile = "matrix"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scatter_terms", _checked_terms(self.scatter_terms))
@@ -46,12 +52,14 @@ class ModelOptions:
             raise UserError(f"reference_energies is {self.reference_energies}; it needs at least 1")
         if not self.scatter_voxel_mm > 0:
             raise UserError(f"scatter_voxel_mm is {self.scatter_voxel_mm}; it needs a positive number of mm")
-        if self.projector not in _FACTORIES:
-            raise UserError(f"projector is {self.projector!r}; it needs one of {list(_FACTORIES)}")
+        if not isinstance(self.projector, MeasuredMatrixFile) and self.projector not in _FACTORIES:
+            raise UserError(f"projector is {self.projector!r}; it needs one of {list(_FACTORIES)} or a file")
 
     @property
     def projector_factory(self) -> ProjectorFactory:
         """What builds the projectors of the model."""
+        if isinstance(self.projector, MeasuredMatrixFile):
+            return self.projector.factory(self.ray_sampling, self.scatter_terms)
         return partial(_FACTORIES[self.projector], sampling=self.ray_sampling)
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,7 +75,9 @@ class ModelOptions:
         }
         if self.ray_sampling != RaySampling():
             plain["ray_sampling"] = asdict(self.ray_sampling)
-        if self.projector != "matrix":
+        if isinstance(self.projector, MeasuredMatrixFile):
+            plain["projector"] = self.projector.to_dict()
+        elif self.projector != "matrix":
             plain["projector"] = self.projector
         return plain
 
@@ -81,12 +91,13 @@ class ModelOptions:
         missing = {"most_energy_groups", "secondary", "scatter_voxel_mm"} - set(data)
         if missing:
             raise UserError(f"imaging system lacks {sorted(missing)}; it was written by another version")
+        projector = data.get("projector", "matrix")
         return cls(
             data["most_energy_groups"],
             data["secondary"],
             data["scatter_voxel_mm"],
             RaySampling(**data.get("ray_sampling", {})),
-            data.get("projector", "matrix"),
+            MeasuredMatrixFile(**projector) if isinstance(projector, Mapping) else projector,
         )
 
 

@@ -102,8 +102,8 @@ def _threat(config: DictConfig) -> str:
 
 def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> None:
     """Write down what was evaluated: config, system, versions, hashes of data and runs."""
+    from data_gen.core.files import sha256_of
     from data_gen.storage import MANIFEST
-    from data_gen.storage.files import sha256_of
     from hspi_learn.io.environment import environment
     from hspi_learn.io.run_folder import RunFolder
 

@@ -26,6 +26,7 @@ TARGETS = frozenset(
         "data_gen.phantoms.DerenzoPhantom",
         "data_gen.phantoms.MousePhantom",
         "data_gen.phantoms.NemaMousePhantom",
+        "data_gen.projector.MeasuredMatrixFile",
         "data_gen.projector.RaySampling",
         "data_gen.readout.EventReadout",
         "data_gen.readout.FrameReadout",
