@@ -50,7 +50,7 @@ def test_commands_work_from_an_empty_folder(installed: Path, tmp_path: Path) -> 
 
     tiny = ("dataset.grid.shape=[8,8,8]", "dataset.grid.spacing_mm=3.6", "dataset.energy_bins.count=58")
     sizes = ("dataset.sizes={train: 2, validation: 1}", "dataset.counts=[200,500]", "phantom.supersampling=1")
-    data = ("output=data", "workers=2", *tiny, *sizes, "dataset.most_energy_groups=2")
+    data = ("output=data", "workers=2", *tiny, *sizes, "model.reference_energies=2")
     program("hspi-generate", f"camera.name_or_path={CAMERA}", *data)
     net = ("task.generator.channels=[4,8]", "task.generator.strides=[1]", "task.generator.residual_units=1")
     steps = ("data.batch_size=2", "trainer.max_steps=2", "trainer.check_val_every_n_epoch=1")

@@ -66,6 +66,8 @@ def _changed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     changed = dict(data)
     for key, change in changes.items():
         before = changed.get(key)
-        nested = isinstance(before, Mapping) and isinstance(change, Mapping)
-        changed[key] = _changed(before, change) if nested else change
+        if isinstance(before, Mapping) and isinstance(change, Mapping):
+            changed[key] = _changed(before, change)
+        else:
+            changed[key] = change
     return changed

@@ -128,7 +128,6 @@ import json, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 from data_gen.simulation.generate import generate
-from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from test_generate import MANY, plan
 if __name__ == "__main__":
