@@ -57,13 +57,13 @@ def _told(command: str, arguments: list[str], monkeypatch, capsys) -> str:
         ("generate", ["output=x", "camera.detector.pich_mm=1"], "did you mean pitch_mm"),
         ("generate", ["output=x", "camera.detector.pitch_mm=-1"], "detector.pitch_mm is -1"),
         ("generate", ["output=x", "camera.detector.response.noise=1"], "no constant of a cdte response"),
-        ("generate", ["output=x", "model.scatter_terms=[scatter]"], "scatter_terms is ['scatter']"),
+        ("generate", ["output=x", "model.scatter_terms=[scatter]"], "model.scatter_terms.0 is 'scatter'"),
         ("generate", ["output=x", "dataset.secondary=[scatter]"], "'scatter'"),
         ("generate", ["output=x", "model.reference_energies=0"], "reference_energies is 0"),
         (
             "generate",
             ["output=x", "projector=rays"],
-            "projector is 'rays'; it needs one of matrix, measured, ray",
+            "it needs one of matrix, measured, ray",
         ),
         ("generate", ["output=x", "projector=measured"], "model.projector.file is not given"),
         (
