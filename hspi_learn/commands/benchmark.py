@@ -101,11 +101,14 @@ def _describe(folder: RunFolder, config: DictConfig) -> None:
     """Write down what is run before it starts; the config comes last."""
     import yaml
 
+    from hspi_learn.configs.packages import packages_used
     from hspi_learn.io.atomic import write_json, write_text
     from hspi_learn.io.environment import environment
 
-    write_json(folder.environment_file, environment(0, config.threads, _data_hashes(config)))
-    write_text(folder.config_file, yaml.safe_dump(_plain(config), sort_keys=False))
+    settings = _plain(config)
+    about = environment(0, config.threads, _data_hashes(config), packages_used(settings))
+    write_json(folder.environment_file, about)
+    write_text(folder.config_file, yaml.safe_dump(settings, sort_keys=False))
 
 
 def _facts(folder: RunFolder, config: DictConfig) -> dict[str, str]:

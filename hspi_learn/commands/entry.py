@@ -10,13 +10,20 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from data_gen.core.errors import UserError
 from data_gen.core.memory import keep_freed_memory
-from hspi_learn.commands.composing import command_line, composed_jobs, config_folder, new_run_dir
+from hspi_learn.commands.composing import (
+    command_line,
+    composed_jobs,
+    config_folder,
+    master_config,
+    new_run_dir,
+)
 from hspi_learn.configs.check import check_config, check_hydra
 
 Job: TypeAlias = Callable[[DictConfig], Any]
@@ -79,16 +86,23 @@ def _folder_to_resume(arguments: Sequence[str]) -> str | None:
 
 def _saved_config(folder: str, settings: Callable[..., Any]) -> DictConfig:
     """The config of a run folder, checked like any other."""
-    from hspi_learn.io.run_folder import read_config
+    from hspi_learn.configs.old_runs import translated
+    from hspi_learn.configs.runs import warn_of_other_packages
+    from hspi_learn.io.run_folder import RunFolder, read_config
 
-    config = read_config(folder)
+    config = translated(read_config(folder))
     config["run_dir"] = folder  # the folder may have been moved since
-    return OmegaConf.create(check_config(config, settings))
+    checked = check_config(config, settings)
+    warn_of_other_packages(RunFolder(Path(folder)), checked)
+    return OmegaConf.create(checked)
 
 
 def _launch(command: Command, arguments: list[str]) -> None:
     """Check every job, then hand the same command line to Hydra."""
     options = command_line(command.name, arguments)
+    if options.config_dir is not None or options.overrides:
+        # Even help starts the log handlers that a config names. Our own configs alone are checked by tests.
+        check_hydra(master_config(command.name, options).hydra)
     folder, unnamed = new_run_dir(command.name), False
     for config in composed_jobs(command.name, options) if options.run else ():
         check_hydra(config.hydra)

@@ -1,10 +1,11 @@
-"""What a run stood on: versions, commit, machine, seed and data."""
+"""What a run stood on: versions, commit, machine, seed, data, packages that its config calls."""
 
 from __future__ import annotations
 
 import platform
 import secrets
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,19 @@ from typing import Any
 _PACKAGES = ("hspi-learn", "torch", "pytorch-lightning", "hydra-core", "numpy", "monai", "xraylib", "h5py")
 
 
-def environment(seed: int, threads: int, data: dict[str, str]) -> dict[str, Any]:
+def environment(
+    seed: int,
+    threads: int,
+    data: dict[str, str],
+    packages: Mapping[str, Mapping[str, str | None]] | None = None,
+) -> dict[str, Any]:
     """A description of the run's environment; every value is plain.
 
     Args:
         seed: seed of the run.
         threads: CPU threads of the run.
         data: name to hash of everything that the run reads.
+        packages: version and hash of each package of others that the config calls, by its name.
     """
     return {
         "run_id": secrets.token_hex(8),
@@ -28,6 +35,7 @@ def environment(seed: int, threads: int, data: dict[str, str]) -> dict[str, Any]
         "python": platform.python_version(),
         "platform": platform.platform(),
         "commit": _commit(),
+        "packages": {name: dict(record) for name, record in (packages or {}).items()},
         "versions": {name: _version(name) for name in _PACKAGES},
     }
 

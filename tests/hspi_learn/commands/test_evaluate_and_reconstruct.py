@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
     _run("generate", generate, GenerateSettings, *data)
     steps = ("trainer.max_steps=2", "task.generator.channels=[4,8]", "task.generator.strides=[1]")
-    task = (*steps, "task.discriminator.channels=4", "task.initial.subsets=2", "data.batch_size=2")
+    task = (*steps, "task.adversary.discriminator.channels=4", "task.initial.subsets=2", "data.batch_size=2")
     _run("train", train, TrainSettings, f"data.folder={path}/data", f"run_dir={path}/run", *task)
     yield path
     patch.undo()
@@ -80,16 +80,16 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
         f"runs.control={folder}/run",
         f"run_dir={folder}/report",
         "workers=0",
-        "classical.subsets=2",
+        "protocols.reconstruction.classical.subsets=2",
         "count_fractions=[1.0,0.5]",
-        "tuning_iterations=[1,3]",
-        "tuning_postfilters_fwhm_mm=[0.0,4.0]",
+        "protocols.reconstruction.tuning_iterations=[1,3]",
+        "protocols.reconstruction.tuning_postfilters_fwhm_mm=[0.0,4.0]",
         "attacks.attacked.steps=2",
         "+attack@attacks.random=random",
         "attacks.random.draws=2",
         "attacked_scans=2",
-        "noise_realisations=3",
-        "noise_iterations=[1]",
+        "protocols.reconstruction.noise_realisations=3",
+        "protocols.reconstruction.noise_iterations=[1]",
     )
     report = folder / "report"
     assert json.loads((report / "metrics.json").read_text()) == numbers
