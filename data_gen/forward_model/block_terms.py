@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from data_gen.camera import Camera
-from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.forward_model.spectral_response import SpectralResponse
 from data_gen.projector import ProjectorFactory
@@ -241,14 +240,7 @@ def block_terms(
     projector: ProjectorFactory,
     sampling: ScatterSampling,
 ) -> tuple[RecordedTerm, ...]:
-    """The terms of these names, for emission at the reference energies.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    for name in names:
-        if name not in SCATTER_TERMS:
-            raise UserError(f"secondary is {list(names)}; it needs some of {list(SCATTER_TERMS)}")
+    """The terms of these names, for emission at the reference energies."""
     terms: list[ScatterTerm] = []
     if "leakage" in names:
         terms.append(Leakage(camera, grid, reference_kev, sharp_kev, projector))

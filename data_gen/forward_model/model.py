@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,19 +10,14 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.core.events import EventList, Frame, total_duration_s
 from data_gen.core.grid import EnergyAxis, VoxelGrid
-from data_gen.forward_model.block_terms import (
-    SCATTER_TERMS,
-    BlockTerms,
-    ScatterTermName,
-    block_terms,
-    corners_of,
-)
+from data_gen.forward_model.block_terms import BlockTerms, block_terms, corners_of
 from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.pixel_response import PixelResponse
 from data_gen.forward_model.spectral_response import SpectralResponse
 from data_gen.nuclides import DecayChain, MemberGroups, each_member
 from data_gen.nuclides.spectrum import LineSpectrum
-from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
+from data_gen.projector import Projector, ProjectorFactory
 from data_gen.projector.energy_interpolation import reference_energies
 from data_gen.scatter import ScatterSampling
 
@@ -75,10 +69,8 @@ class HyperspectralForwardModel(nn.Module):
         grid: voxels, centred on the isocentre.
         energy_bins: recorded energies.
         groups: which chain members share a map; None gives each radioactive member a map of its own.
-        projector: what builds projectors; the cached system matrix unless told otherwise.
-        most_energy_groups: number of reference energies of sharp images, at most.
-        secondary: what is in B; all of it unless told otherwise.
-        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most.
+        options: reference energies, scatter terms (what is in B), rays and projector.
+        projector: what builds projectors, in place of that of the options.
         live: share of its time that each pixel records, [pixel]; None: all of it.
     """
 
@@ -89,31 +81,34 @@ class HyperspectralForwardModel(nn.Module):
         grid: VoxelGrid,
         energy_bins: EnergyAxis,
         groups: MemberGroups | None = None,
-        projector: ProjectorFactory = MatrixProjector,
-        most_energy_groups: int = 8,
-        secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
-        scatter_voxel_mm: float = 3.3,
+        options: ModelOptions | None = None,
+        projector: ProjectorFactory | None = None,
         live: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.camera, self.chain, self.grid, self.energy_bins = camera, chain, grid, energy_bins
         self.groups = groups or each_member(chain)
         self.lines = LineSpectrum.of(chain, *EMISSION_KEV)
-        self.reference_kev = reference_energies(camera, self.lines.up_to(SHARP_KEV), most_energy_groups)
+        options = options or ModelOptions()
+        factory = projector or options.projector_factory
+        self.reference_kev = reference_energies(
+            camera, self.lines.up_to(SHARP_KEV), options.reference_energies
+        )
         self.high_kev = reference_energies(camera, self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
-        self.projector: Projector = projector(camera, grid, self.reference_kev)
+        self.projector: Projector = factory(camera, grid, self.reference_kev)
         every = torch.cat((self.reference_kev, self.high_kev))
-        self.secondary = block_terms(
-            secondary, camera, grid, every, SHARP_KEV, projector, ScatterSampling(voxel_mm=scatter_voxel_mm)
+        sampling = ScatterSampling(voxel_mm=options.scatter_voxel_mm)
+        self.recorded_terms = block_terms(
+            options.scatter_terms, camera, grid, every, SHARP_KEV, factory, sampling
         )
         recorder = self._recorder(energy_bins)
         share = camera.time_fraction if live is None else live * camera.time_fraction
         self.recording = PixelResponse.of(camera, recorder.sharp(self.reference_kev), share)
         self.blocks: BlockTerms | None = None
-        if self.secondary:
-            terms = [s.term for s in self.secondary]
+        if self.recorded_terms:
+            terms = [s.term for s in self.recorded_terms]
             corner, weight = corners_of(camera, terms)
-            spectral = [s.recorded(recorder) for s in self.secondary]
+            spectral = [s.recorded(recorder) for s in self.recorded_terms]
             self.blocks = BlockTerms(terms, spectral, corner, share[:, None] * weight)
 
     def _recorder(self, axis: EnergyAxis) -> SpectralResponse:
@@ -232,7 +227,7 @@ class HyperspectralForwardModel(nn.Module):
     def with_energy_bins(self, energy_bins: EnergyAxis) -> HyperspectralForwardModel:
         """The same model recording other energy bins; the projector is shared."""
         recorder = self._recorder(energy_bins)
-        blocks = self.blocks and self.blocks.recording([s.recorded(recorder) for s in self.secondary])
+        blocks = self.blocks and self.blocks.recording([s.recorded(recorder) for s in self.recorded_terms])
         recording = self.recording.recording(recorder.sharp(self.reference_kev))
         return self._sharing(self.projector, energy_bins, recording, blocks)
 
@@ -252,8 +247,9 @@ class HyperspectralForwardModel(nn.Module):
         """A copy around another projector, energy axis and recording."""
         other = HyperspectralForwardModel.__new__(HyperspectralForwardModel)
         nn.Module.__init__(other)
-        for name in ("camera", "chain", "grid", "groups", "lines", "reference_kev", "high_kev", "secondary"):
+        for name in ("camera", "chain", "grid", "groups", "lines", "reference_kev", "high_kev"):
             setattr(other, name, getattr(self, name))
+        other.recorded_terms = self.recorded_terms
         other.energy_bins, other.projector = energy_bins, projector
         other.recording, other.blocks = recording, blocks
         return other

@@ -104,7 +104,7 @@ def _whole(
 
 def _block_products(model: HyperspectralForwardModel, activity: Tensor, state: ObjectState) -> list[Tensor]:
     """First interactions by leakage and scatter."""
-    pairs = zip(model.secondary, state.blocks, strict=True)
+    pairs = zip(model.recorded_terms, state.blocks, strict=True)
     return [part.term.forward(activity, kept) for part, kept in pairs]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_gen.core.errors import UserError
-from data_gen.storage.files import whole_file
+from data_gen.core.files import whole_file
 from data_gen.validation.point import Array, Plot, Point
 from hspi_learn.io.atomic import write_json
 from hspi_learn.io.run_folder import read_json

@@ -31,6 +31,7 @@ class ReconstructSettings:
     output: str
     scan: int
     method: Node
+    model: Node
     grid: Node
     energy_bins: Node
     body_diameter_mm: float
@@ -130,7 +131,7 @@ def _described(config: DictConfig, scan: ScanFile) -> ImagingSystem:
         build(config[key], key=key) for key in ("camera", "nuclide", "grid", "energy_bins")
     )
     groups = None if config.groups is None else {str(k): list(v) for k, v in config.groups.items()}
-    return ImagingSystem(camera, chain, grid, bins, groups)
+    return ImagingSystem(camera, chain, grid, bins, groups, build(config.model, key="model"))
 
 
 def _check_same(scan: ScanFile, wanted: Mapping[str, Any], who: str) -> None:
