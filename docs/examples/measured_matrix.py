@@ -1,4 +1,4 @@
-"""Export the system matrix of a data set and build a forward model on the file: python measured_matrix.py FOLDER."""
+"""Export a data set's system matrix, and build a forward model on it: python measured_matrix.py FOLDER."""
 
 import sys
 from dataclasses import replace

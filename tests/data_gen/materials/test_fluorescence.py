@@ -35,7 +35,7 @@ def test_k_lines_of_cdte():
 
 @pytest.mark.parametrize("material", [name for name in MATERIALS if k_edges_kev(name, 5.0)])
 def test_every_material_has_its_k_lines(material):
-    """Also elements without N electrons, as zinc in CZT: each K line lies below the edge, and none is empty."""
+    """Also of elements without N electrons, as zinc in CZT: each line lies below the edge, none is empty."""
     lines = k_fluorescence(material, torch.tensor([200.0], dtype=torch.float64))
     assert 0 < float(lines.energy_kev.max()) < max(k_edges_kev(material, 5.0))
     assert (lines.photons_per_absorption > 0).all()
