@@ -62,6 +62,11 @@ class ImagingSystem:
             self.options,
         )
 
+    def with_options(self, options: ModelOptions) -> ImagingSystem:
+        """The same camera, nuclide, groups, voxels and energies, modelled otherwise."""
+        parts = (self.camera, self.chain, self.grid, self.energy_bins, self.groups.members)
+        return ImagingSystem(*parts, options)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`from_dict` rebuilds the system from."""
         bins = self.energy_bins

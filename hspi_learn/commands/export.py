@@ -42,9 +42,8 @@ def export(config: DictConfig) -> dict[str, float]:
     output = _output(config.output)
     system = ImagingSystem.from_dict(Manifest.read(Path(config.data.folder)).system)
     # Leakage and scatter are no part of the matrix.
-    options = replace(system.options, scatter_terms=())
-    parts = (system.camera, system.chain, system.grid, system.energy_bins, system.groups.members)
-    written = export_matrix(ImagingSystem(*parts, options).forward_model().projector, output)
+    sharp = system.with_options(replace(system.options, scatter_terms=()))
+    written = export_matrix(sharp.forward_model().projector, output)
     entries = sum(matrix.nnz for matrix in written.matrices)
     energies = ", ".join(f"{energy:.1f}" for energy in written.energies_kev.tolist())
     pixels, voxels = written.matrices[0].shape
