@@ -32,6 +32,7 @@ class BenchmarkSettings:
     results: str | None
     threads: int
     run_dir: str
+    logger: Node | None = None
 
 
 def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
@@ -47,6 +48,8 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     import torch
 
     from hspi_learn.benchmark import CellStore, print_output, run_cells, shown_progress, write_output
+    from hspi_learn.configs.build import build
+    from hspi_learn.io.loggers import log_results
     from hspi_learn.io.run_folder import RunFolder
 
     torch.set_num_threads(config.threads)
@@ -60,6 +63,8 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     facts = _facts(folder, config)
     numbers = write_output(folder.path, config.name, config.title, facts, results)
     folder.write_metrics(numbers)
+    dashboard = partial(build, config.logger, key="logger", folder=folder) if config.get("logger") else None
+    log_results(folder, dashboard)
     if config.results:
         from hspi_learn.benchmark import write_results
 

@@ -69,7 +69,7 @@ class Comparison:
         names = {name: run.protocol for name, run in self.runs.items()}
         if len(set(names.values())) > 1:
             raise UserError(f"runs are evaluated in different ways ({names}); compare those of one task")
-        chosen = next(iter(names.values()), self.config.protocol)
+        chosen = next(iter(names.values()), self.config.protocol_without_runs)
         node = self.config.protocols.get(chosen)
         if node is None:
             known = ", ".join(str(name) for name in self.config.protocols)
@@ -110,7 +110,7 @@ def _told(config: DictConfig) -> str:
 def _words(node: DictConfig) -> str:
     """A node as its name and settings."""
     name = str(node["_target_"]).rpartition(".")[2]
-    settings = ", ".join(f"{key} {value}" for key, value in node.items() if key != "_target_")
+    settings = ", ".join(f"{key!s} {value}" for key, value in node.items() if key != "_target_")
     return f"{name} ({settings})" if settings else name
 
 

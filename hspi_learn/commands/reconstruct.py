@@ -90,7 +90,8 @@ def _trained(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hypersp
     from hspi_learn.reconstructor import Reconstructor
 
     task = load_task(config.run)
-    if not isinstance(task, Reconstructor):
+    makes_activity = isinstance(task, Reconstructor)
+    if not makes_activity:
         raise UserError(
             f"run is {config.run}, a {type(task).__name__}, which makes no activity maps; "
             "it needs the run of a reconstruction"

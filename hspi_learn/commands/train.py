@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from hspi_learn.commands.entry import run_command
+from hspi_learn.commands.summarise import summarise_sweep
 from hspi_learn.configs.schema import Node
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     """
     from hspi_learn.configs.build import build
     from hspi_learn.configs.runs import record_windows
-    from hspi_learn.io.loggers import csv, finished
+    from hspi_learn.io.loggers import log_run, open_loggers
     from hspi_learn.io.run_folder import RunFolder
 
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
@@ -61,10 +62,9 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     task = build(config.task, key="task", system=data.system)
     if not resume:
         _describe(folder, config, data)
-    loggers: list[Logger] = [csv(folder)]
-    with finished(loggers):
-        if config.logger._target_ != "hspi_learn.io.loggers.csv":
-            loggers.append(build(config.logger, key="logger", folder=folder))
+    with open_loggers(folder, partial(build, config.logger, key="logger", folder=folder)) as loggers:
+        weights = sum(parameter.numel() for parameter in task.parameters())
+        log_run(folder, loggers, [task.watched.metric], weights=weights)
         trainer = _trainer(config, folder, loggers, task.watched)
         last = folder.last_checkpoint
         trainer.fit(task, datamodule=data, ckpt_path=last if last.is_file() else None)
@@ -108,9 +108,12 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
     """Lightning's trainer with our checkpoints, pictures and progress."""
     import sys
 
+    from pytorch_lightning.callbacks import LearningRateMonitor
+
     from hspi_learn.configs.build import build
     from hspi_learn.io.checkpoints import RunCheckpoints
     from hspi_learn.io.progress import PrintedProgress, WatchedProgress
+    from hspi_learn.io.training_monitor import TrainingMonitor
     from hspi_learn.io.validation_images import ValidationImages
     from hspi_learn.io.weights import AtomicCheckpoints
 
@@ -122,6 +125,8 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
         callbacks=[
             RunCheckpoints(folder, config.checkpoint_every_steps, *best),
             ValidationImages(),
+            LearningRateMonitor(logging_interval="step"),
+            TrainingMonitor(),
             WatchedProgress() if watched else PrintedProgress(best.metric),
         ],
         plugins=[AtomicCheckpoints()],
@@ -170,7 +175,9 @@ def _copied(task: Task) -> dict[str, Tensor]:
 
 def main() -> None:
     """The command line."""
-    run_command("train", train, TrainSettings, resume=partial(train, resume=True))
+    run_command(
+        "train", train, TrainSettings, resume=partial(train, resume=True), after_sweep=summarise_sweep
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Lightning data modules over shards."""
 
+from hspi_learn.data.kept_tensors import KeptTensors, fingerprint
 from hspi_learn.data.loader import ResumableDataModule, TrainingLoader
 from hspi_learn.data.module import ScanDataModule, check_permission
 from hspi_learn.data.order import EpochOrder
@@ -7,6 +8,7 @@ from hspi_learn.data.scans import Scans, WindowedScans, collate
 
 __all__ = [
     "EpochOrder",
+    "KeptTensors",
     "ResumableDataModule",
     "ScanDataModule",
     "Scans",
@@ -14,4 +16,5 @@ __all__ = [
     "WindowedScans",
     "check_permission",
     "collate",
+    "fingerprint",
 ]

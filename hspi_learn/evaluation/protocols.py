@@ -192,8 +192,10 @@ class ReconstructionProtocol:
         self.tuning_iterations, self.tuning_scans = tuning_iterations, tuning_scans
         self.tuning_postfilters_fwhm_mm = tuning_postfilters_fwhm_mm
         self.noise_realisations, self.noise_iterations = noise_realisations, noise_iterations
-        trained: list[HyperspectralForwardModel] = [run.model for run in self.runs.values()]
-        self.model = trained[0] if trained else data.system.forward_model(data.windows)
+        trained: list[Any] = [run.model for run in runs.values()]
+        self.model: HyperspectralForwardModel = (
+            trained[0] if trained else data.system.forward_model(data.windows)
+        )
         self.judge = Judge.of(self.model)
         self.batches = _Batches(data)
 

@@ -145,7 +145,7 @@ class Task(LightningModule):
 
     # What follows from it.
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         """The weighted sum of the losses that are due; each is logged as ``train/NAME``."""
         inputs = self.inputs(batch)
         prediction = self.predict(inputs)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from matplotlib.figure import Figure
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW
 
@@ -18,6 +19,7 @@ from data_gen.core.errors import UserError
 from data_gen.forward_model.line_windows import Windows
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
+from hspi_learn.data import ScanDataModule
 from hspi_learn.losses import (
     AdversarialKind,
     CountMismatch,
@@ -173,7 +175,7 @@ class GanReconstruction(Task):
 
         self.model = system.forward_model(self.windows)
         self.initial = initial(self.model)
-        self.physics_inputs = PhysicsInputs(self.model, self.initial)
+        self.physics_inputs = PhysicsInputs(system, self.model, self.initial)
         self._last: tuple[ScanBatch, PhysicsInput] | None = None
         maps = len(system.groups.names)
         self.generator = seeded_network(lambda: generator(maps), seed)
@@ -243,7 +245,7 @@ class GanReconstruction(Task):
 
     # Training.
 
-    def configure_optimizers(self) -> list[dict[str, Any]]:
+    def configure_optimizers(self) -> Any:
         """The generator's optimiser and schedule, then the discriminator's."""
         return [
             self.scheduled(self.optimizer_factory(self.generator.parameters())),
@@ -257,6 +259,17 @@ class GanReconstruction(Task):
             return total
         by_epochs = math.ceil(trainer.num_training_batches / self.accumulate_batches) * trainer.max_epochs
         return by_epochs if trainer.max_steps < 0 else min(by_epochs, trainer.max_steps)
+
+    def setup(self, stage: str) -> None:
+        """Keep physics inputs beside the data set, and compute those of all its scans that are missing."""
+        data = getattr(self.trainer, "datamodule", None)
+        if not isinstance(data, ScanDataModule):
+            return
+        self.physics_inputs.keep_beside(data.folder)
+        splits = {"fit": ("train", "validation"), "validate": ("validation",), "test": ("test",)}
+        for split in splits.get(stage, ()):
+            if split != "train" or _sees_every_scan(self.trainer, data):
+                self.physics_inputs.prepare(data.windowed(split), f"physics images of {split} scans")
 
     def on_fit_start(self) -> None:
         """Note how long the training is, since the adversary is let in by its share."""
@@ -335,6 +348,11 @@ class GanReconstruction(Task):
         """Lightning's wrappers of the two optimisers."""
         optimisers = self.optimizers()
         return optimisers if isinstance(optimisers, list) else [optimisers]
+
+
+def _sees_every_scan(trainer: Trainer, data: ScanDataModule) -> bool:
+    """Whether the training lasts an epoch at least; shorter ones compute what they need as they go."""
+    return trainer.max_steps < 0 or trainer.max_steps * data.batch_size >= len(data.windowed("train"))
 
 
 def _check(mirror_axes: Sequence[str], accumulate_batches: int) -> None:

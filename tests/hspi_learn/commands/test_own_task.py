@@ -55,7 +55,12 @@ def test_own_task_is_trained_and_evaluated(program, data_folder: Path, tmp_path:
 
 def test_scores_need_a_run(program, data_folder: Path, tmp_path: Path) -> None:
     """A task is evaluated by its own scores only if there is a run of one; nothing is written."""
-    call = ("-m", "hspi_learn.commands.evaluate", f"data.folder={data_folder}", "protocol=scores")
+    call = (
+        "-m",
+        "hspi_learn.commands.evaluate",
+        f"data.folder={data_folder}",
+        "protocol_without_runs=scores",
+    )
     done = program(*call, "run_dir=report", cwd=tmp_path)
     assert done.returncode == 2
     assert "runs is empty" in done.stderr

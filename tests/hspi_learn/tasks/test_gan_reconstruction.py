@@ -19,6 +19,7 @@ from hspi_learn.classical import Osem
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 from hspi_learn.reconstructor import ScanBatch, scan_context
 from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction
+from hspi_learn.tasks.physics_input import PhysicsInputs
 
 SCANS = 6
 
@@ -186,6 +187,34 @@ class TestPhysicsInputs:
         assert len(task.physics_inputs.kept) == SCANS
         task.physics_inputs(scans._replace(projections=scans.projections + 1))
         assert len(task.physics_inputs.kept) == 2 * SCANS
+
+    def test_kept_beside_the_data_set(
+        self,
+        model32: HyperspectralForwardModel,
+        scans: ScanBatch,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Files made on all cores hold the bits of the uncached inputs, and another task computes nothing."""
+        system = SimpleNamespace(to_dict=lambda: {"camera": "a"})
+
+        def inputs(iterations: int = 1, about: Any = system) -> PhysicsInputs:
+            made = PhysicsInputs(about, model32, Osem(model32, iterations, subsets=2))
+            made.keep_beside(tmp_path)
+            return made
+
+        each = [ScanBatch(*(column[i] for column in scans)) for i in range(SCANS)]
+        inputs().prepare(each, "images")  # type: ignore[arg-type]
+        assert len(list(tmp_path.rglob("*.safetensors"))) == SCANS
+        fresh = task_of(model32).physics_inputs(scans)
+        monkeypatch.setattr(PhysicsInputs, "_computed", lambda *_: pytest.fail("computed again"))
+        kept = inputs()(scans)
+        assert torch.equal(kept.initial, fresh.initial)
+        assert torch.equal(kept.mask, fresh.mask)
+        others = inputs(2), inputs(about=SimpleNamespace(to_dict=lambda: {"camera": "b"}))
+        for other in others:
+            with pytest.raises(pytest.fail.Exception, match="computed again"):
+                other(scans)
 
     def test_memory_is_bounded(self, model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
         inputs = task_of(model32).physics_inputs
