@@ -91,9 +91,7 @@ class HyperspectralForwardModel(nn.Module):
         self.lines = LineSpectrum.of(chain, *EMISSION_KEV)
         options = options or ModelOptions()
         factory = projector or options.projector_factory
-        self.reference_kev = reference_energies(
-            camera, self.lines.up_to(SHARP_KEV), options.reference_energies
-        )
+        self.reference_kev = sharp_energies(camera, chain, options)
         self.high_kev = reference_energies(camera, self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
         self.projector: Projector = factory(camera, grid, self.reference_kev)
         every = torch.cat((self.reference_kev, self.high_kev))
@@ -253,3 +251,9 @@ class HyperspectralForwardModel(nn.Module):
         other.energy_bins, other.projector = energy_bins, projector
         other.recording, other.blocks = recording, blocks
         return other
+
+
+def sharp_energies(camera: Camera, chain: DecayChain, options: ModelOptions) -> Tensor:
+    """Reference energies [g] in keV of what comes through apertures without scatter."""
+    lines = LineSpectrum.of(chain, *EMISSION_KEV).up_to(SHARP_KEV)
+    return reference_energies(camera, lines, options.reference_energies)
