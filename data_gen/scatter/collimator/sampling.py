@@ -51,7 +51,7 @@ class MetalSampling:
         """Fewer of all around each aperture of a camera that has so many, as their errors average out."""
         share = 1 / math.sqrt(apertures)
         inner, outer = (round(max(LEAST_SHARE, share) * n) for n in (self.open_rays, self.plate_rays))
-        names = ("stops", "walks", "k_stops")
+        names = ("interactions", "walks", "k_stops")
         drawn = {name: max(24, round(share * getattr(self, name))) for name in names}
         seen = max(24, round(apertures**-SEEN_FALLS * self.seen))
         return replace(self, open_rays=inner, plate_rays=outer, seen=seen, **drawn)

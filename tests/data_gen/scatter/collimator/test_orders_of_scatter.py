@@ -12,7 +12,7 @@ from referees.small_cameras import knife_edge, lofts
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.montecarlo import CLASSES, Lines, VoxelSource, simulate, stage
 from data_gen.montecarlo.metal import metal_path
-from data_gen.montecarlo.panel import interactions as panels_of
+from data_gen.montecarlo.panel import stops as panels_of
 from data_gen.projector.sampling import spread_points
 from data_gen.scatter.collimator import CollimatorScatter, MetalSampling
 from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_between
