@@ -49,9 +49,7 @@ class Case:
             return self
         counts = torch.stack(
             [
-                torch.binomial(
-                    scan, torch.full_like(scan, fraction), generator=_generator(seed, fraction, int(i))
-                )
+                _binomial(scan, fraction, _generator(seed, fraction, int(i)))
                 for scan, i in zip(self.scans.projections, self.scans.index, strict=True)
             ]
         )
@@ -81,6 +79,13 @@ class Case:
     def reconstructed(self, method: Reconstructor) -> Tensor:
         """The method's activity [batch, map, z, y, x] in Bq per voxel."""
         return method.reconstruct(self.scans.projections, self.context)
+
+
+def _binomial(counts: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """A binomial share of counts, drawn where the generator lives."""
+    there = counts.to(generator.device)
+    drawn = torch.binomial(there, torch.full_like(there, fraction), generator=generator)
+    return drawn.to(counts.device)
 
 
 def _generator(seed: int, fraction: float, index: int) -> torch.Generator:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from data_gen.core.autograd import in_full_precision
 
+
+@in_full_precision
 def poisson_deviance(expected: Tensor, counts: Tensor) -> Tensor:
     """Poisson deviance per count, mean over the batch: 2 sum(e - n + n ln(n / e)) / sum(n).
 
@@ -24,6 +27,7 @@ def poisson_deviance(expected: Tensor, counts: Tensor) -> Tensor:
     return (deviance / counts.sum(dim=(1, 2)).clamp_min(1.0)).mean()
 
 
+@in_full_precision
 def count_mismatch(expected: Tensor, counts: Tensor) -> Tensor:
     """Squared relative error of the counts in each window over all pixels, windows weighted by their counts.
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from data_gen.core.autograd import in_full_precision
 
+
+@in_full_precision
 def relative_error(estimate: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """||estimate - truth|| / ||truth|| over weighted voxels, mean over batch and maps: NRMSE with a gradient.
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.metrics import evaluated_voxels
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan_context
 
 
-class BackProjection:
+class BackProjection(nn.Module):
     """Back-projection of the counts above background, over the sensitivity; a blurred but cheap image.
 
     Scaled to expect as many counts as were measured. Leakage and scatter are left to the network.
@@ -23,6 +24,7 @@ class BackProjection:
     """
 
     def __init__(self, model: HyperspectralForwardModel) -> None:
+        super().__init__()
         self.model = model.primary
 
     def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
@@ -50,7 +52,7 @@ class PhysicsInputs:
 
     A scan is known by its content, so that thinned or redrawn counts never meet a stale image. Scans are
     computed one by one: the result does not depend on the batch around them, and a resumed run sees the
-    same bits.
+    same bits. What is kept lies in the memory of the CPU.
 
     Args:
         model: the forward model.
@@ -62,7 +64,7 @@ class PhysicsInputs:
         self, model: HyperspectralForwardModel, method: Reconstructor, keep_bytes: int = 2**30
     ) -> None:
         self.model, self.method, self.room = model, method, keep_bytes
-        self.kept: dict[bytes, PhysicsInput] = {}
+        self.kept: dict[bytes, list[NDArray[Any]]] = {}
 
     def __call__(self, batch: ScanBatch) -> PhysicsInput:
         """The physics input of a batch, without gradient."""
@@ -81,8 +83,8 @@ class PhysicsInputs:
             if size > self.room:
                 return fresh
             self.room -= size
-            self.kept[key] = fresh
-        return self.kept[key]
+            self.kept[key] = [part.cpu().numpy() for part in fresh]
+        return PhysicsInput(*(torch.from_numpy(part).to(density.device) for part in self.kept[key]))
 
     @torch.no_grad()
     def _computed(self, projections: Tensor, duration_s: Tensor, density: Tensor) -> PhysicsInput:
