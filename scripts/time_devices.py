@@ -12,6 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,13 +91,9 @@ def _times(task: Any, device: str, steps: int) -> dict[str, float]:
             "A^T": lambda: model.back_project(counts, one.attenuation),
             "OSEM iteration, 8 subsets": lambda: osem.reconstruct(counts, one),
         }
-        times = {
-            name: _tried(name, lambda stage=stage: _median(stage, device)) for name, stage in stages.items()
-        }
         fine = model.with_energy_bins(EnergyBins(20.0, 600.0, 580))
-        times["A, 580 bins"] = _tried(
-            "A, 580 bins", lambda: _median(lambda: fine.project(activity, one.attenuation), device)
-        )
+        stages["A, 580 bins"] = lambda: fine.project(activity, one.attenuation)
+        times = {name: _tried(name, partial(_median, stage, device)) for name, stage in stages.items()}
     times[f"training step, {BATCH} scans"] = _tried("training", lambda: _step_s(task, scans, device, steps))
     return times
 

@@ -1,4 +1,4 @@
-"""Training on a CUDA device by command: it learns, survives a kill, and what it learned serves on the CPU too."""
+"""Training on a CUDA device by command: it learns, survives a kill, and serves on the CPU as well."""
 
 import json
 from pathlib import Path
