@@ -140,9 +140,8 @@ class Camera:
 
     def to(self, device: torch.device | str) -> Camera:
         """The same camera with its tensors on a device; gradients flow back through the copies."""
-        moved = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)
-        }
+        parts: dict[str, Any] = vars(self)
+        moved = {n: part.to(device) if isinstance(part, Tensor) else part for n, part in parts.items()}
         return replace(self, **moved)
 
     def to_dict(self) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def in_full_precision(function: Callable[Parameters, Result]) -> Callable[Parame
                 if torch.is_autocast_enabled(kind):
                     off.enter_context(torch.autocast(kind, enabled=False))
             full = {name: _at_least_float32(value) for name, value in kwargs.items()}
-            return function(*map(_at_least_float32, args), **full)  # type: ignore[arg-type]
+            return function(*map(_at_least_float32, args), **full)
 
     return call
 

@@ -81,7 +81,7 @@ class Osem(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Osem:
         """Move or convert everything; what is kept of the last objects is of the old place."""
         self._last_seen = None
-        moved: Osem = super()._apply(fn, recurse)
+        moved: Osem = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
 
     def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
@@ -138,7 +138,7 @@ class Osem(nn.Module):
 
     def _parts(self) -> Iterator[tuple[HyperspectralForwardModel, BlockTerms | None, Tensor]]:
         """The model of each subset, its leakage and scatter, and its pixels."""
-        blocks = list(self.blocks) or [None] * len(self.parts)
+        blocks: list[nn.Module | None] = [*self.blocks] or [None] * len(self.parts)
         for model, terms, pixels in zip(self.parts, blocks, self.subsets, strict=True):
             yield cast(HyperspectralForwardModel, model), cast(BlockTerms | None, terms), pixels
 
