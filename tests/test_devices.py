@@ -6,16 +6,19 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from contracts.device_contract import DeviceContract, left_behind
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from referees.small_systems import GRID, small_scene, small_system
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from data_gen.core.errors import UserError
 from data_gen.core.events import Frame
 from data_gen.core.grid import EnergyWindows
 from data_gen.forward_model.model import HyperspectralForwardModel
@@ -24,6 +27,7 @@ from data_gen.projector import RayProjector, RaySampling
 from data_gen.scatter import Leakage
 from hspi_learn.classical import MeanImage, Osem
 from hspi_learn.commands.composing import config_folder
+from hspi_learn.commands.train import train
 from hspi_learn.configs.build import build
 from hspi_learn.losses import (
     count_mismatch,
@@ -289,3 +293,16 @@ def test_events_are_those_of_the_generator(model: HyperspectralForwardModel) -> 
     moved = events.to("meta")
     assert {t.device.type for t in (moved.pixel, moved.energy_kev, moved.time_s)} == {"meta"}
     assert len(moved) == len(events) > 0
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "cuda"])
+def test_a_card_that_is_not_there_is_refused(
+    accelerator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one sentence that names key and value, before a run folder is made."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    run = tmp_path / "run"
+    config = OmegaConf.create({"trainer": {"accelerator": accelerator}, "run_dir": str(run)})
+    with pytest.raises(UserError, match=f"trainer.accelerator is '{accelerator}'.*trainer=default"):
+        train(config)
+    assert not run.exists()
