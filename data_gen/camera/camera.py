@@ -141,7 +141,7 @@ class Camera:
     def to(self, device: torch.device | str) -> Camera:
         """The same camera with its tensors on a device; gradients flow back through the copies."""
         parts: dict[str, Any] = vars(self)
-        moved = {n: part.to(device) if isinstance(part, Tensor) else part for n, part in parts.items()}
+        moved: dict[str, Any] = {n: p.to(device) for n, p in parts.items() if isinstance(p, Tensor)}
         return replace(self, **moved)
 
     def to_dict(self) -> dict[str, Any]:
