@@ -144,7 +144,8 @@ class TestTask(DeviceContract):
             with initialize_config_dir(str(config_folder()), version_base="1.3"):
                 config = compose("train", overrides=["data.folder=none", *small])
             task = reconstructed(build(config.task, key="task", system=system))
-            task.inputs(scans_of(task.model))
+            scans = scans_of(task.model)
+            task.scores(task.predict_batch(scans), scans)
             return task  # type: ignore[no-any-return]
 
         self.module = module

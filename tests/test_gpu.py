@@ -17,10 +17,11 @@ from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.projector import RayProjector, RaySampling
 from data_gen.projector.leak import leak_caster
-from hspi_learn.attacks import ImageError, PoissonBall, ProjectedGradient, RandomPerturbation
+from hspi_learn.attacks import PoissonBall, ProjectedGradient, RandomPerturbation
 from hspi_learn.classical import Osem
-from hspi_learn.evaluation.judge import Judge
-from hspi_learn.evaluation.study import FULL, Adversary, Condition, Study
+from hspi_learn.evaluation import BoundedAttack, Condition, Conditions, Judge, ReconstructionStudy
+from hspi_learn.evaluation.study import FULL
+from hspi_learn.metrics import scan_nrmse
 from hspi_learn.reconstructor import ScanBatch, ScanContext, scan_context
 
 pytestmark = [
@@ -239,12 +240,12 @@ def test_attacks_run_on_the_card(
     expected = gpu.expected_counts(truth, context.attenuation, context.duration_s)
     osem = Osem(gpu, iterations=1, subsets=2)
     found = attack.attack(
-        lambda n: osem.reconstruct(n, context), ImageError(truth), counts, expected, PoissonBall(2.0), osem
+        lambda n: scan_nrmse(osem.reconstruct(n, context), truth), counts, PoissonBall(2.0), expected, osem
     )
-    assert found.counts.is_cuda
-    assert bool((found.objective >= found.clean_objective).all())
+    assert found.worst.is_cuda
+    assert bool((found.value >= found.clean_value).all())
     assert not bool(found.masked.any())
-    moved = ((found.counts - counts) / (expected + 1e-3).sqrt()).flatten(1).norm(dim=1)
+    moved = ((found.worst - counts) / (expected + 1e-3).sqrt()).flatten(1).norm(dim=1)
     assert bool((moved <= 2.0 * (1 + 1e-4)).all())
 
 
@@ -255,13 +256,13 @@ def test_evaluation_is_that_of_the_cpu(
     labels = (scene[1] > 1).long()
     duration = torch.tensor([100.0, 200.0])
     batch = ScanBatch(counts_of(cpu, scene), duration, scene[1], scene[0], labels, torch.arange(2))
-    adversary = Adversary(ProjectedGradient(steps=2), PoissonBall(2.0))
+    conditions = Conditions((1.0, 0.5), {"pgd": BoundedAttack(ProjectedGradient(steps=2), PoissonBall(2.0))})
     outcomes = []
     for model in (gpu, cpu):
         device = model.recording.live.device
         methods = {f: {"osem": Osem(model, iterations=1, subsets=2)} for f in (1.0, 0.5)}
-        study = Study(model, Judge.of(model), methods, {"pgd": adversary})
-        outcomes.append(study.run_batch(ScanBatch(*(part.to(device) for part in batch))))
+        study = ReconstructionStudy(model, Judge.of(model), methods, conditions)
+        outcomes.append(study.run([ScanBatch(*(part.to(device) for part in batch))]))
     on_card, on_cpu = outcomes
     assert_equal(on_card.scores[FULL]["osem"].nrmse, on_cpu.scores[FULL]["osem"].nrmse, 1e-2)
     assert_equal(on_card.estimates["osem"], on_cpu.estimates["osem"], 1e-3)

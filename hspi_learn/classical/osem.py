@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from hspi_learn.classical.postfilter import smoothed_in_body
 from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
 from hspi_learn.classical.subsets import balanced_subsets
 from hspi_learn.reconstructor import ScanContext
+
+CODE_VERSION = 1
+"""Raised whenever the images change, so that kept ones are computed again."""
 
 LEAST_SENSITIVITY = 1e-4
 """Voxels seen less than this share of the best seen one are not updated by a subset, or held at 0 by all."""
@@ -71,7 +74,7 @@ class Osem(nn.Module):
         self.parts = nn.ModuleList([primary] if subsets == 1 else [primary.subset(s) for s in chosen])
         blocks = model.blocks
         self.blocks = nn.ModuleList([] if blocks is None else [blocks.subset(s) for s in chosen])
-        self._last_seen: tuple[ObjectState, list[Tensor]] | None = None
+        self._last_seen: list[tuple[ObjectState, list[Tensor]]] = []
 
     @property
     def subsets(self) -> list[Tensor]:
@@ -80,7 +83,7 @@ class Osem(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Osem:
         """Move or convert everything; what is kept of the last objects is of the old place."""
-        self._last_seen = None
+        self._last_seen.clear()
         moved: Osem = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
 
@@ -90,6 +93,17 @@ class Osem(nn.Module):
         if not (0 <= postfilter_fwhm_mm < math.inf):
             raise UserError(f"osem.postfilter_fwhm_mm is {postfilter_fwhm_mm}; it needs 0 mm or more")
         self.iterations, self.postfilter_fwhm_mm = iterations, float(postfilter_fwhm_mm)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that its images depend on besides the model, the counts and the object, as plain data."""
+        return {
+            "method": "osem",
+            "version": CODE_VERSION,
+            "iterations": self.iterations,
+            "subsets": [subset.tolist() for subset in self.subsets],
+            "postfilter_fwhm_mm": self.postfilter_fwhm_mm,
+        }
 
     def with_settings(self, iterations: int, postfilter_fwhm_mm: float) -> Osem:
         """The same method, sharing its matrices, at other iterations and smoothing."""
@@ -170,11 +184,13 @@ class Osem(nn.Module):
         """
         if state.requires_grad:
             return [part.model.sensitivity(state) for part in rows]
-        if self._last_seen is None or self._last_seen[0] is not state:
+        kept = next(iter(self._last_seen), None)
+        if kept is None or kept[0] is not state:
             # What is kept in inference mode may be wanted for a gradient later.
             with torch.inference_mode(False), torch.no_grad():
-                self._last_seen = state, [part.model.sensitivity(state) for part in rows]
-        return self._last_seen[1]
+                kept = state, [part.model.sensitivity(state) for part in rows]
+            self._last_seen[:] = [kept]  # at once, since threads share a method
+        return kept[1]
 
 
 def _table(blocks: BlockTerms, image: Tensor, state: ObjectState) -> Tensor:

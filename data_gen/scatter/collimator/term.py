@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +10,7 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.camera.binning import coarse_camera
 from data_gen.core.grid import VoxelGrid
+from data_gen.core.parallel import on_all_cores, told
 from data_gen.core.resampling import Resampler, coarse_grid, density_shares, source_shares
 from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
@@ -64,9 +62,7 @@ class CollimatorScatter(nn.Module):
         self._source = Resampler(source_shares(grid, self.coarse))
         self._density = Resampler(density_shares(grid, self.coarse))
         self._channels = Channels.of(self.camera)
-        make = partial(kept_matrix, self.camera, self.coarse, sampling=how)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # small tensors: energies side by side are faster
-            matrices, filled = zip(*pool.map(make, self.energies_kev.tolist(), arrival_kev), strict=True)
+        matrices, filled = zip(*self._kept_matrices(arrival_kev, how), strict=True)
         # [g, channel, block of channel, k, voxel]
         self._matrix = nn.Buffer(torch.stack(matrices)[:, self._channels.block], persistent=False)
         lines = EnergyClasses.evenly(arrival_kev[:, : -how.classes])
@@ -80,6 +76,20 @@ class CollimatorScatter(nn.Module):
 
     energies_kev: Tensor
     _matrix: Tensor
+
+    def _kept_matrices(self, arrival_kev: Tensor, how: MetalSampling) -> list[tuple[Tensor, Tensor]]:
+        """Those of each energy, see :func:`kept_matrix`, built side by side since their tensors are small."""
+
+        def make(group: tuple[float, Tensor]) -> tuple[Tensor, Tensor]:
+            return kept_matrix(self.camera, self.coarse, *group, how)
+
+        kept = []
+        groups = list(zip(self.energies_kev.tolist(), arrival_kev, strict=True))
+        with told("matrices of scatter in the collimator", len(groups)) as advance:
+            for matrices in on_all_cores(make, groups):
+                kept.append(matrices)
+                advance()
+        return kept
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """Transmission to each channel, and scatterers, [batch, n]; see ``ScatterTerm.state``."""
