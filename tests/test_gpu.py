@@ -265,6 +265,6 @@ def test_evaluation_is_that_of_the_cpu(
         outcomes.append(study.run([ScanBatch(*(part.to(device) for part in batch))]))
     on_card, on_cpu = outcomes
     assert_equal(on_card.scores[FULL]["osem"].nrmse, on_cpu.scores[FULL]["osem"].nrmse, 1e-2)
-    assert_equal(on_card.estimates["osem"], on_cpu.estimates["osem"], 1e-3)
+    assert_equal(on_card.predictions["osem"], on_cpu.predictions["osem"], 1e-3)
     for condition in (Condition(0.5), Condition(1.0, "pgd")):
         assert bool(on_card.scores[condition]["osem"].nrmse.isfinite().all())
