@@ -11,9 +11,10 @@ from typing import Any
 from data_gen.camera import Camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyAxis, EnergyBins, VoxelGrid
-from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.model import HyperspectralForwardModel, sharp_energies
 from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, tied_groups
+from data_gen.projector import Projector
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class ImagingSystem:
             self.groups,
             self.options,
         )
+
+    def projector(self) -> Projector:
+        """The projector of the forward model by itself: no detector response or scatter is computed."""
+        energies_kev = sharp_energies(self.camera, self.chain, self.options)
+        return self.options.projector_factory(self.camera, self.grid, energies_kev)
+
+    def with_options(self, options: ModelOptions) -> ImagingSystem:
+        """The same camera, nuclide, groups, voxels and energies, modelled otherwise."""
+        parts = (self.camera, self.chain, self.grid, self.energy_bins, self.groups.members)
+        return ImagingSystem(*parts, options)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`from_dict` rebuilds the system from."""

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_gen.camera import Camera
 
 
-@dataclass(frozen=True)
-class Channels:
+class Channels(nn.Module):
     """Blocks in channels that see along about the same direction from each voxel: through one aperture where
-    septa stand, through all apertures of a panel otherwise."""
+    septa stand, through all apertures of a panel otherwise.
+
+    Args:
+        block: block of the camera, [channel, block of channel].
+        aim_mm: where photons for a channel head to, [channel, 3]: the middle of its apertures.
+    """
+
+    def __init__(self, block: Tensor, aim_mm: Tensor) -> None:
+        super().__init__()
+        self.block = nn.Buffer(block, persistent=False)
+        self.aim_mm = nn.Buffer(aim_mm, persistent=False)
 
     block: Tensor
-    """Block of the camera, [channel, block of channel]."""
     aim_mm: Tensor
-    """Where photons for a channel head to, [channel, 3]: the middle of its apertures."""
 
     @classmethod
     def of(cls, camera: Camera) -> Channels:

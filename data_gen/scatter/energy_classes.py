@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PARTS = 12
 """Parts of a class of arrival energies within which photons are taken to lie evenly."""
 
 
-@dataclass(frozen=True)
-class EnergyClasses:
-    """Classes k of the energies in which photons emitted at energies g arrive."""
+class EnergyClasses(nn.Module):
+    """Classes k of the energies in which photons emitted at energies g arrive.
+
+    Args:
+        kev: lower and upper edge of each class, [g, k, 2] keV; equal for a line.
+        filling: share of a class's photons in each of :data:`PARTS` equal parts of it by rising energy, for a
+            typical place of source and pixel, [g, k, part].
+        own_lines: classes, the first of them, that are lines of what scatters, whatever the energy of
+            emission.
+    """
+
+    def __init__(self, kev: Tensor, filling: Tensor, own_lines: int = 0) -> None:
+        super().__init__()
+        self.own_lines = own_lines
+        self.kev = nn.Buffer(kev, persistent=False)
+        self.filling = nn.Buffer(filling, persistent=False)
 
     kev: Tensor
-    """Lower and upper edge of each class, [g, k, 2] keV; equal for a line."""
     filling: Tensor
-    """Share of a class's photons in each of :data:`PARTS` equal parts of it by rising energy, for a typical
-    place of source and pixel, [g, k, part]."""
-    own_lines: int = 0
-    """Classes, the first of them, that are lines of what scatters, whatever the energy of emission."""
 
     @classmethod
     def evenly(cls, kev: Tensor, own_lines: int = 0) -> EnergyClasses:

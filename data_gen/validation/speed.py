@@ -104,8 +104,8 @@ def _whole(
 
 def _block_products(model: HyperspectralForwardModel, activity: Tensor, state: ObjectState) -> list[Tensor]:
     """First interactions by leakage and scatter."""
-    pairs = zip(model.recorded_terms, state.blocks, strict=True)
-    return [part.term.forward(activity, kept) for part, kept in pairs]
+    pairs = zip(model.scatter_terms, state.blocks, strict=True)
+    return [term.forward(activity, kept) for term, kept in pairs]
 
 
 def _iteration(

@@ -30,8 +30,6 @@ def export(config: DictConfig) -> dict[str, float]:
     Raises:
         UserError: the folder holds no data set, or the file cannot be written there.
     """
-    from dataclasses import replace
-
     import torch
 
     from data_gen.forward_model import ImagingSystem
@@ -41,10 +39,7 @@ def export(config: DictConfig) -> dict[str, float]:
     torch.set_num_threads(config.threads)
     output = _output(config.output)
     system = ImagingSystem.from_dict(Manifest.read(Path(config.data.folder)).system)
-    # Leakage and scatter are no part of the matrix.
-    options = replace(system.options, scatter_terms=())
-    parts = (system.camera, system.chain, system.grid, system.energy_bins, system.groups.members)
-    written = export_matrix(ImagingSystem(*parts, options).forward_model().projector, output)
+    written = export_matrix(system.projector(), output)
     entries = sum(matrix.nnz for matrix in written.matrices)
     energies = ", ".join(f"{energy:.1f}" for energy in written.energies_kev.tolist())
     pixels, voxels = written.matrices[0].shape

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+import torch
 
 from data_gen.camera import load_camera
 from data_gen.core.errors import UserError
@@ -69,6 +70,8 @@ def test_wrong_options_are_told(options: dict[str, Any], told: str) -> None:
 def test_the_options_choose_the_projector() -> None:
     """By name, with the rays asked for."""
     options = ModelOptions(1, (), ray_sampling=RaySampling(3, 2), projector="ray")
-    projector = _system(options).forward_model().projector
+    system = _system(options)
+    energy = torch.tensor([218.0], dtype=torch.float64)
+    projector = options.projector_factory(system.camera, system.grid, energy)
     assert isinstance(projector, RayProjector)
     assert projector.casters[0].sampling == RaySampling(3, 2)

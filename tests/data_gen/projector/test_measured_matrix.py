@@ -297,18 +297,18 @@ def test_a_system_records_its_matrix(tmp_path):
     """Plain data holds the file and its hash; another content of the same name is refused, and so is a
     scatter term that the file includes already."""
     ours = system(ModelOptions(2, (), ray_sampling=FEW))
-    content = export_matrix(ours.forward_model().projector, tmp_path / "matrix.h5")
+    content = export_matrix(ours.projector(), tmp_path / "matrix.h5")
     file = MeasuredMatrixFile(str(tmp_path / "matrix.h5"))
     theirs = system(ModelOptions(2, (), projector=file))
     again = ImagingSystem.from_dict(theirs.to_dict())
     assert again.fingerprint == theirs.fingerprint != ours.fingerprint
-    assert isinstance(again.forward_model().projector, MeasuredMatrix)
+    assert isinstance(again.projector(), MeasuredMatrix)
     replace(content, includes=("leakage",)).write(tmp_path / "matrix.h5")
     with pytest.raises(UserError, match="its hash differs"):
-        again.forward_model()
+        again.projector()
     counted = ModelOptions(2, ("leakage",), projector=MeasuredMatrixFile(str(tmp_path / "matrix.h5")))
     with pytest.raises(UserError, match="includes leakage, which scatter_terms adds again"):
-        system(counted).forward_model()
+        system(counted).projector()
     (tmp_path / "matrix.h5").unlink()
     with pytest.raises(UserError, match="which is no file"):
-        again.forward_model()
+        again.projector()

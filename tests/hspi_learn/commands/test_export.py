@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.forward_model import ModelOptions
+from data_gen.projector import RaySampling
 from data_gen.projector.matrix_file import read_hdf5
+from data_gen.storage import Manifest
 from hspi_learn.commands.export import main
 
 
-def test_the_matrix_of_a_data_set(tiny_dataset, tiny_system, tmp_path, monkeypatch, capsys) -> None:
-    """The file has the data set's pixels, voxels and a matrix for each of eight reference energies; nothing
+def test_the_matrix_of_a_data_set(tiny_system, tmp_path, monkeypatch, capsys) -> None:
+    """The file has the data set's pixels, voxels and a matrix for each of two reference energies; nothing
     else appears in the folder of the file or of the data set."""
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
     out.mkdir()
-    tiny_dataset(data)
+    system = tiny_system.with_options(ModelOptions(2, ("leakage",), ray_sampling=RaySampling(4, 2)))
+    Manifest(system=system.to_dict(), splits={}, seed=0, plan_sha256="0" * 64).write(data)
     before = sorted(data.iterdir())
     monkeypatch.setenv("HSPI_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
@@ -25,7 +29,7 @@ def test_the_matrix_of_a_data_set(tiny_dataset, tiny_system, tmp_path, monkeypat
     main()
     content = read_hdf5(out / "matrix.h5")
     assert content.grid == tiny_system.grid
-    assert [matrix.shape for matrix in content.matrices] == [(tiny_system.camera.pixel_count, 216)] * 8
+    assert [matrix.shape for matrix in content.matrices] == [(tiny_system.camera.pixel_count, 216)] * 2
     assert content.unit == "first interactions per photon"
     assert f"{sum(matrix.nnz for matrix in content.matrices)} entries" in capsys.readouterr().out
     assert sorted(out.iterdir()) == [out / "matrix.h5"]

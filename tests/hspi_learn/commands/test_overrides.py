@@ -53,6 +53,18 @@ def test_keys_of_a_camera_compose_with_any_file() -> None:
     assert [build(job.camera, key="camera").plate_mm for job in jobs] == [6.0, 7.0]
 
 
+def test_former_keys_of_a_design() -> None:
+    """Rays and reference energies of hspi-design by their former and their present names."""
+    for written in (
+        ["rays=8", "most_energy_groups=2"],
+        ["model.ray_sampling.rays=8", "model.reference_energies=2"],
+    ):
+        (job,) = composed_jobs("design", command_line("design", written))
+        options = build(job.model, key="model")
+        assert (options.ray_sampling.rays, options.reference_energies) == (8, 2)
+        assert (options.projector, options.scatter_terms) == ("ray", ("leakage",))
+
+
 @pytest.mark.parametrize(("choice", "projector"), [([], "matrix"), (["projector=ray"], "ray")])
 def test_projectors_are_a_choice(choice: list[str], projector: str) -> None:
     """projector=NAME sets what the model is built with; the demo's options stay."""
