@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict
 
 from data_gen.core.errors import UserError
 from hspi_learn.commands.composing import command_line, composed_jobs
@@ -26,6 +26,7 @@ EXAMPLES = ROOT / "docs" / "examples"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"^    ((?:\w+=\S+ )*hspi-\w+ .*(?:(?<=\\)\n.*)*)$", re.MULTILINE)
+FOLDERS = {"conf", "data_gen", "docs", "hspi_learn", "scripts", "tests"}
 FILE = re.compile(r"# ([\w/]+\.(?:py|yaml))\n")
 LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 
@@ -152,7 +153,7 @@ def calls(text: str) -> Iterator[tuple[dict[str, str], list[str]]]:
     """Each line of a block of bash: the environment that it runs in, and its words."""
     exported: dict[str, str] = {}
     for line in text.replace("\\\n", " ").splitlines():
-        words = [word for word in shlex.split(line, comments=True) if word != "..."]
+        words = shlex.split(line, comments=True)
         export = words[:1] == ["export"]
         own = dict(exported)
         while words[export:] and re.match(r"[A-Z_]+=", words[export]):
@@ -209,17 +210,19 @@ def check_command(name: str, arguments: list[str]) -> None:
         assert len(arguments) == 1
         assert "resume" in Path(module.__file__ or "").read_text()
         return
+    elided = "..." in arguments  # and so on, as in a line above
+    arguments = [argument for argument in arguments if argument != "..."]
     if name == "summarise":
         arguments = module.with_folders_as_key(arguments)
     for config in composed_jobs(name, command_line(name, arguments)):
         check_hydra(config.hydra)
         with open_dict(config):
             del config["hydra"]
-            for key in ("run_dir", "output"):
-                if key in config and OmegaConf.select(config, key) is None:
-                    config[key] = "chosen"
+            if "run_dir" in config and config.run_dir is None:
+                config.run_dir = "chosen"  # by the command itself
+            for key in OmegaConf.missing_keys(config) if elided else ():
+                OmegaConf.update(config, key, "elided")
         check_config(config, settings)
-        assert isinstance(config, DictConfig)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +238,46 @@ def test_a_wrong_command_is_found(wrong: str, checkout: Path, monkeypatch) -> No
     """A misspelt key, an unknown choice, a package that nobody allowed, a script that is not there."""
     with pytest.raises((UserError, AssertionError)):
         test_commands_are_right(Block("page", 1, "bash", wrong), checkout, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/howto.md"])
+def test_named_files_and_contracts_exist(name: str) -> None:
+    """Paths in code style are files or folders of the checkout, contracts are classes of tests/contracts."""
+    text = (ROOT / name).read_text()
+    paths = {path for path in re.findall(r"`([a-z_]+/[\w/.-]+)`", text) if path.split("/")[0] in FOLDERS}
+    assert len(paths) > 10
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    known = "".join(path.read_text() for path in (ROOT / "tests" / "contracts").glob("*.py"))
+    contracts = set(re.findall(r"`(\w+Contract)`", text))
+    assert len(contracts) > 3
+    assert not [contract for contract in contracts if f"class {contract}:" not in known]
+
+
+def test_each_answer_says_where_to_look() -> None:
+    """At most two files to open, a key, and the tests."""
+    _, *answers = re.split(r"^## ", (ROOT / "docs" / "howto.md").read_text(), flags=re.MULTILINE)
+    assert len(answers) >= 15
+    for answer in answers:
+        title, _, ends = answer.rpartition("Open ")
+        assert title, answer
+        assert re.search(r"Keys?:\s|No key", ends), answer
+        assert re.search(r"Tests?:\s", ends), answer
+
+
+def test_figures_of_the_readme_are_those_of_the_study() -> None:
+    """Each row of the table is a row of docs/results/adversary.md, whose columns stand in another order."""
+    rows = {"GAN": "gan", "same generator, no adversary": "control", "OSEM, tuned on validation mice": "osem"}
+    readme, study = (table(ROOT / name) for name in ("README.md", "docs/results/adversary.md"))
+    for shown, name in (rows | {"mean of the training mice": "mean_image"}).items():
+        clean, _, attacked, mean, worst, tumours = study[name]
+        assert readme[shown] == [clean, mean, worst, tumours, attacked], shown
+
+
+def table(page: Path) -> dict[str, list[str]]:
+    """The rows of all tables of a page by their first cell."""
+    rows = re.findall(r"^\| (.*) \|$", page.read_text(), re.MULTILINE)
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+    return {first: rest for first, *rest in cells}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.is_file()], ids=lambda page: page.name)
