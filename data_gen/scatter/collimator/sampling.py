@@ -23,7 +23,7 @@ class MetalSampling:
         open_rays: rays from a voxel through the open waist.
         plate_rays: the same through the rest of the plate around it.
         steps: along a ray, through half of the plate and from there to the detector.
-        stops: places where photons from a voxel interact first.
+        interactions: places where photons from a voxel interact first.
         orders: stops of a photon that are followed.
         walks: photons from a voxel that are followed after their first stop.
         walk_steps: from such a stop onwards.
@@ -51,7 +51,7 @@ class MetalSampling:
         """Fewer of all around each aperture of a camera that has so many, as their errors average out."""
         share = 1 / math.sqrt(apertures)
         inner, outer = (round(max(LEAST_SHARE, share) * n) for n in (self.open_rays, self.plate_rays))
-        names = ("stops", "walks", "k_stops")
+        names = ("interactions", "walks", "k_stops")
         drawn = {name: max(24, round(share * getattr(self, name))) for name in names}
         seen = max(24, round(apertures**-SEEN_FALLS * self.seen))
         return replace(self, open_rays=inner, plate_rays=outer, seen=seen, **drawn)
