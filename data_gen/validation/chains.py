@@ -9,7 +9,7 @@ import numpy as np
 from data_gen.kinetics import CompartmentModel, RegionKinetics
 from data_gen.nuclides import DecayChain, activities_at, decay_chain
 from data_gen.validation.bateman import Network
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 
 _CHAINS = {
     "ra223": ("Ra-223", "Rn-219", "Po-215", "Pb-211", "Bi-211"),
@@ -30,7 +30,7 @@ _FREE_PER_H = {
 }
 
 
-def decay(times_h: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)) -> Found:
+def decay(times_h: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)) -> Findings:
     """Chains alone, and Ac-225 bound in a tumour whose free Fr-221 and Bi-213 reach blood and kidneys."""
     points = [
         _chain(name, members, times_h, by)
@@ -38,7 +38,7 @@ def decay(times_h: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)) -> F
         for by in ("activities_at", "kinetics")
     ]
     free, plot = _free_daughters(times_h)
-    return Found([*points, *free], [plot])
+    return Findings([*points, *free], [plot])
 
 
 def _chain(name: str, members: Sequence[str], times_h: Sequence[float], by: str) -> Point:

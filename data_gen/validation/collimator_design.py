@@ -21,7 +21,7 @@ from data_gen.design import design as search
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.phantoms import MousePhantom
 from data_gen.projector import RaySampling
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 
 _WINDOWS_KEV = (20.0, 60.0, 100.0, 180.0, 250.0, 320.0, 380.0, 480.0, 600.0)
 _UPTAKE_PERCENT_PER_G = {
@@ -59,7 +59,7 @@ def design(
     rays: int = 16,
     photons: int = 200_000,
     seed: int = 0,
-) -> Found:
+) -> Findings:
     """A tumour's uptake of parent and daughter in a mouse: the sum of relative Cramer-Rao deviations.
 
     Args:
@@ -103,7 +103,7 @@ def design(
         points.append(Point("gain_confirmed", abs(apart) / check.error, SIGMAS, truth, source, told))
         points.append(Point("gain_ratio", abs(apart / check.by_model), CONFIRMED, truth, source, told))
         points.append(Point("gain_error", known, KNOWN, "relative error of that gain", source, told))
-    return Found(points)
+    return Findings(points)
 
 
 def _problem(camera: str, nuclide: str, bounds: Bounds, rays: int, seed: int) -> DesignProblem:

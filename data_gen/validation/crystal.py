@@ -17,7 +17,7 @@ from data_gen.materials import (
     mass_attenuation,
     process_mass_attenuation,
 )
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 
 _CDTE = CdTeResponse(thickness_mm=2.0, pixel_pitch_mm=0.25)
 _PUBLISHED = "Alpha-SPECT-Mini, published abstract"
@@ -57,14 +57,14 @@ _NIST_CDTE = {60: 6.542, 100: 1.671, 200: 0.3246, 400: 0.1147}
 
 def response(
     energies_kev: Sequence[float] = (27.5, 40.0, 60.0, 80.0, 122.0, 154.0, 218.0, 270.0, 351.0, 440.0, 600.0),
-) -> Found:
+) -> Findings:
     """Sums over bins and losses, FWHM, escape peaks, interaction fractions.
 
     Args:
         energies_kev: lines whose probabilities are summed.
     """
     points = [*sums(energies_kev), *_linked(energies_kev), *_widths(), *_escapes(), *_fractions()]
-    return Found(points, [_spectra()])
+    return Findings(points, [_spectra()])
 
 
 def sums(energies_kev: Sequence[float]) -> list[Point]:

@@ -36,10 +36,30 @@ def code_hash(module: str) -> str:
     beside them; and of the versions of the libraries that numbers depend on."""
     digest = hashlib.sha256()
     for path in _files(_reached(module)):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        digest.update(path.name.encode() + b"\0" + _content(path))
     for library in _LIBRARIES:
         digest.update(f"{library} {version(library)}".encode())
     return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    """A data file as it is; of a source file what Python runs, without comments and docstrings."""
+    if path.suffix != ".py":
+        return path.read_bytes()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_docstring(part)]
+    return ast.dump(tree).encode()
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    """Whether a statement is a string alone."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _files(sources: Mapping[str, Path]) -> list[Path]:

@@ -17,7 +17,7 @@ from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.montecarlo import Batches
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.validation.objects import Scene, scene
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 from data_gen.validation.scenes import named_camera
 from data_gen.validation.truth import MC, Recorded, recorded, sampled_lines
 
@@ -37,7 +37,7 @@ def spectra(
     scenes: Sequence[str] = ("point", "cylinder", "mouse"),
     photons: int = 20_000_000,
     seed: int = 0,
-) -> Found:
+) -> Findings:
     """Recorded counts of a whole chain: windows 5 %, profiles 5 % of the peak, 10 keV bins 5 %.
 
     Args:
@@ -53,7 +53,7 @@ def spectra(
         both = _both(named_camera(camera), nuclide, scene(name), photons, seed)
         points += [*_windows(name, nuclide, both), _bins(name, both)]
         plots.append(_plot(name, camera, nuclide, both))
-    return Found(points, plots)
+    return Findings(points, plots)
 
 
 @dataclass(frozen=True)

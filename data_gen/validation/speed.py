@@ -13,7 +13,7 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
 from data_gen.projector import MatrixProjector
 from data_gen.validation.clock import best_s, copy_s, peak_gb
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 from data_gen.validation.warm import random_events, warm_model
 
 _HOUSE = "the house's plan"
@@ -27,7 +27,7 @@ def speed(
     bins: int = 512,
     events: int = 100_000,
     repeats: int = 3,
-) -> Found:
+) -> Findings:
     """One line, the whole spectrum and events alone, with attenuation; an iteration of OSEM is reported.
 
     Args:
@@ -44,7 +44,7 @@ def speed(
     )
     note = f"{camera}, {nuclide}, {voxels}^3, {bins} bins, {torch.get_num_threads()} thread(s)"
     with torch.no_grad():
-        return Found(
+        return Findings(
             [
                 *_one_line(model, activity[:, :1], state, note, repeats),
                 *_whole(model, activity, state, events, note, repeats),
