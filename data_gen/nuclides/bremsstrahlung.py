@@ -74,7 +74,7 @@ def beta_spectrum(nuclide: str) -> tuple[Array, Array]:
 
 
 def external_density(energy_kev: Array, born_per_kev: Array, photon_kev: Array) -> Array:
-    """External bremsstrahlung photons per decay and keV at photon energies [k], for betas stopped in water."""
+    """External bremsstrahlung photons per decay and keV at photon energies [k]; betas stopped in water."""
     steps = (born_per_kev[1:] + born_per_kev[:-1]) / 2 * np.diff(energy_kev)
     born_above = np.append(np.cumsum(steps[::-1])[::-1], 0.0)
     # Steps even in the root of T - k: the cross section rises steeply there.

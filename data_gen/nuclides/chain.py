@@ -37,7 +37,7 @@ class DecayChain:
         return math.log(2) / self.half_life_s(member)
 
     def branching(self, parent: str, child: str) -> float:
-        """Fraction of the parent's decays that produce the child directly; 0 where there is no such branch."""
+        """Fraction of the parent's decays that produce the child directly; 0 without such a branch."""
         return sum(share for a, b, share in self.branchings if (a, b) == (parent, child))
 
     def _index(self, member: str) -> int:
@@ -74,7 +74,7 @@ def _progeny_first(member: str, seen: dict[str, None]) -> list[str]:
 
 
 def _children(member: str) -> list[tuple[str, float]]:
-    """Radioactive nuclides produced by a member's decay with their fractions (spontaneous fission left out)."""
+    """Radioactive nuclides that a member decays to, with their fractions; spontaneous fission left out."""
     nuclide = rd.Nuclide(member)
     branches = zip(nuclide.progeny(), nuclide.branching_fractions(), strict=True)
     return [

@@ -1,4 +1,7 @@
-"""Pixels that give nothing, and pixels that fire by themselves."""
+"""Dead and hot pixels: which record nothing, and which add noise events.
+
+Rates are in counts/s, energies in keV; noise is Poisson in number and uniform in time and energy.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from data_gen.core.grid import EnergyAxis
 
 @dataclass(frozen=True)
 class PixelMask:
-    """Dead and hot pixels by their number in the camera.
+    """Dead and hot pixels by their index in the camera.
 
     Args:
-        dead: give nothing.
-        hot: add noise events to what they see.
-        hot_rate_cps: noise events a second in each hot pixel.
-        hot_kev: noise energies are uniform between these two; noise crowds the threshold.
+        dead: record nothing.
+        hot: add noise events to the true ones.
+        hot_rate_cps: noise events per second in each hot pixel.
+        hot_kev: noise energies are uniform between these two, just above the threshold.
 
     Raises:
         UserError: a pixel is named twice, or a number is out of its range.

@@ -1,4 +1,4 @@
-"""How the pixels of a camera are cut into detector modules."""
+"""Division of a camera's pixels into detector modules."""
 
 from __future__ import annotations
 

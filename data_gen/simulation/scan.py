@@ -15,7 +15,7 @@ from data_gen.phantoms import Phantom, PhantomFamily
 from data_gen.readout import CameraReadout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.simulation.photopeak import Windows, count_photopeak
-from data_gen.storage import ScanRecord
+from data_gen.storage import StoredScan
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ScanSimulator:
     photopeak: Windows
     readout: CameraReadout
 
-    def scan(self, number: int, generator: torch.Generator) -> ScanRecord:
+    def scan(self, number: int, generator: torch.Generator) -> StoredScan:
         """A scan of a new individual; everything random in it comes from the generator."""
         phantom = self.phantom(self.model.grid, generator)
         density = phantom.density[None]
@@ -50,7 +50,7 @@ class ScanSimulator:
             draw_counts(expected, generator), self.model.energy_bins, (frame,), generator
         )
         events = self.readout.record(photons, (frame,), generator)
-        return ScanRecord(
+        return StoredScan(
             number=number,
             events=events,
             frames=(frame,),

@@ -1,4 +1,4 @@
-"""Decay chains and kinetics against closed forms."""
+"""Decay chains and kinetics compared with Bateman's closed form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST = 1e-12
 """Activity, as a share of the injected, below which deviations are taken relative to this."""
 
 _RELEASED = {"Fr-221": 0.4, "Bi-213": 0.7}
-"""Shares that leave the carrier when they are born on it."""
+"""Fraction of each daughter that is released from the carrier at birth."""
 
 _FREE_PER_H = {
     "Fr-221": {"tumour": {"blood": 6.0}},
@@ -111,7 +111,7 @@ def _in_region(chain: DecayChain, network: Network, member: str, region: str, ti
 
 
 def _free_network(chain: DecayChain, regions: Sequence[str]) -> Network:
-    """States "member form region" of the same story, told anew."""
+    """The same kinetics as a network of states "member form region", set up independently."""
     losses: dict[str, float] = {}
     steps: dict[str, dict[str, float]] = {}
     for member in ("Ac-225", "Fr-221", "At-217", "Bi-213"):

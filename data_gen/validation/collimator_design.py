@@ -1,4 +1,4 @@
-"""Apertures designed by gradient, held to a grid search and to the Monte Carlo."""
+"""Apertures optimised by gradient, compared with a grid search and with the Monte Carlo."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _FREED_PER_G = {"soft_tissue": (0.5, 1.0), "liver": (2.0, 5.0), "kidneys": (15.0
 _INJECTED_BQ, _START_S, _DURATION_S = 1e5, 86_400.0, 3600.0
 
 AS_GOOD = 1e-3
-"""By so much the gradient's optimum may lie above the best point of the grid, relatively."""
+"""Relative tolerance of the gradient's optimum above the best point of the grid."""
 
 CONFIRMED = 0.1
-"""By so much the Monte Carlo's gain may differ from the model's, relatively: scatter is not in the model."""
+"""Relative tolerance between the gains of Monte Carlo and model, which has no scatter."""
 
 SIGMAS = 3.0
-"""By so many standard errors it may differ ..."""
+"""Tolerance between them in standard errors ..."""
 
 KNOWN = 0.1
-"""... which are to be this share of it at most: large errors confirm anything."""
+"""... which must be at most this fraction of the gain, since large errors confirm anything."""
 
 
 def design(

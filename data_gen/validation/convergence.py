@@ -1,4 +1,4 @@
-"""What finer voxels and more rays change: the numerical error of the projectors."""
+"""Numerical error of the projectors: the change by finer voxels and more rays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts drawn from expected counts, and what the readout makes of them."""
+"""Sampled counts compared with Poisson statistics, and readout with the closed forms of dead time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def poisson(bins: int = 200_000, seed: int = 0) -> Findings:
                 float((again != counts).sum()),
                 0.0,
                 "same seed, same counts",
-                "the house",
+                "reproducibility",
                 note,
                 "bins",
             ),
@@ -60,7 +60,7 @@ def poisson(bins: int = 200_000, seed: int = 0) -> Findings:
                 float(differs),
                 0.0,
                 "events give back their counts",
-                "the house",
+                "definition of a histogram",
                 "20,000 bins",
                 "bins",
             ),

@@ -1,4 +1,4 @@
-"""The CdTe response: nothing is lost unseen, and its peaks are where and as wide as they should be."""
+"""The CdTe response: conservation of photons, peak positions and peak widths."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ _FRACTIONS = {
         440: (26.3, 5.8),
     },
 }
-"""Thickness mm, energy keV: % of photons that interact, coherently too, and % whose first interaction that
-leaves energy is absorption; to a last digit of 0.1."""
+"""By thickness in mm and energy in keV: % of photons that interact (coherent scatter included), and % whose
+first energy-depositing interaction is absorption; rounded to 0.1.
+"""
 
 _NIST_CDTE = {60: 6.542, 100: 1.671, 200: 0.3246, 400: 0.1147}
 """Total mass attenuation in cm2/g."""

@@ -1,4 +1,4 @@
-"""Gradients by autograd against finite differences, in float64."""
+"""Gradients by automatic differentiation compared with finite differences, in float64."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ def gradients(energies_kev: Sequence[float] = (82.0, 218.0), bins: int = 240, ra
     began = time.perf_counter()
     points = [*of_geometry(energies_kev, rays), *_detector(energies_kev, bins)]
     seconds = time.perf_counter() - began
-    points.append(
-        Point("seconds", seconds, _SECONDS, "at most 30 s", "the house's plan", "all of these", "s")
-    )
+    points.append(Point("seconds", seconds, _SECONDS, "at most 30 s", "design target", "all of these", "s"))
     return Findings(points)
 
 

@@ -1,4 +1,4 @@
-"""What lines lose by borrowing from a few reference energies."""
+"""Error of interpolating lines between a few reference energies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the times of a forward projection grow with its sizes."""
+"""Scaling of computing times with problem size."""
 
 from __future__ import annotations
 

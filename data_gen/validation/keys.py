@@ -1,4 +1,4 @@
-"""The key of a cell: a hash of what its result follows from, config, data and code."""
+"""The key of a cell: a hash of everything that determines its result, config, data and code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("data_gen", "hspi_learn")
-"""Our own code; of a library the version counts."""
+"""Our own code, which is hashed; of libraries the version is."""
 
 _LIBRARIES = ("torch", "numpy", "xraylib", "radioactivedecay", "icrp107-database")
 
@@ -32,8 +32,11 @@ def cell_key(config: Mapping[str, Any], data: Mapping[str, str], module: str) ->
 
 @cache
 def code_hash(module: str) -> str:
-    """Hash of a module, of all that it imports from our packages at any depth, and of the data files
-    beside them; and of the versions of the libraries that numbers depend on."""
+    """Hash of a module and of everything of ours that it imports, directly or not.
+
+    Comments and docstrings do not count. Data files of the packages reached and the versions of libraries
+    that numbers depend on do.
+    """
     digest = hashlib.sha256()
     for path in _files(_reached(module)):
         digest.update(path.name.encode() + b"\0" + _content(path))

@@ -1,4 +1,4 @@
-"""Transposes, linearity and subsets of every linear stage, and of the stages together."""
+"""Transposes, linearity and subsets of every linear stage, and of the whole model."""
 
 from __future__ import annotations
 

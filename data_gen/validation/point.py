@@ -1,4 +1,4 @@
-"""What a cell of a benchmark finds: points with their tolerances, and plots with their numbers."""
+"""Findings of a cell of a suite: figures with their tolerances, and plots with their numbers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that a cell found."""
+    """Everything that a cell computes."""
 
     points: Sequence[Point]
     plots: Sequence[Plot] = field(default_factory=tuple)

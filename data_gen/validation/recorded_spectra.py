@@ -1,4 +1,4 @@
-"""All that a camera records of a chain: the forward model against the Monte Carlo."""
+"""Recorded spectra of a whole decay chain: the forward model compared with the Monte Carlo."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from data_gen.validation.scenes import named_camera
 from data_gen.validation.truth import MC, Recorded, recorded, sampled_lines
 
 _ENOUGH = 1e4
-"""Counts that an energy bin of the Monte Carlo needs, by its own error, to be compared."""
+"""Counts (by its own error) that an energy bin of the Monte Carlo needs to be compared."""
 
 WINDOWS_KEV = {
     "Ra-223": {82: (75.0, 90.0), 154: (148.0, 160.0), 270: (262.0, 278.0)},
     "Ac-225": {218: (210.0, 224.0), 440: (428.0, 448.0)},
 }
-"""About the full-energy peaks of the lines that the tolerances name."""
+"""Windows around the full-energy peaks of the lines that the tolerances name."""
 
 
 def spectra(

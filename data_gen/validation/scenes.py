@@ -1,4 +1,4 @@
-"""Cameras and scenes that textbook figures exist for."""
+"""Cameras and sources for which closed forms exist."""
 
 from __future__ import annotations
 

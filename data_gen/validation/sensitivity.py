@@ -1,4 +1,6 @@
-"""Sensitivity with penetration: closed forms of knife edges, lines followed through lofts and thin plates."""
+"""Sensitivity with penetration: closed forms for knife edges, brute-force integration for lofts and thin
+plates.
+"""
 
 from __future__ import annotations
 

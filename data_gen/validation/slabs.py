@@ -1,4 +1,4 @@
-"""Attenuation in the object: slabs straight and oblique, the chord of a box, units."""
+"""Attenuation in the object: slabs normal and oblique, the chord of a box, units."""
 
 from __future__ import annotations
 

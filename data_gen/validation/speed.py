@@ -1,4 +1,4 @@
-"""What a forward projection costs, as ratios of times measured in one run."""
+"""Cost of a forward projection, as ratios of times measured in one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from data_gen.validation.clock import best_s, copy_s, peak_gb
 from data_gen.validation.point import Findings, Point
 from data_gen.validation.warm import random_events, warm_model
 
-_HOUSE = "the house's plan"
+_TARGET = "design target"
 
 
 def speed(
@@ -67,8 +67,8 @@ def _one_line(
     adjoint = best_s(lambda: projector.adjoint(seen, kept), repeats)
     size = f"{note}; {stored * projector.views.columns / 1e6:.0f} MB in {1e3 * copied:.0f} ms"
     return [
-        Point("one_line_forward", forward / copied, 3.0, "copying the matrix's bytes", _HOUSE, size),
-        Point("one_line_adjoint", adjoint / copied, 3.0, "copying the matrix's bytes", _HOUSE, size),
+        Point("one_line_forward", forward / copied, 3.0, "copying the matrix's bytes", _TARGET, size),
+        Point("one_line_adjoint", adjoint / copied, 3.0, "copying the matrix's bytes", _TARGET, size),
     ]
 
 
@@ -95,9 +95,9 @@ def _whole(
     times = f"{note}; primary {primary:.2g} s, leakage and scatter {others:.2g} s, to bins {to_bins:.2g} s"
     least = "products of energy groups and of scatter, group-to-bin product and write"
     return [
-        Point("whole_spectrum", spectrum / (products + to_bins), 1.3, least, _HOUSE, times),
+        Point("whole_spectrum", spectrum / (products + to_bins), 1.3, least, _TARGET, times),
         Point(
-            "events_only", at_events / products, 1.1, "groups' products", _HOUSE, f"{times}, {events} events"
+            "events_only", at_events / products, 1.1, "groups' products", _TARGET, f"{times}, {events} events"
         ),
     ]
 

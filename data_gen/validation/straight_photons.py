@@ -1,4 +1,4 @@
-"""Photons that nothing scattered: rays of the projector against the Monte Carlo."""
+"""Unscattered photons: rays of the projector compared with the Monte Carlo."""
 
 from __future__ import annotations
 

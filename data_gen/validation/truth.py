@@ -1,4 +1,4 @@
-"""What the Monte Carlo records of a whole chain, kept on disk: nothing of the model goes into it."""
+"""Recorded counts of a whole decay chain by Monte Carlo, cached on disk; independent of the forward model."""
 
 from __future__ import annotations
 

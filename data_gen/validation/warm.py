@@ -1,4 +1,4 @@
-"""A whole forward model with an object before it, for what is timed and what is grouped."""
+"""A complete forward model with an object in front of it, for timings and energy grouping."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Width of the image of a point against the formula of pinholes."""
+"""Width of the image of a point compared with the pinhole formula."""
 
 from __future__ import annotations
 
