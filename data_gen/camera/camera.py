@@ -1,4 +1,4 @@
-"""A pinhole camera as tensors: where its pixels and apertures are, and which see each other."""
+"""A pinhole camera as tensors: positions of pixels and apertures in mm, and which pairs see each other."""
 
 from __future__ import annotations
 

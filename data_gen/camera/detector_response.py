@@ -1,4 +1,4 @@
-"""The detector's response that a camera's description asks for."""
+"""The detector response described by a camera file."""
 
 from __future__ import annotations
 

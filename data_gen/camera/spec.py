@@ -1,4 +1,4 @@
-"""The plain data that describes a pinhole camera, as written in its YAML file."""
+"""The schema of a camera file: plain data that describes panels, collimator and detector, lengths in mm."""
 
 from __future__ import annotations
 

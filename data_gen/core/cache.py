@@ -1,4 +1,4 @@
-"""System matrices kept on disk between runs."""
+"""Computed tensors cached on disk between runs, by a hash of what they depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Hits of known mean energy to probabilities of energy bins: resolution, and nothing lost at the ends."""
+"""From mean energies of hits to probabilities of energy bins: Gaussian resolution, with nothing lost at the
+ends.
+
+Energies are in keV. The variance of each hit is that of docs/physics.md, section 7.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +36,16 @@ class Resolution:
         return torch.sqrt(variance + self.gain2 * energy_kev**2)
 
     def coarse(self) -> Resolution:
-        """Nearly the same, in steps: nodes made for it stay where they are when constants change a little."""
+        """Nearly the same, quantised, so that nodes made for it do not move when constants change
+        a little.
+        """
         parts = (self.noise_kev2, self.fano_kev, self.offset_kev2, self.gain2)
         return Resolution(*(torch.exp2((part.detach().log2() * 4).floor() / 4) for part in parts))
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Energies that hits are gathered at, and where their resolution takes them.
+    """Energies at which hits are collected, and their blurring by the resolution.
 
     Args:
         nodes_kev: energies a fifth of the resolution apart, [node].
@@ -51,7 +57,7 @@ class Axis:
 
     @classmethod
     def of(cls, edges_kev: Tensor, resolution: Resolution) -> Axis:
-        """The axis that bins [bin + 1] of rising edges ask for."""
+        """The axis for bins of ascending edges [bin + 1]."""
         nodes = _nodes(edges_kev, resolution.coarse())
         blur = [_bins(nodes, resolution.sigma_kev(nodes, n), edges_kev) for n in range(1, SHARERS + 1)]
         return cls(nodes, torch.stack(blur))
@@ -81,8 +87,10 @@ class Axis:
 
 
 def on_nodes(energy_kev: Tensor, probability: Tensor, nodes_kev: Tensor) -> Tensor:
-    """Probabilities [line, k] at energies [line, k], spread linearly over the nodes next to them,
-    [line, node]; energies beyond are held at the ends."""
+    """Probabilities [line, k] at energies [line, k], interpolated linearly to nodes, [line, node].
+
+    Energies beyond the ends are assigned to them.
+    """
     energy = energy_kev.clamp(float(nodes_kev[0]), float(nodes_kev[-1]))
     below = (torch.bucketize(energy.detach().contiguous(), nodes_kev, right=True) - 1).clamp(
         0, len(nodes_kev) - 2
@@ -115,9 +123,10 @@ def _bins(energy_kev: Tensor, sigma_kev: Tensor, edges_kev: Tensor) -> Tensor:
 
 
 def _nodes(edges_kev: Tensor, resolution: Resolution) -> Tensor:
-    """Energies between which all that may reach the bins lies, a fixed part of sigma apart.
+    """Nodes covering all energies that can reach the bins, a fixed fraction of the resolution apart.
 
-    They are cut from one row that depends on the resolution alone, so that windows are sums of their bins.
+    They are taken from one sequence that depends on the resolution alone, so that windows are sums of their
+    bins.
     """
     with torch.no_grad():
         first, last = (edge.clamp(0, _HIGHEST_KEV) for edge in (edges_kev[0], edges_kev[-1]))

@@ -1,4 +1,8 @@
-"""The forward model: expected counts of the camera for the activity and density in front of it."""
+"""The forward model: expected counts per s of every pixel and energy bin, from activity (Bq) and density
+(g/cm3).
+
+docs/physics.md derives it, section by section.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Photons per decay times what the detector makes of them: the spectral factor of the forward model."""
+"""The spectral factor of the forward model: counts per first interaction, by reference energy, map and energy
+bin.
+
+Photons per decay of each line times its interpolation weight at the reference energies times the detector
+response; energies in keV. docs/physics.md, sections 1 and 7.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +35,21 @@ FINE_BIN_KEV = 0.5
 POINTS_PER_PIECE = 2 * PARTS
 
 RESPONSE_VERSION = 2
-"""Raised whenever the numbers of the response change, so that kept ones are made again."""
+"""To be raised whenever the numbers of the response change, so that cached ones are recomputed."""
 
 
 class SpectralResponse:
-    """What a camera's detector records of the photons of a chain, on one energy axis.
+    """Spectral response of a camera's detector to the photons of a decay chain, on one energy axis.
 
-    Lines up to ``sharp_kev`` borrow from the reference energies up to there, lines above from those above.
+    Lines up to ``sharp_kev`` are interpolated between the reference energies up to there, lines above between
+    those above.
 
     Args:
         camera: the camera.
         lines: every line of the chain that is transported.
         groups: chain members to activity maps.
         edges_kev: of the recorded bins, [bin + 1].
-        sharp_kev: lines above have no image of their own.
+        sharp_kev: lines above have no sharp image.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""An imaging system as plain data: what a file must hold so that anyone can rebuild its forward model."""
+"""An imaging system as plain data: everything that a file must contain to rebuild its forward model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From activity to first interactions in the pixels: ray-traced, or as a cached matrix."""
+"""Projectors from activity to first interactions in the pixels: ray tracing, or a cached sparse matrix."""
 
 from data_gen.projector.matrix_projector import MatrixProjector
 from data_gen.projector.projector import Projector, ProjectorFactory, split_pixels

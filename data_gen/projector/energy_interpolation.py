@@ -1,4 +1,8 @@
-"""Reference energies at which the geometry is computed, and how lines interpolate between them."""
+"""Reference energies at which the geometry is computed, and weights that interpolate lines between them.
+
+Energies are in keV. The weights fit a line's transmission through the collimator by those of the two
+neighbouring reference energies, never across a K edge of the collimator. docs/physics.md, section 1.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +28,15 @@ TISSUE_MM = 10.0
 """Tissue that photons typically cross."""
 
 FAR = 100.0
-"""Farther than any two lines look alike."""
+"""A distance larger than between any two lines."""
 
 
 def reference_energies(camera: Camera, lines: LineSpectrum, most: int) -> Tensor:
-    """At most ``most`` energies of lines, rising, [g] keV, from which the other lines borrow.
+    """At most ``most`` energies of lines, ascending, [g] keV, between which the other lines are interpolated.
 
-    Chosen one by one, so that the lines that are detected most look like the two chosen ones around them:
-    by the size of an aperture with its penetrated edge, and by what tissue lets through. Each side of a
-    K edge of the collimator that has lines gets a reference in any case.
+    Chosen greedily, so that the most detected lines have the smallest interpolation error in two quantities:
+    the size of an aperture with its penetrated edge, and the transmission of tissue. Each side of a
+    K edge of the collimator that has lines gets a reference energy.
     """
     energy, which = torch.unique(lines.energy_kev, return_inverse=True)
     emitted = torch.zeros_like(energy).index_add(0, which, lines.photons_per_decay)
@@ -51,7 +55,7 @@ def reference_energies(camera: Camera, lines: LineSpectrum, most: int) -> Tensor
 
 
 def _chosen(look: Tensor, weight: Tensor, side: Tensor, most: int) -> Tensor:
-    """Which lines are references, [line] bool."""
+    """Which lines are reference energies, [line] bool."""
     chosen = torch.zeros(len(look), dtype=torch.bool)
     for part in side.unique():
         chosen[torch.where(side == part, weight, -1.0).argmax()] = True
@@ -62,7 +66,7 @@ def _chosen(look: Tensor, weight: Tensor, side: Tensor, most: int) -> Tensor:
 
 
 def _distance(look: Tensor, chosen: Tensor, extra: int) -> Tensor:
-    """Error of what each line borrows if one more is chosen, up to a factor, [line]."""
+    """Interpolation error of each line with one more reference energy, up to a factor, [line]."""
     with_extra = chosen.clone()
     with_extra[extra] = True
     gap = look[:, None] - look[with_extra]
@@ -74,13 +78,13 @@ def _distance(look: Tensor, chosen: Tensor, extra: int) -> Tensor:
 
 
 RIM_MM = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
-"""Metal that rays through the slope of an opening cross, in steps."""
+"""Steps of collimator path of rays through the sloping edge of an opening."""
 
 LARGEST_SHARE = 100.0
-"""More means that the reference gets through nothing, nor does the line get through enough to count."""
+"""Larger weights mean that neither the reference energy nor the line is transmitted to a relevant degree."""
 
 TOTAL_WEIGHT = 100.0
-"""How much all photons together count against those through each thickness of metal."""
+"""Weight in the fit of all photons together, relative to those through each thickness of collimator."""
 
 
 class _Between(NamedTuple):
@@ -125,7 +129,9 @@ def photon_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> 
 
 @dataclass(frozen=True)
 class _Around:
-    """Metal that rays around one aperture cross, mm, and the area of waist where they do, mm2, [path]."""
+    """Collimator paths of rays around one aperture, mm, and the area of waist that each stands for, mm2,
+    [path].
+    """
 
     camera: Camera
     rim_mm: Tensor
@@ -152,7 +158,7 @@ class _Around:
         )
 
     def seen(self, energy_kev: Tensor) -> Tensor:
-        """Area times transmission times detection, [energy, path] mm2."""
+        """Area times transmission times detection probability, [energy, path] mm2."""
         camera = self.camera
         mu = interaction_attenuation_per_mm(camera.collimator_material, energy_kev)[:, None]
         stopped = interaction_probability(camera.detector_material, energy_kev, camera.detector_thickness_mm)
@@ -173,8 +179,9 @@ class _Around:
 def _fitted(
     energy_kev: Tensor, reference_kev: Tensor, camera: Camera, seen: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Shares, 0 or more, with which what is seen [energy, path] of references fits that of a line best, path
-    by path and above all in total."""
+    """Non-negative least-squares weights by which ``seen`` [energy, path] of the reference energies
+    approximates that of a line, path by path and, with more weight, in total.
+    """
     near = _between(camera, energy_kev, reference_kev)
     line, references = seen(energy_kev), seen(reference_kev)
     total = line.sum(dim=1, keepdim=True).clamp_min(1e-60)
@@ -198,7 +205,9 @@ def _fitted(
 
 
 def _between(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> _Between:
-    """The references around each line; one beyond a K edge of the collimator counts only if all are."""
+    """The reference energies around each line; one beyond a K edge of the collimator counts only if
+    all are.
+    """
     edges = torch.tensor(k_edges_kev(camera.collimator_material), dtype=torch.float64)
     side = torch.bucketize(energy_kev, edges, right=True)[:, None]
     usable = torch.bucketize(reference_kev, edges, right=True) == side

@@ -1,4 +1,6 @@
-"""How the rows of a matrix, applied to mirror images of the activity, make the pixels of a camera."""
+"""Use of mirror symmetry: how matrix rows, applied to mirror images of the activity, give all pixels of a
+camera.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,11 @@ from data_gen.projector.symmetry import MirrorOrbits
 
 
 class Views(nn.Module):
-    """Apertures in blocks that share matrix rows, each seeing the activity in a mirror image of its own.
+    """Apertures in blocks that share matrix rows, each of which sees the activity in a mirror image of its
+    own.
 
-    Rows are sorted by block. The dense factor of a block is [voxel, column, n] for n volumes: column k holds
-    activity times transmission, as seen by the block's aperture k.
+    Rows are sorted by block. The dense factor of a block is [voxel, column, n] for n volumes: column k is
+    activity times transmission for the block's aperture k.
     """
 
     def __init__(

@@ -1,4 +1,8 @@
-"""Rays from pixels through apertures, each with the share of photons that it stands for."""
+"""Rays from pixels through apertures, each with its quadrature weight: solid angle, transmission and
+detection.
+
+Lengths are in mm, weights in mm2. docs/physics.md, sections 3 and 4.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,8 @@ from data_gen.projector.symmetry import octant
 class Rays:
     """Rays of pairs of pixel and aperture, float64.
 
-    ``weight`` [pair, ray] mm2: first interactions in the pixel for each photon/mm2 that the object,
-    uncollimated, sends along the ray from one emission/mm of its length.
+    ``weight`` [pair, ray] mm2: first interactions in the pixel for one photon per mm2 that the object,
+    uncollimated, emits along the ray per emission and mm of its length.
     """
 
     waist_mm: Tensor
@@ -35,7 +39,9 @@ class Rays:
 
 
 EDGE_FOLDS = 5.0
-"""Sharp images reach into an aperture's edge until photons fall by e so many times; the rest is leakage."""
+"""Sharp images extend into an aperture's edge until transmission has fallen by e this many times; the rest is
+leakage.
+"""
 
 CasterFactory = Callable[[Camera, float, RaySampling], "RayCaster"]
 """Makes the caster of one energy, in keV."""
@@ -188,7 +194,8 @@ class RayCaster:
 
 def leaks_beneath(camera: Camera, plate_per_mm: float) -> bool:
     """Whether sharp images hold only what an opening adds to a whole plate, so that the image of leakage is
-    smooth and has no hole: where the plate is thin."""
+    smooth and has no gap: where the plate is thin.
+    """
     return plate_per_mm * camera.plate_mm < EDGE_FOLDS
 
 

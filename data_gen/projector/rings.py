@@ -1,4 +1,4 @@
-"""Where rays cross the plate around an aperture, as densely as photons come through it."""
+"""Quadrature nodes in the plate around an aperture, as dense as photons are transmitted. Lengths in mm."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SOFTENED = 0.75
 
 @dataclass(frozen=True)
 class Rings:
-    """A density of rays over the distance from where the plate begins, outwards.
+    """Density of rays over the distance from where the plate begins, outwards.
 
-    Rays follow area times transmission, so that each of them stands for about as many photons: near the
-    opening where the plate stops nearly all, evenly where it is thin.
+    Rays follow area times transmission, so that each stands for about as many photons: near the
+    opening where the plate is opaque, evenly where it is thin.
     """
 
     first_mm: float

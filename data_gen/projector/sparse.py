@@ -1,4 +1,4 @@
-"""A sparse matrix with its transpose stored beside it, differentiable in what it multiplies."""
+"""A sparse matrix stored together with its transpose, differentiable in the dense factor."""
 
 from __future__ import annotations
 

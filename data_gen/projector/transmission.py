@@ -1,4 +1,7 @@
-"""What an object lets through on the way from each voxel to each aperture."""
+"""Transmission of the object on the line from each voxel to each aperture: exp(-integral of mu).
+
+From density by tissue in g/cm3 and mass attenuation in 1/mm per g/cm3; dimensionless.
+"""
 
 from __future__ import annotations
 

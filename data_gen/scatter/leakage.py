@@ -1,4 +1,7 @@
-"""Photons that come straight, but through the plate or a septum rather than through their own aperture."""
+"""Unscattered photons through the plate or a septum instead of through the pixel's own aperture.
+
+First interactions in blocks of pixels per second from activity in Bq per voxel. docs/physics.md, section 5.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every scatter term offers: photons that reach the detector otherwise than straight."""
+"""The interface of scatter terms: photons that reach the detector other than straight through an aperture."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from data_gen.scatter.energy_classes import EnergyClasses
 
 
 class ScatterTerm(Protocol):
-    """First interactions in the detector of photons that changed their way or their energy before.
+    """First interactions in the detector of photons that leaked, or changed direction or energy on their way.
 
-    They are smooth, so they are computed on blocks of pixels. Linear in activity at a fixed object, and
+    They vary smoothly, so they are computed on blocks of pixels. Linear in activity at a fixed object, and
     differentiable in both.
     """
 

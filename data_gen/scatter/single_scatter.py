@@ -1,4 +1,7 @@
-"""One scatter in the object: from sources to what is scattered, and to the blocks that see it."""
+"""One scatter in the object: from sources to scattered photons, and to the blocks of pixels that detect them.
+
+Fluence in photons/mm2/s by voxel and spherical harmonic; first interactions per s by block and energy class.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One simulated scan, from a phantom to events."""
+"""Simulation of one scan: phantom, exposure, expected counts, Poisson events, readout."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from data_gen.storage import StoredScan
 
 @dataclass(frozen=True)
 class ScanSimulator:
-    """What every scan of a data set shares."""
+    """Everything that the scans of a data set share."""
 
     model: HyperspectralForwardModel
     phantom: PhantomFamily

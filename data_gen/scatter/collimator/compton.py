@@ -1,4 +1,8 @@
-"""Compton photons that metal around one aperture sends to blocks of pixels."""
+"""Compton photons that the collimator around one aperture scatters into blocks of pixels.
+
+First interactions per photon emitted, by block, energy class (keV) and voxel; Klein-Nishina with the
+incoherent scattering function (``cross_sections.py``).
+"""
 
 from __future__ import annotations
 
@@ -15,20 +19,22 @@ from data_gen.scatter.differential_cross_sections import compton_kev
 from data_gen.scatter.energy_classes import PARTS, edges_of_parts
 
 LEAST = 0.02
-"""Share that is taken to get through any metal where stops are chosen, as ways differ from block to block."""
+"""Transmission assumed through any metal where interactions are selected, since paths differ from block to
+block.
+"""
 ASIDE = 0.3
-"""The same for stops at the wall of the opening, which is seen through it."""
+"""The same for interactions at the wall of the opening, which are seen through it."""
 SETS = 8
-"""Of stops that blocks see by turns, so that errors of what all blocks see together average out."""
+"""Sets of interactions used for blocks in turn, so that errors of the sum over blocks average out."""
 
 
 class _Sent(NamedTuple):
-    """First interactions per photon emitted, [voxel, stop]."""
+    """First interactions per photon emitted, [voxel, interaction]."""
 
     photons: Tensor
     energy_kev: Tensor
     unhindered: Tensor
-    """Photons if no metal were in the way."""
+    """Photons without attenuation by metal."""
 
 
 def compton_photons(

@@ -1,4 +1,8 @@
-"""What the metal of a collimator does to photons, in tables over energy."""
+"""Interaction data of a collimator metal, tabulated over energy (keV): attenuation, K X-rays, Compton angles.
+
+Attenuation in 1/mm. Sources: ``data_gen.materials`` (xraylib, NIST XCOM); differential Compton cross sections
+of xraylib.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,9 @@ from data_gen.scatter.differential_cross_sections import compton_kev
 K_GAP_KEV = 4.0
 """K lines farther apart than this are classes of their own: alpha and beta."""
 LOWEST_KEV = 20.0
-"""Compton photons of fewer keV do not get out of metal."""
+"""Compton photons below this energy do not escape from metal."""
 REPEATED = 2
-"""Classes below what one Compton scatter can leave."""
+"""Number of classes below the lowest energy after one Compton scatter."""
 
 
 def k_classes(line_kev: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""From interactions in metal to blocks of pixels behind an aperture, and into their crystal."""
+"""Detection paths: from interactions in metal to blocks of pixels behind an aperture, and into their crystal.
+
+Coordinates (u, v, h) in mm of an aperture's panel; solid angles in sr; attenuation in 1/mm.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_between
 from data_gen.scatter.collimator.interactions import Interactions
 
 SQUARES = 4
-"""Parts of a square along each edge among which places are drawn by the solid angle that they are seen by."""
+"""Subdivisions of a square along each edge, among which points are drawn by solid angle."""
 
 
 def within_square(way: Tensor, pitch: float, draw: Tensor) -> Tensor:
@@ -62,9 +65,10 @@ class Inside:
 
 @dataclass(frozen=True)
 class Crystal:
-    """A plate of detector: photons that come obliquely leave through its sides, or enter there.
+    """The detector plate: oblique photons leave through its sides, or enter there.
 
-    Places in it are drawn by depth, half of them evenly and half as the least penetrating photons stop.
+    Points in it are drawn by depth, half of them uniformly and half by the attenuation of the least
+    penetrating photons.
     """
 
     half_size: Tensor
@@ -107,12 +111,12 @@ class Crystal:
 
 
 class DetectionPaths(NamedTuple):
-    """Ways from stops to places in the crystal, [voxel, stop] each."""
+    """Paths from interactions to points in the crystal, [voxel, interaction] each."""
 
     lit: Tensor
-    """Photons that stop times the solid angle of the way."""
+    """Interacting photons times the solid angle of the path."""
     cosine: Tensor
-    """Of the angle that photons turn by."""
+    """Cosine of the scattering angle."""
     metal_mm: Tensor
     inside: Inside
 

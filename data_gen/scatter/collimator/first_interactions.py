@@ -1,4 +1,7 @@
-"""Rays from voxels to the metal around one aperture, and where photons stop there first."""
+"""Rays from voxels to the metal around one aperture, and the first interactions of photons there.
+
+Coordinates (u, v, h) in mm of the aperture's panel; weights are photons per photon emitted.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from data_gen.scatter.collimator.interactions import Interactions, MetalLines, d
 from data_gen.scatter.collimator.sampling import MetalSampling
 
 WIDEST = 1.5
-"""Tangent of the angle to a panel's normal up to which photons come that its plate sends on."""
+"""Tangent of the largest angle to a panel's normal of photons that may be scattered by its plate."""
 
 ASIDE, LEAST = 0.3, 1e-4
 """What Compton photons count where stops are chosen that get out by the opening's wall, and in any case."""

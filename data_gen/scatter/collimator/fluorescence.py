@@ -1,4 +1,8 @@
-"""K photons that metal around one aperture sends to blocks of pixels."""
+"""K X-rays that the collimator around one aperture emits into blocks of pixels.
+
+First interactions per photon emitted, by block, K line and voxel; isotropic emission with the yields and
+rates of xraylib (``cross_sections.py``).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from data_gen.scatter.collimator.detection import Blocks, DetectionPaths, solid_
 from data_gen.scatter.collimator.interactions import Interactions
 
 WAYS = 4
-"""From each stop: of many that K photons may get out from, each is looked at from few sides."""
+"""Detection paths per interaction: the contributions of many interactions, each by few paths."""
 
 
 def k_photons(blocks: Blocks, interactions: Interactions) -> Tensor:

@@ -1,4 +1,7 @@
-"""Lines of photons through the metal around an aperture, and where on them photons interact."""
+"""Straight paths of photons through the metal around an aperture, and interactions sampled on them.
+
+Coordinates (u, v, h) in mm of the aperture's panel; weights are photons per photon emitted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from data_gen.scatter.collimator.cross_sections import Metal, at_energy
 from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_share
 
 AT_ONCE = 20_000
-"""Stops that are looked at together."""
+"""Interactions that are processed together."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def drawn_depth(run: Tensor, draw: Tensor) -> Tensor:
 
 
 BURIED = 1e-4
-"""Share of K photons that is taken to get out of metal in any case where places are chosen."""
+"""Escape probability of K X-rays assumed in any case where interactions are selected."""
 
 
 @dataclass(frozen=True)

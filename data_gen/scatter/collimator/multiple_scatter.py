@@ -1,4 +1,7 @@
-"""Compton photons on their way from stop to stop through metal."""
+"""Multiple Compton scatter in the collimator: photons followed from interaction to interaction.
+
+Klein-Nishina with the incoherent scattering function (``cross_sections.py``); energies in keV, lengths in mm.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ from data_gen.scatter.collimator.sampling import MetalSampling
 from data_gen.scatter.differential_cross_sections import compton_kev
 
 _NEVER = 1e-12
-"""Photons so few that they count for none; keeps what is divided by above 0."""
+"""A negligible number of photons, which keeps divisors above 0."""
 _SPAN = 2.0
-"""Photons that run along the plate are followed so many times its distance to the detector."""
+"""Photons along the plate are followed up to this multiple of its distance to the detector."""
 
 
 def multiple_scatter(

@@ -1,4 +1,8 @@
-"""Photons that the object scatters first and the metal of the collimator afterwards."""
+"""Photons that the object scatters first and the collimator afterwards.
+
+First interactions in blocks per second by class of arrival energy (keV), from the collimator's response
+matrices at the reference energies. docs/physics.md, section 6.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
 
 CLASSES = 4
-"""Of the energies that Compton scatter leaves."""
+"""Classes of energy after Compton scatter in the object."""
 
 
 class Scatterers(NamedTuple):

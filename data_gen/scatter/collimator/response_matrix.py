@@ -1,4 +1,6 @@
-"""What metal around each aperture sends to the pixels behind it, as matrices kept on disk."""
+"""Response matrices of collimator scatter: first interactions in each block per photon from each voxel,
+cached on disk.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def metal_matrix(
 CODE_VERSION = 14
 """Raised whenever the numbers in the matrix change, so that kept ones are built again."""
 SEPTA_STOP = 12.5
-"""Optical thickness of a plate from which on septa, too, keep what metal sends from other eyes' blocks."""
+"""Optical thickness of a plate above which septa are opaque too, so blocks behind other apertures are left
+out.
+"""
 
 
 def kept_matrix(

@@ -1,4 +1,4 @@
-"""How finely scatter in a collimator is computed."""
+"""Resolution of the computation of collimator scatter: numbers of rays, interactions and paths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 LEAST_SHARE = 0.25
-"""Of the rays, however many apertures there are."""
+"""Smallest fraction of the rays, however many apertures there are."""
 
 SEEN_FALLS = 2 / 3
 """Power of the number of apertures by which fewer stops are seen: so many more blocks look at each."""

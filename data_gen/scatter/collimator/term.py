@@ -1,4 +1,8 @@
-"""K photons and Compton photons that the collimator sends on."""
+"""The scatter term of the collimator: K X-rays and Compton photons from plate and septa.
+
+First interactions in blocks of pixels per second, by class of arrival energy (keV), from activity in Bq per
+voxel and density in g/cm3. docs/physics.md, section 6.
+"""
 
 from __future__ import annotations
 
@@ -37,20 +41,20 @@ from data_gen.scatter.energy_classes import EnergyClasses, shares_of_parts
 class CollimatorScatter(nn.Module):
     """K fluorescence and Compton scatter of plate and septa, of several orders: see ``ScatterTerm``.
 
-    Photons of a voxel meet metal around an aperture; wherever they stop, K photons start evenly in all
-    directions and Compton photons by Klein and Nishina with the incoherent scattering function; what gets
-    out of the metal towards a block is counted: a block behind this aperture where septa are opaque, any
-    block of the panel where they are not. Compton photons that stay in metal stop again, at their own energy.
-    Classes k are the K lines by rising energy, then Compton photons by falling energy. The object attenuates
-    on the way to the aperture; what it scatters meets metal too. Coherent scatter in metal is taken for none,
-    as the projector does.
+    Photons of a voxel interact in the metal around an aperture; from each interaction, K X-rays start
+    isotropically and Compton photons by Klein-Nishina with the incoherent scattering function; those that
+    escape from the metal towards a block are counted: a block behind this aperture where septa are opaque,
+    any block of the panel where they are not. Compton photons that stay in metal interact again, at their own
+    energy. Classes k are the K lines in ascending energy, then Compton photons in descending energy. The
+    object attenuates photons on their way to the aperture; photons that it scatters interact in the metal
+    too. Coherent scatter in metal is neglected, as in the projector.
 
     Args:
         camera: the camera, with its own pixels.
         grid: voxels.
         energies_kev: energies of emission [g].
-        sampling: how finely.
-        block_mm: edge of the blocks of pixels, as seen at the isocentre, at most.
+        sampling: resolution of the computation.
+        block_mm: edge of the blocks of pixels, projected to the isocentre, at most.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from data_gen.projector import cache
+from data_gen.core import cache
 
 
 def made() -> dict[str, torch.Tensor]:
