@@ -8,7 +8,6 @@ response; energies in keV. docs/physics.md, sections 1 and 7.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import cached_property
 
@@ -21,7 +20,7 @@ from data_gen.core.cache import cache_folder, cached, content_key
 from data_gen.detector import CdTeResponse
 from data_gen.nuclides import MemberGroups
 from data_gen.nuclides.spectrum import LineSpectrum
-from data_gen.projector.energy_interpolation import leak_shares, photon_shares, sharp_shares
+from data_gen.projector.energy_interpolation import PhotonPath, interpolation_weights
 from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 
 LOWEST_KEV = 15.0
@@ -64,12 +63,12 @@ class SpectralResponse:
         """R [offset, g, map, bin]: counts per first interaction behind apertures at the reference energies up
         to ``sharp_kev``, for one photon per decay there."""
         low = self.lines.energy_kev <= self.sharp_kev
-        share = sharp_shares(self.camera, self.lines.energy_kev[low], reference_kev)
+        share = interpolation_weights(self.camera, self.lines.energy_kev[low], reference_kev, "aperture")
         return torch.einsum("lg,lm,olb->ogmb", share, self.emitted[low], self.kernel[:, low])
 
     def leaked(self, reference_kev: Tensor) -> Tensor:
         """The same behind plate and septa, wherever the event is recorded, [g, 1, map, bin]."""
-        share = self._shares(leak_shares, reference_kev)
+        share = self._weights("leakage", reference_kev)
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
     def scattered(self, reference_kev: Tensor, arrivals: EnergyClasses) -> Tensor:
@@ -79,7 +78,7 @@ class SpectralResponse:
         angle alone. So do all classes but those that are lines of whatever scatters.
         """
         own_lines, arrival_kev = arrivals.own_lines, arrivals.kev
-        share = self._shares(photon_shares, reference_kev)
+        share = self._weights("emission", reference_kev)
         line, group = share.nonzero().unbind(dim=1)
         lost = (1 / arrival_kev - 1 / reference_kev[:, None, None])[group]
         arrives_kev = 1 / (lost + (1 / self.lines.energy_kev[line])[:, None, None])
@@ -101,8 +100,8 @@ class SpectralResponse:
         anywhere = self._anywhere((low + high) / 2, high - low, filling[~unchanged])
         return recorded.index_put((~unchanged,), anywhere)
 
-    def _shares(self, mixing: Callable[[Camera, Tensor, Tensor], Tensor], reference_kev: Tensor) -> Tensor:
-        """Shares [line, g], lines and references on either side of ``sharp_kev`` apart."""
+    def _weights(self, path: PhotonPath, reference_kev: Tensor) -> Tensor:
+        """Interpolation weights [line, g], on either side of ``sharp_kev`` separately."""
         energy = self.lines.energy_kev
         table = torch.zeros(len(energy), len(reference_kev), dtype=torch.float64)
         for lines, references in (
@@ -110,8 +109,8 @@ class SpectralResponse:
             (energy > self.sharp_kev, reference_kev > self.sharp_kev),
         ):
             if bool(lines.any()):
-                mixed = mixing(self.camera, energy[lines], reference_kev[references])
-                table[lines.nonzero(), references.nonzero()[:, 0]] = mixed
+                weights = interpolation_weights(self.camera, energy[lines], reference_kev[references], path)
+                table[lines.nonzero(), references.nonzero()[:, 0]] = weights
         return table
 
     def _kernel(self, energy_kev: Tensor, width_kev: Tensor) -> Tensor:

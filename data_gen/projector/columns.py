@@ -50,15 +50,15 @@ class Columns(nn.Module):
         saves = all(n >= LEAST_RATIO * m for n, m in zip(fine.shape, coarse.shape, strict=True))
         return cls(fine, coarse if saves else fine)
 
-    def take(self, images: Tensor) -> Tensor:
-        """What columns get of activity in voxels, [voxel, k] to [column, k]."""
-        return self._shared(images, self.fine, flip=False)
+    def forward(self, images: Tensor) -> Tensor:
+        """Activity of the columns from that of the grid's voxels, [voxel, k] to [column, k]."""
+        return self._interpolated(images, self.fine, flip=False)
 
-    def give_back(self, images: Tensor) -> Tensor:
-        """Transpose of :meth:`take`."""
-        return self._shared(images, self.grid, flip=True)
+    def adjoint(self, images: Tensor) -> Tensor:
+        """Transpose of :meth:`forward`: [column, k] to [voxel, k]."""
+        return self._interpolated(images, self.grid, flip=True)
 
-    def _shared(self, images: Tensor, source: VoxelGrid, flip: bool) -> Tensor:
+    def _interpolated(self, images: Tensor, source: VoxelGrid, flip: bool) -> Tensor:
         if self.grid == self.fine:
             return images
         shares = (cast(Tensor, getattr(self, f"share_{axis}")).to(images.dtype) for axis in "zyx")

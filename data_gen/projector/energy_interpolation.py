@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,11 +80,14 @@ def _distance(look: Tensor, chosen: Tensor, extra: int) -> Tensor:
 RIM_MM = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 """Steps of collimator path of rays through the sloping edge of an opening."""
 
-LARGEST_SHARE = 100.0
+LARGEST_WEIGHT = 100.0
 """Larger weights mean that neither the reference energy nor the line is transmitted to a relevant degree."""
 
 TOTAL_WEIGHT = 100.0
 """Weight in the fit of all photons together, relative to those through each thickness of collimator."""
+
+
+PhotonPath = Literal["aperture", "leakage", "emission"]
 
 
 class _Between(NamedTuple):
@@ -97,34 +100,36 @@ class _Between(NamedTuple):
     def alone(self) -> Tensor:
         return self.low == self.high
 
-    def shares(self, first: Tensor, second: Tensor, references: int) -> Tensor:
-        """[line, g] of shares in ``low`` and ``high``, [line] each."""
+    def weights(self, first: Tensor, second: Tensor, references: int) -> Tensor:
+        """Weights [line, g] from those of ``low`` and ``high``, [line] each."""
         table = torch.zeros(len(first), references, dtype=torch.float64)
         line = torch.arange(len(first))
         table[line, self.low] = first
         return table.index_put((line, self.high), torch.where(self.alone, 0.0, second), accumulate=True)
 
 
-def sharp_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
-    """Shares [line, g] with which first interactions behind apertures at the reference energies make those of
-    a line."""
-    around = _Around.of(camera)
-    return _fitted(energy_kev, reference_kev, camera, around.sharp)
+def interpolation_weights(
+    camera: Camera, energy_kev: Tensor, reference_kev: Tensor, path: PhotonPath = "emission"
+) -> Tensor:
+    """Weights [line, g] with which results at the reference energies are summed to those of each line.
 
-
-def leak_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
-    """The same behind plate and septa."""
+    Args:
+        camera: the camera.
+        energy_kev: energies of the lines, [line].
+        reference_kev: reference energies, [g].
+        path: ``aperture`` fits first interactions through apertures, ``leakage`` those through plate and
+            septa (both by non-negative least squares over path lengths in the collimator); ``emission``
+            interpolates emitted photons linearly in log energy, so that weights sum to 1.
+    """
+    if path == "emission":
+        near = _between(camera, energy_kev, reference_kev)
+        low, high = reference_kev[near.low], reference_kev[near.high]
+        above = torch.where(near.alone, 0.0, (energy_kev / low).log() / (high / low).log())
+        return near.weights(1 - above, above, len(reference_kev))
     around = _Around.of(camera)
+    if path == "aperture":
+        return _fitted(energy_kev, reference_kev, camera, around.sharp)
     return _fitted(energy_kev, reference_kev, camera, lambda e: around.seen(e) - around.sharp(e))
-
-
-def photon_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
-    """Shares [line, g] with which photons of the reference energies stand for those of a line, summing to 1:
-    linear in log energy."""
-    near = _between(camera, energy_kev, reference_kev)
-    low, high = reference_kev[near.low], reference_kev[near.high]
-    above = torch.where(near.alone, 0.0, (energy_kev / low).log() / (high / low).log())
-    return near.shares(1 - above, above, len(reference_kev))
 
 
 @dataclass(frozen=True)
@@ -197,9 +202,9 @@ def _fitted(
     first, second = (to_a * bb - to_b * ab) / determinant, (to_b * aa - to_a * ab) / determinant
     first_alone = near.alone | (second < 0)
     second_alone = ~near.alone & (first < 0)
-    first = torch.where(first_alone, to_a / aa, first.clamp_min(0)).clamp_max(LARGEST_SHARE)
-    second = torch.where(second_alone, to_b / bb, second.clamp_min(0)).clamp_max(LARGEST_SHARE)
-    return near.shares(
+    first = torch.where(first_alone, to_a / aa, first.clamp_min(0)).clamp_max(LARGEST_WEIGHT)
+    second = torch.where(second_alone, to_b / bb, second.clamp_min(0)).clamp_max(LARGEST_WEIGHT)
+    return near.weights(
         torch.where(second_alone, 0.0, first), torch.where(first_alone, 0.0, second), len(reference_kev)
     )
 

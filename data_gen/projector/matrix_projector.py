@@ -117,7 +117,7 @@ class MatrixProjector(nn.Module):
             rows = []
             for block in range(self.views.blocks):
                 through = self._transmission(attenuation, g, block, part, maps)
-                sent = columns.take((self.views.chosen(images, block) * through).flatten(1))
+                sent = columns.forward((self.views.chosen(images, block) * through).flatten(1))
                 rows.append(self._matrix(g, block).times(sent).reshape(-1, images.shape[2]))
             seen.append(self.views.by_pixel(torch.cat(rows), self.pixels))
         return torch.stack(seen, dim=1)
@@ -129,7 +129,7 @@ class MatrixProjector(nn.Module):
         for block in range(self.views.blocks):
             sent = []
             for g, (rows, columns) in enumerate(zip(by_row, self._columns, strict=True)):
-                back = columns.give_back(self._matrix(g, block).transpose_times(rows[block]))
+                back = columns.adjoint(self._matrix(g, block).transpose_times(rows[block]))
                 back = back.unflatten(1, (self.views.columns, -1))
                 sent.append(back * self._transmission(attenuation, g, block, part, maps))
             total = self.views.gathered(total, sum(sent[1:], sent[0]), block)

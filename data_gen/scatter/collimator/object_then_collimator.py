@@ -16,7 +16,7 @@ from data_gen.camera import Camera
 from data_gen.core.autograd import recomputed
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials.object_attenuation import tissue_attenuation
-from data_gen.projector.energy_interpolation import photon_shares
+from data_gen.projector.energy_interpolation import interpolation_weights
 from data_gen.scatter.differential_cross_sections import arrival_classes, scatterer_ratios, turning_series
 from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
@@ -50,7 +50,7 @@ class ScatterTowardsCollimator:
         self.grid, self.energies_kev = grid, energies_kev
         arrival = arrival_classes(energies_kev, CLASSES)
         self.scattered_kev = arrival.mean(dim=-1)
-        share = photon_shares(camera, self.scattered_kev.flatten(), energies_kev)
+        share = interpolation_weights(camera, self.scattered_kev.flatten(), energies_kev)
         # Photons scattered per fluence: 4 pi times mm3 per cm2/g/sr times g/cm3.
         volume = 0.1 * 1000.0 * grid.voxel_volume_ml
         turned = 4 * math.pi * volume * turning_series(energies_kev, arrival, 0)
