@@ -19,8 +19,8 @@ from data_gen.nuclides import decay_chain
 from data_gen.storage import Manifest, Provenance, StoredScan, write_shard
 
 # No deadlines: how long an example takes is the machine's affair.
-settings.register_profile("house", deadline=None)
-settings.load_profile("house")
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 TINY_CAMERA = {
     "name": "tiny",

@@ -22,7 +22,7 @@ class _Part(BaseModel):
 
 
 class RotationSpec(_Part):
-    """The ring turns about z and stops ``steps`` times, evenly over ``arc_deg``, equally long each time."""
+    """The ring rotates about z to ``steps`` positions, evenly over ``arc_deg``, for equal times."""
 
     steps: Count
     arc_deg: Positive = 360.0

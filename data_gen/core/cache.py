@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Where matrices are kept: $HSPI_CACHE_DIR, else ~/.cache/hspi-learn."""
+    """Folder of cached tensors: $HSPI_CACHE_DIR, else ~/.cache/hspi-learn."""
     return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".cache" / "hspi-learn")
 
 
@@ -38,7 +38,7 @@ def content_key(numbers: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors kept under ``key``, made and kept now if there are none that can be read."""
+    """The tensors cached under ``key``; computed and cached now if there are none that can be read."""
     path = folder / f"matrix-{key}.safetensors"
     if path.exists():
         try:

@@ -184,10 +184,11 @@ def corners_of(camera: Camera, terms: Sequence[ScatterTerm]) -> tuple[Tensor, Te
 
 
 def block_corners(camera: Camera, blocks: Camera) -> tuple[Tensor, Tensor]:
-    """Blocks [pixel, 4] between which each pixel lies, and what it takes of their counts, [pixel, 4].
+    """The four blocks [pixel, 4] between whose centres each pixel lies, and its fraction of their counts,
+    [pixel, 4].
 
-    Beyond the outermost middles of a panel, or of what septa part, the outer blocks go on evenly, so that
-    every block gives all it has.
+    Beyond the outermost centres of a panel, or of a part between septa, the outer blocks are continued
+    evenly, which preserves the counts of every block.
     """
     fine, coarse = camera.spec.detector, blocks.spec.detector
     factor = fine.rows // coarse.rows

@@ -43,7 +43,7 @@ MOST_HIGH_GROUPS = 3
 
 @dataclass(frozen=True)
 class ObjectState:
-    """What a model keeps of objects, made once and handed back: tensors with the batch first."""
+    """What a model computes once for an object and then reuses: tensors with the batch first."""
 
     sharp: Tensor
     """The projector's attenuation."""
@@ -63,15 +63,15 @@ class ObjectState:
 
 
 class HyperspectralForwardModel(nn.Module):
-    """Activity of chain members to expected counts per pixel and energy bin, and back.
+    """From activity of chain members to expected counts per pixel and energy bin, and the transpose.
 
         n[p, b] = live[p] ( sum_o sum_g sum_m F[q(p, o), g, m] R[o, g, m, b] + B[p, b] + d[b] )
 
-    F are first interactions per photon at the reference energies g behind apertures (the projector's work);
-    q(p, o) is the pixel of first interaction whose charge pixel p records; R gathers photons per decay, what
-    each line borrows from the reference energies, and the detector's response. B are counts of photons that
-    come otherwise: through plate and septa, scattered in the object or in the collimator, computed on blocks
-    of pixels. d is background.
+    F are first interactions per photon at the reference energies g through apertures (computed by the
+    projector); q(p, o) is the pixel of first interaction whose charge pixel p records; R combines photons per
+    decay, the interpolation weights of each line at the reference energies, and the detector's response. B
+    are counts of all other photons: leakage through plate and septa, scatter in the object and in the
+    collimator, computed on blocks of pixels. d is background. docs/physics.md, section 1.
 
     Args:
         camera: the camera.
@@ -79,11 +79,11 @@ class HyperspectralForwardModel(nn.Module):
         grid: voxels, centred on the isocentre.
         energy_bins: recorded energies.
         groups: which chain members share a map; None gives each radioactive member a map of its own.
-        projector: what builds projectors; the cached system matrix unless told otherwise.
+        projector: builds the projectors; by default the cached system matrix.
         most_energy_groups: number of reference energies of sharp images, at most.
-        secondary: what is in B; all of it unless told otherwise.
+        secondary: the terms of B; by default all.
         scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most.
-        live: share of its time that each pixel records, [pixel]; None: all of it.
+        live: fraction of its time that each pixel records, [pixel]; None: all of it.
     """
 
     def __init__(

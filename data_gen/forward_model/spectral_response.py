@@ -72,10 +72,11 @@ class SpectralResponse:
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
     def scattered(self, reference_kev: Tensor, arrivals: EnergyClasses) -> Tensor:
-        """The same for photons that arrive in classes of energy k, [g, k, map, bin].
+        """The same for photons that arrive in energy classes k, [g, k, map, bin].
 
-        A line that borrows from a reference scatters by its angles, and Compton scatter adds to 1/E by the
-        angle alone. So do all classes but those that are lines of whatever scatters.
+        A line scatters by the same angles as the reference energy that it is interpolated from, and Compton
+        scatter adds to 1/E by the angle alone, which shifts all classes but those that are K lines of the
+        scatterer.
         """
         own_lines, arrival_kev = arrivals.own_lines, arrivals.kev
         share = self._weights("emission", reference_kev)
@@ -92,8 +93,9 @@ class SpectralResponse:
         return recorded.new_zeros(len(reference_kev), *recorded.shape[1:]).index_add(0, group, recorded)
 
     def _by_class(self, line: Tensor, arrives_kev: Tensor, filling: Tensor, unchanged: Tensor) -> Tensor:
-        """Response, wherever it is recorded, to classes [p, k, 2] of lines [p], filled as told [p, k, part],
-        [p, k, bin]; where the energy is ``unchanged`` [p, k], that to the line itself."""
+        """Response, summed over offsets, to classes [p, k, 2] of lines [p] with distributions [p, k, part],
+        [p, k, bin]; where the energy is ``unchanged`` [p, k], that to the line itself.
+        """
         low, high = arrives_kev[~unchanged].unbind(dim=-1)
         recorded = self.kernel.new_zeros(*unchanged.shape, len(self.edges_kev) - 1)
         recorded = recorded.index_put((unchanged,), self.kernel.sum(0)[line[unchanged.nonzero()[:, 0]]])
@@ -127,8 +129,9 @@ class SpectralResponse:
         return torch.cat(parts, dim=1)[:, order]
 
     def _anywhere(self, energy_kev: Tensor, width_kev: Tensor, filling: Tensor) -> Tensor:
-        """:meth:`_kernel` summed over offsets, [piece, bin], all that the many classes of scatter need, which
-        are filled as told, [piece, part]."""
+        """:meth:`_kernel` summed over offsets, [piece, bin], for the many classes of scatter, with
+        distributions [piece, part].
+        """
         line = width_kev <= 0
         recorded = self.kernel.new_zeros(len(energy_kev), len(self.edges_kev) - 1)
         if bool(line.any()):
@@ -178,7 +181,7 @@ class SpectralResponse:
         return total
 
     def _response(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
-        """Response [offset, energy, bin] to lines, kept on disk where it takes seconds to make."""
+        """Response [offset, energy, bin] to lines, cached on disk where it takes seconds to compute."""
         response = self.camera.response
 
         def make() -> dict[str, Tensor]:

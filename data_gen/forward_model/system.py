@@ -70,7 +70,7 @@ class ImagingSystem:
             object.__setattr__(self, field.name, part)
 
     def forward_model(self, energy_bins: EnergyAxis | None = None) -> HyperspectralForwardModel:
-        """The forward model of this system, recording its own bins unless told otherwise."""
+        """The forward model of this system, by default with its own energy bins."""
         return HyperspectralForwardModel(
             self.camera,
             self.chain,

@@ -88,15 +88,15 @@ def external_density(energy_kev: Array, born_per_kev: Array, photon_kev: Array) 
 
 def internal_density(energy_kev: Array, born_per_kev: Array, photon_kev: Array) -> Array:
     """Internal bremsstrahlung photons per decay and keV at each photon energy [k]."""
-    room = np.maximum(energy_kev[-1] - photon_kev, 0.0)[:, None]
+    range_kev = np.maximum(energy_kev[-1] - photon_kev, 0.0)[:, None]
     share = (np.arange(_STEPS) + 0.5) / _STEPS
-    kinetic = photon_kev[:, None] + room * share
-    before, after = 1 + kinetic / _MASS_KEV, 1 + room * share / _MASS_KEV
+    kinetic = photon_kev[:, None] + range_kev * share
+    before, after = 1 + kinetic / _MASS_KEV, 1 + range_kev * share / _MASS_KEV
     p_before, p_after = np.sqrt(before**2 - 1), np.sqrt(np.maximum(after**2 - 1, 1e-24))
     emitted = (before**2 + after**2) / (before * p_after) * np.log(after + p_after) - 2
     chance = _ALPHA / math.pi * p_after / (p_before * photon_kev[:, None]) * emitted
     born = np.interp(kinetic, energy_kev, born_per_kev)
-    return np.asarray((born * chance * room / _STEPS).sum(axis=1), dtype=np.float64)
+    return np.asarray((born * chance * range_kev / _STEPS).sum(axis=1), dtype=np.float64)
 
 
 def _nodes(edges_kev: Array) -> tuple[Array, Array]:

@@ -71,7 +71,7 @@ class Views(nn.Module):
         return images if self.whole else images[:, self.mirror[block]]
 
     def gathered(self, total: Tensor, seen: Tensor, block: int) -> Tensor:
-        """Transpose of :meth:`chosen`: ``total`` [voxel, mirror, n] with what a block sends back added."""
+        """Transpose of :meth:`chosen`: ``total`` [voxel, mirror, n] plus the back-projection of a block."""
         return total + seen if self.whole else total.index_add(1, self.mirror[block], seen)
 
     def by_pixel(self, by_row: Tensor, pixels: int) -> Tensor:

@@ -98,7 +98,7 @@ def _aperture_numbers(camera: Camera, signs: Tensor) -> Tensor:
 
 
 def _classes(numbers: Tensor) -> Tensor:
-    """Which of the distinct rows of numbers each row is, told to 1e-6."""
+    """Index of each row of numbers among the distinct rows, which differ by more than 1e-6."""
     classes: Tensor = torch.unique((numbers * 1e6).round().to(torch.int64), dim=0, return_inverse=True)[1]
     return classes
 

@@ -63,7 +63,7 @@ class ApertureTransmission(nn.Module):
         return torch.stack([self._traced(mirrored, a) for a in range(len(self.aperture_mm))], dim=2)
 
     def _traced(self, mirrored: Tensor, aperture: int) -> Tensor:
-        """:meth:`_one`, traced again in the backward pass rather than kept."""
+        """:meth:`_one`, recomputed in the backward pass rather than stored."""
         return recomputed(self._one, mirrored, aperture, needed=mirrored.requires_grad)
 
     def _one(self, mirrored: Tensor, aperture: int) -> Tensor:

@@ -96,7 +96,7 @@ def is_opaque(camera: Camera, energy_kev: float, least: float = OPAQUE) -> bool:
 
 
 def _caster(camera: Camera, grid: VoxelGrid, energy_kev: float) -> RayCaster:
-    """Rays of all ways through the collimator, or only through apertures where the plate stops the rest."""
+    """Rays of all paths through the collimator, or only through apertures where the plate is opaque."""
     if is_opaque(camera, energy_kev):
         return RayCaster(camera, energy_kev, RaySampling())
     return leak_caster(grid, sharp_kev=0.0)(seeing_every_aperture(camera), energy_kev, LEAKING)

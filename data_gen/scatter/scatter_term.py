@@ -28,11 +28,12 @@ class ScatterTerm(Protocol):
     """The classes k of the energies in which photons arrive."""
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
-        """What is kept of an object, first axis batch.
+        """What is computed once for an object, first axis batch.
 
         Args:
             density: [batch, z, y, x] in g/cm3.
-            material: [batch, z, y, x] index into ``data_gen.materials.TISSUES``; None: told from density.
+            material: [batch, z, y, x] index into ``data_gen.materials.TISSUES``; None derives it from
+                density.
         """
 
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from data_gen.core.grid import VoxelGrid
 
 
 class Kept(NamedTuple):
-    """What is kept of one object for one scatter."""
+    """What one scatter needs of an object."""
 
     scatterer: Tensor
     """Density in terms of soft tissue's cross section, [g, k, voxel] g/cm3."""

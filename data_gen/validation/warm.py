@@ -22,7 +22,7 @@ def warm_model(
     groups: int = 8,
     secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
 ) -> tuple[HyperspectralForwardModel, Tensor, ObjectState]:
-    """The model, warm activity of all maps in a cylinder, and what is kept of its density."""
+    """The model, uniform activity of all maps in a cylinder, and the object state of its density."""
     chain = decay_chain(nuclide)
     model = HyperspectralForwardModel(
         camera,

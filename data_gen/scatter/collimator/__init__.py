@@ -8,7 +8,7 @@ aperture, and of a camera, cached on disk: :mod:`response_matrix`. Photons that 
 :mod:`sampling`. docs/physics.md, section 6, describes the method.
 """
 
-from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.collimator.sampling import CollimatorSampling
 from data_gen.scatter.collimator.term import CollimatorScatter
 
-__all__ = ["CollimatorScatter", "MetalSampling"]
+__all__ = ["CollimatorSampling", "CollimatorScatter"]

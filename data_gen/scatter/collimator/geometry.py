@@ -176,16 +176,18 @@ def _lattice(camera: Camera, aperture: int, middle: Tensor, frame: Tensor) -> Te
 
 
 def metal_share(depth: Tensor) -> Tensor:
-    """Share of each step in metal from the signed distances at its ends, [..., step + 1] to [..., step]."""
+    """Fraction of each step in metal from the signed distances at its ends, [..., step + 1] to
+    [..., step].
+    """
     inside, size = depth.relu(), depth.abs()
     share: Tensor = (inside[..., 1:] + inside[..., :-1]) / (size[..., 1:] + size[..., :-1] + 1e-12)
     return share
 
 
-def metal_between(geometry: ApertureGeometry, start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Length mm of metal between points (u, v, h) [..., 3] and others on or in the detector.
+def path_in_collimator(geometry: ApertureGeometry, start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Path length mm in metal between points (u, v, h) [..., 3] and others on or in the detector.
 
-    Septa are cut exactly, the plate is in steps that are finest at the start.
+    Septa are cut exactly, the plate is integrated in steps that are finest at the start.
     """
     way = end - start
     rise = way[..., 2].clamp_min(1e-6)

@@ -26,24 +26,25 @@ CLASSES = 4
 
 
 class Scatterers(NamedTuple):
-    """What is kept of an object."""
+    """What this term computes once for an object."""
 
     rate: Tensor
-    """Photons that a voxel scatters per fluence of emission at g, so many at each reference energy h as stand
-    for them, [g, h, voxel] mm2."""
+    """Photons that a voxel scatters per fluence of emission at g, expressed as photons at each reference
+    energy h, [g, h, voxel] mm2.
+    """
     between: Tensor
     """Fluence in voxels per photon from others, [g, target, source] 1/mm2."""
 
 
 class ScatterTowardsCollimator:
-    """Sources at the reference energies that stand for photons scattered once in an object.
+    """Sources at the reference energies that represent photons scattered once in an object.
 
-    They set out evenly in all directions: metal is all around.
+    They emit isotropically, since the collimator is all around.
 
     Args:
-        camera: whose collimator's K edges references do not stand in for across.
+        camera: its collimator's K edges separate the reference energies.
         grid: coarse voxels.
-        energies_kev: of emission, and the references [g].
+        energies_kev: of emission, and the reference energies [g].
     """
 
     def __init__(self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> None:
@@ -69,8 +70,9 @@ class ScatterTowardsCollimator:
 
     @staticmethod
     def sources(source: Tensor, kept: Scatterers) -> Tensor:
-        """Photons/s [g, h, map, voxel] that stand for those of a source [map, voxel] of one photon per decay
-        at each g."""
+        """Photons/s [g, h, map, voxel] that represent the scattered photons of a source [map, voxel] of one
+        photon per decay at each g.
+        """
         fluence = torch.einsum("gts,ms->gmt", kept.between, source)
         return kept.rate[:, :, None] * fluence[:, None]
 
@@ -143,15 +145,15 @@ class ObjectThenCollimator:
 
 
 def _compton_shares(before: ScatterTowardsCollimator, arrivals: EnergyClasses, seen: Tensor) -> Tensor:
-    """Share of the Compton photons at a reference, all together, that scattered ones have in each class of
-    their own arrival energies, [g, h, Compton class].
+    """Scattered photons in each class of their own arrival energies, relative to all Compton photons at a
+    reference energy, [g, h, Compton class].
 
-    What metal sends on in all grows by equal ratios between references, where photons are shared evenly.
+    The collimator's total response is interpolated geometrically between reference energies.
 
     Args:
-        before: what the object scatters.
-        arrivals: classes of the energies in which photons arrive.
-        seen: Compton photons of each reference in its classes, [h, Compton class].
+        before: scatter in the object.
+        arrivals: energy classes of arrival.
+        seen: Compton photons of each reference energy in its classes, [h, Compton class].
     """
     kev, filling = (part[:, arrivals.own_lines :] for part in (arrivals.kev, arrivals.filling))
     total = seen.sum(dim=1).clamp_min(_NEVER)

@@ -27,14 +27,14 @@ from data_gen.core.resampling import (
 from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.channels import Channels
-from data_gen.scatter.collimator.cross_sections import metal_arrivals
+from data_gen.scatter.collimator.cross_sections import arrival_edges
 from data_gen.scatter.collimator.object_then_collimator import (
     ObjectThenCollimator,
     Scatterers,
     ScatterTowardsCollimator,
 )
-from data_gen.scatter.collimator.response_matrix import kept_matrix
-from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.collimator.response_matrix import camera_matrix
+from data_gen.scatter.collimator.sampling import CollimatorSampling
 from data_gen.scatter.energy_classes import EnergyClasses, shares_of_parts
 
 
@@ -62,18 +62,18 @@ class CollimatorScatter(nn.Module):
         camera: Camera,
         grid: VoxelGrid,
         energies_kev: Tensor,
-        sampling: MetalSampling | None = None,
+        sampling: CollimatorSampling | None = None,
         block_mm: float = 6.0,
     ) -> None:
         super().__init__()
-        how = sampling or MetalSampling()
+        how = sampling or CollimatorSampling()
         self.grid, self.coarse = grid, coarse_grid(grid, how.voxel_mm)
         self.camera = coarse_camera(camera, block_mm)
         self.energies_kev = energies_kev.to(torch.float64)
-        arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
+        arrival_kev = arrival_edges(camera.collimator_material, self.energies_kev, how.classes)
         self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self._channels = Channels.of(self.camera)
-        make = partial(kept_matrix, self.camera, self.coarse, sampling=how)
+        make = partial(camera_matrix, self.camera, self.coarse, sampling=how)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # small tensors: energies side by side are faster
             matrices, filled = zip(*pool.map(make, self.energies_kev.tolist(), arrival_kev), strict=True)
         # [g, channel, block of channel, k, voxel]
