@@ -20,7 +20,7 @@ from data_gen.detector.constants import CONSTANTS, CdTeConstants
 from data_gen.detector.cross_sections import crystal_tables
 from data_gen.detector.deposits import FWHM_PER_SIGMA
 from data_gen.detector.flight import Block
-from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels, on_nodes
+from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels
 from data_gen.detector.hits import Hits, Readout, Threshold, read_out
 from data_gen.detector.photoelectric import photoelectric_events
 from data_gen.detector.response import peak_fwhm_kev
@@ -44,7 +44,6 @@ def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -
 
 
 _LINES_AT_ONCE = 16
-_DISTANT_STEP_KEV = 4.0
 
 
 @dataclass(frozen=True)
@@ -93,25 +92,6 @@ class CdTeResponse(CdTeConstants):
         """
         parts = [[kind.distant.sum(1) for kind in self._events(few)] for few in self._few(energy_kev)]
         return torch.cat([torch.stack(kinds).sum(0) for kinds in parts])
-
-    def distant_hits(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
-        """Mean number of hits of such photons, in any pixel, [line, bin].
-
-        Each is taken to be recorded like a primary photon of its energy.
-        """
-        highest = float(energy_kev.max())
-        fine = torch.arange(15.0, min(highest, float(edges_kev[-1])) + 20.0, _DISTANT_STEP_KEV)
-        coarse = torch.linspace(float(fine[-1]) + 20.0, max(highest, float(fine[-1])) + 40.0, 20)
-        nodes = torch.cat((fine, coarse)).to(torch.float64)
-        arrived = torch.cat(
-            [
-                torch.stack(
-                    [on_nodes(kind.distant_kev, kind.distant, nodes) for kind in self._events(few)]
-                ).sum(0)
-                for few in self._few(energy_kev)
-            ]
-        )
-        return arrived.to(edges_kev.device) @ self.kernel(nodes, edges_kev).sum(0)
 
     def fwhm_kev(self, energy_kev: Tensor) -> Tensor:
         """Full width at half maximum of the full-energy peak of :meth:`kernel`, all offsets, [line] keV."""

@@ -26,20 +26,18 @@ class Events:
         stretch: equally likely factors on the signals, [line, event, copy], for energies that differ a
             little at the same places in the crystal.
         distant: photons per first interaction that interact again beyond the 3x3, [line, photon].
-        distant_kev: their energies, [line, photon].
     """
 
     probability: Tensor
     signal_kev: Tensor
     stretch: Tensor
     distant: Tensor
-    distant_kev: Tensor
 
     @classmethod
     def at_points(cls, probability: Tensor, signal_kev: Tensor) -> Events:
         """Events of single energies, whose distant photons are counted elsewhere."""
         none = torch.zeros(len(probability), 0, dtype=torch.float64)
-        return cls(probability, signal_kev, torch.ones_like(probability)[..., None], none, none)
+        return cls(probability, signal_kev, torch.ones_like(probability)[..., None], none)
 
     def weighted(self, share: Tensor) -> Events:
         """The same for a fraction [line] of first interactions."""

@@ -71,7 +71,7 @@ def compton_events(
     flight = block.flight(start, way, tables.attenuation_per_mm(scattered), points[:, 5])
     electron = energy_kev[:, None] - scattered
     first = electron[..., None] * charge.signals(start, 3)
-    alone = Events(share * flight.escape, first, _stretch(electron), share * flight.distant, scattered)
+    alone = Events(share * flight.escape, first, _stretch(electron), share * flight.distant)
     # Few photons stay in the block: fewer points suffice.
     few = slice(_SKIP // 2, None, _SKIP)
     stays = share * (1 - flight.escape)

@@ -86,21 +86,6 @@ class Axis:
         return torch.einsum("nplk,nkb->plb", gathered, self.blur)
 
 
-def on_nodes(energy_kev: Tensor, probability: Tensor, nodes_kev: Tensor) -> Tensor:
-    """Probabilities [line, k] at energies [line, k], interpolated linearly to nodes, [line, node].
-
-    Energies beyond the ends are assigned to them.
-    """
-    energy = energy_kev.clamp(float(nodes_kev[0]), float(nodes_kev[-1]))
-    below = (torch.bucketize(energy.detach().contiguous(), nodes_kev, right=True) - 1).clamp(
-        0, len(nodes_kev) - 2
-    )
-    part = (energy - nodes_kev[below]) / (nodes_kev[below + 1] - nodes_kev[below])
-    spread = torch.zeros(len(energy), len(nodes_kev), dtype=torch.float64)
-    spread = spread.scatter_add(1, below, probability * (1 - part))
-    return spread.scatter_add(1, below + 1, probability * part)
-
-
 def at_recorded_pixels(spectra: Tensor, binning: int) -> Tensor:
     """Spectra [place, line, bin] of the middle, the edges and the corners of 3x3 pixels of the anode to those
     of the 3x3 recorded pixels, [9, line, bin], each ``binning`` x ``binning`` of the anode's.

@@ -92,7 +92,6 @@ def photoelectric_events(
             weight * escape, (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 3)
         ),
         distant=torch.cat((weight * has_one * once.distant, stays * has_two * again.distant), dim=1),
-        distant_kev=torch.cat((first_kev, second_kev)).expand(len(energy_kev), -1),
     )
     at_one = (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 5)
     two = at_one + (first_kev - second_kev)[:, None] * charge.signals(once.end, 5)

@@ -1,7 +1,7 @@
 """Projectors from activity to first interactions in the pixels: ray tracing, or a cached sparse matrix."""
 
 from data_gen.projector.matrix_projector import MatrixProjector
-from data_gen.projector.projector import Projector, ProjectorFactory, split_pixels
+from data_gen.projector.projector import Projector, ProjectorFactory
 from data_gen.projector.ray_projector import RayProjector
 from data_gen.projector.sampling import RaySampling
 from data_gen.projector.symmetry import MirrorOrbits, mirror_orbits
@@ -14,5 +14,4 @@ __all__ = [
     "RayProjector",
     "RaySampling",
     "mirror_orbits",
-    "split_pixels",
 ]

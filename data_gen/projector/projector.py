@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -60,8 +59,3 @@ class ProjectorFactory(Protocol):
         self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor, *, caster: CasterFactory = RayCaster
     ) -> Projector:
         """The projector of a camera at these reference energies [g] keV, with rays of this caster."""
-
-
-def split_pixels(pixels: int, parts: int) -> Sequence[slice]:
-    """Interleaved subsets, balanced over every panel: part i holds pixels i, i + parts, ..."""
-    return [slice(i, pixels, parts) for i in range(parts)]

@@ -87,23 +87,6 @@ class FrameReadout:
         safe = torch.where(small, torch.ones_like(mean), mean)
         return torch.where(small, mean / 2 - mean.square() / 12, 1 - safe / torch.expm1(safe))
 
-    def recorded_spectrum(self, rate_cps: Tensor) -> Tensor:
-        """Rates recorded in each energy bin when frames keep their largest signal, [..., bin] in 1/s.
-
-        A frame records bin b if no event is above b and at least one is in b, so that
-        m_b = (exp(-open R_above) - exp(-open (R_above + r_b))) / frame. Differentiable.
-
-        Args:
-            rate_cps: true rates of each bin, [..., bin], ascending energies.
-
-        Raises:
-            UserError: this readout sums signals, which has no such closed form.
-        """
-        if self.keep != "largest":
-            raise UserError("readout.keep is 'sum'; the spectrum in closed form needs 'largest'")
-        above = rate_cps.flip(-1).cumsum(-1).flip(-1) - rate_cps
-        return torch.exp(-self.open_s * above) * -torch.expm1(-self.open_s * rate_cps) / self.frame_s
-
     def record(self, events: EventList, layout: ModuleLayout) -> EventList:
         """One event for every pixel and frame with any event, stamped with the frame's start.
 

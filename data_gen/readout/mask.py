@@ -13,7 +13,6 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.events import EventList, Frame
-from data_gen.core.grid import EnergyAxis
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,6 @@ class PixelMask:
         noise = torch.zeros(pixels, dtype=torch.float64)
         noise[list(self.hot)] = self.hot_rate_cps
         return noise
-
-    def noise_spectrum_cps(self, pixels: int, axis: EnergyAxis) -> Tensor:
-        """Noise events a second in each bin, [pixel, bin] float64: background of the forward model."""
-        low, high = self.hot_kev
-        share = axis.edges_kev.clamp(low, high).diff() / (high - low)
-        return torch.outer(self.noise_cps(pixels), share)
 
     def apply(self, events: EventList, frames: tuple[Frame, ...], generator: torch.Generator) -> EventList:
         """The events without those of dead pixels and with the noise of hot ones, in time order."""

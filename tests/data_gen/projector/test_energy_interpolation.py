@@ -118,7 +118,7 @@ def test_references_span_the_strong_lines():
 
 
 def test_soft_lines_keep_their_counts():
-    """A line of 27 keV that is interpolated from 63 keV alone is seen as often as its own cone has it (2 %)."""
+    """A line of 27 keV with weight at 63 keV alone has the counts of its own cone (2 %)."""
     line, reference = (torch.tensor([e], dtype=torch.float64) for e in (27.0, 63.0))
     interpolated = interpolation_weights(CAMERA, line, reference, "aperture") @ _around(reference)[0]
     torch.testing.assert_close(interpolated, _around(line)[0], rtol=0.02, atol=0)
