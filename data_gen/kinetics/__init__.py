@@ -1,4 +1,4 @@
-"""Where the injected nuclide and its progeny go: compartments, released daughters, decays in time."""
+"""Biokinetics: compartments, released daughters, and decays in regions over time."""
 
 from data_gen.kinetics.compartments import EXCRETED, CompartmentModel, kinetics_names, load_kinetics
 from data_gen.kinetics.paint import even_shares, painted

@@ -1,4 +1,4 @@
-"""What is scanned: mice, rods, the NEMA mouse phantom, and label maps."""
+"""Phantoms: mice, rods, the NEMA mouse phantom, label maps, and tumour microenvironments."""
 
 from data_gen.phantoms.atlas import AtlasPhantom
 from data_gen.phantoms.microenvironment import Microenvironment, tumour_uptake

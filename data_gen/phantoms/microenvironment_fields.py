@@ -1,4 +1,6 @@
-"""Random fields inside a tumour: clusters of cells and distances from vessels."""
+"""Random fields inside a tumour: Gaussian random fields for clusters of cells, and distances from vessels in
+mm.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Fine voxels within the few voxels of a grid that a ball touches."""
+"""A fine voxel lattice within the voxels of a grid that a ball touches, and averages over it.
+Lengths in mm.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions of a compartment model on the organs of a phantom."""
+"""Regions of a compartment model mapped to the organs of a phantom."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Use of mirror symmetry: how matrix rows, applied to mirror images of the activity, give all pixels of a
 camera.
+
+Input are the mirror orbits of a camera (``symmetry.py``); the operations reorder dense factors [voxel,
+column, n] and rows into pixels, and back. No physics and no units.
 """
 
 from __future__ import annotations

@@ -64,11 +64,12 @@ class RayCaster:
     """
 
     order: ClassVar[list[int]] = [2, 1, 3, 0]
-    """Which ratio of the sequence serves angle, pixel (across and along) and depth. Radii rise with the ray,
-    and with the first ratio, nearly 6/7, angles would lie on seven arms."""
+    """Ratios of the sequence used for angle, pixel (across and along) and depth. Radii ascend with the ray,
+    and with the first ratio, nearly 6/7, angles would lie on seven arms.
+    """
 
     most_times: ClassVar[float] = 8.0
-    """So many times the rays that are asked for are cast at most, where photons penetrate a wide zone."""
+    """Largest multiple of the requested rays that is cast, where photons penetrate a wide zone."""
 
     def __init__(self, camera: Camera, energy_kev: float, sampling: RaySampling) -> None:
         self.camera, self.sampling = camera, sampling
@@ -94,7 +95,7 @@ class RayCaster:
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """All that the rays depend on besides the camera's tensors, as plain data."""
+        """Everything that the rays depend on besides the camera's tensors, as plain data."""
         spec = self.camera.spec
         return {
             "caster": type(self).__name__,
@@ -149,7 +150,7 @@ class RayCaster:
 
     @property
     def seen_mm(self) -> tuple[float, float]:
-        """FWHM of what a pixel sees at the isocentre, penetration included, and the waist's part of it."""
+        """FWHM of a pixel's response at the isocentre, penetration included, and the waist's part of it."""
         spec = self.camera.spec
         behind = spec.panels.detector_mm - spec.collimator.plane_mm
         larger = spec.panels.detector_mm / behind
@@ -158,16 +159,16 @@ class RayCaster:
 
     @property
     def is_level(self) -> bool:
-        """Whether leakage goes on beneath sharp images, see :func:`leaks_beneath`."""
+        """Whether the image of leakage continues beneath sharp images, see :func:`leaks_beneath`."""
         return leaks_beneath(self.camera, self.plate_mu)
 
     def _through(self, pairs: Tensor, passed: Tensor, passed_whole: Tensor) -> Tensor:  # noqa: ARG002
-        """What these rays count of the photons that come, [pair, ray].
+        """Transmission of the collimator that these rays contribute, [pair, ray].
 
         Args:
             pairs: pixel and aperture, [pair, 2].
-            passed: share that the metal in their way lets through.
-            passed_whole: what the plate would let through if it had no opening.
+            passed: transmission of the metal on the ray.
+            passed_whole: transmission of the plate if it had no opening.
         """
         return passed - passed_whole if self.is_level else passed
 

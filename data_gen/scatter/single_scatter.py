@@ -25,7 +25,7 @@ class Kept(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """How the blocks of channels see voxels, at the nodes of energy."""
+    """Detection of photons from voxels by the blocks of channels, at the energy nodes."""
 
     matrix: Tensor
     """First interactions per photon in air, [node, channel, block, voxel]."""
@@ -40,10 +40,10 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class SingleScatter:
-    """Photons of energies g from coarse voxels that are scattered once into classes k.
+    """Photons of energies g from coarse voxels that scatter once into classes k.
 
-    Sources are [g, map, voxel] in photons/s. What voxels send is "equivalent": as many photons as a source
-    would emit evenly that sends so many towards a channel.
+    Sources are [g, map, voxel] in photons/s. Scattered photons are given as equivalent isotropic emission:
+    the isotropic source that would emit as many photons towards a channel.
     """
 
     grid: VoxelGrid
@@ -108,7 +108,7 @@ class SingleScatter:
         return self._turned_back(turned, here.scatterer)
 
     def _turned(self, fluence: Tensor, scatterer: Tensor) -> Tensor:
-        """Equivalent photons/s that voxels send to channels, [channel, g * k, map, voxel]."""
+        """Equivalent photons/s that voxels scatter towards channels, [channel, g * k, map, voxel]."""
         by_class = fluence[:, :, :, None] * self._by_harmonic(fluence.dtype)[..., None]
         turned = self.heading.to(fluence.dtype) @ by_class.flatten(2)
         turned = turned.permute(1, 2, 0).contiguous().unflatten(1, (-1, fluence.shape[3]))
@@ -129,7 +129,7 @@ class SingleScatter:
         return self.turning.to(dtype)[..., degree].movedim(2, 0)
 
     def _flights(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-        """For each row of voxels, these and their part of the flight table, [voxel, source, lm]."""
+        """For each row of voxels, its slice and its part of the fluence table, [voxel, source, lm]."""
         nz, ny, nx = self.grid.shape
         windows = self.flight.to(dtype).unfold(1, nz, 1).unfold(2, ny, 1).unfold(3, nx, 1).flip(3)
         for row in range(nz * ny):
@@ -138,7 +138,7 @@ class SingleScatter:
             yield slice(row * nx, (row + 1) * nx), window
 
     def _nodes(self, dtype: torch.dtype) -> list[tuple[int, Tensor, Tensor]]:
-        """For each energy node: it, the classes g * k that need it, and their weights [class, 1, 1]."""
+        """For each energy node: its index, the classes g * k that use it, and their weights [class, 1, 1]."""
         parts = []
         for node, weight in enumerate(self.weight.flatten(0, 1).T):
             column = weight.nonzero()[:, 0]

@@ -1,4 +1,8 @@
-"""Cost of a forward projection, as ratios of times measured in one run."""
+"""Cost of a forward projection, as ratios of wall-clock times (s) measured in one run.
+
+References are times that no implementation can avoid: copying the system matrix, and the matrix products
+alone. Tolerances are design targets.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,7 @@ def speed(
 def _one_line(
     model: HyperspectralForwardModel, activity: Tensor, state: ObjectState, note: str, repeats: int
 ) -> list[Point]:
-    """The first energy's product against copying its matrix, every mirror image of it."""
+    """Projection at the first energy compared with copying its matrix, once per mirror image."""
     projector = MatrixProjector(model.camera, model.grid, model.reference_kev[:1])
     kept = state.sharp[:, :1]
     blocks: Any = projector.matrices[0]
@@ -80,7 +84,7 @@ def _whole(
     note: str,
     repeats: int,
 ) -> list[Point]:
-    """All lines into all bins, and at events alone, against the products that they cannot do without."""
+    """All lines into all bins, and at events alone, compared with the matrix products involved."""
     seen = model.projector.forward(activity, state.sharp)
     primary = best_s(lambda: model.projector.forward(activity, state.sharp), repeats)
     others = best_s(lambda: _block_products(model, activity, state), repeats)
@@ -111,7 +115,7 @@ def _block_products(model: HyperspectralForwardModel, activity: Tensor, state: O
 def _iteration(
     model: HyperspectralForwardModel, activity: Tensor, state: ObjectState, events: int, note: str
 ) -> list[Point]:
-    """One iteration of list-mode MLEM with attenuation, which is what an iteration of OSEM costs in all."""
+    """One iteration of list-mode MLEM with attenuation, as long as an iteration of OSEM over all subsets."""
     pixel, energy = random_events(model, events)
     began = time.perf_counter()
     sensitivity = model.sensitivity(state)
