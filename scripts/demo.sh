@@ -11,7 +11,7 @@ told "Simulating scans"
 hspi-generate output="$folder/data"
 
 told "Training the GAN and its control side by side (their output: $folder/*.log)"
-hspi-train data.folder="$folder/data" run_dir="$folder/gan" >"$folder/gan.log" 2>&1 &
+hspi-train data.folder="$folder/data" run_dir="$folder/gan" experiment=gan >"$folder/gan.log" 2>&1 &
 gan=$!
 hspi-train data.folder="$folder/data" run_dir="$folder/control" experiment=control >"$folder/control.log" 2>&1 &
 control=$!

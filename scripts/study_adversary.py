@@ -24,7 +24,7 @@ from hspi_learn.evaluation.tables import Table
 from hspi_learn.metrics import Interval, paired_interval
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
-WEIGHTS = {"gan": [], "control": ["task.adversarial_weight=0"]}
+WEIGHTS = {"gan": ["experiment=gan"], "control": ["experiment=control"]}
 METHODS = ("gan", "control", "osem", "mean_image")
 
 

@@ -25,14 +25,13 @@ from hspi_learn.evaluation.tables import Table
 ROOT = Path(__file__).resolve().parents[1]
 ATLAS = OmegaConf.load(ROOT / "conf" / "phantom" / "digimouse.yaml")
 LABELS = {9: "heart", 15: "stomach", 16: "spleen", 17: "pancreas", 18: "liver", 19: "kidneys", 21: "lungs"}
-HOT, REST = 40.0, 1.0
 LIMIT_MM = 1.0
 
 
 def main(atlas: Path, work: Path) -> None:
     rows, numbers = [], {}
     for label, organ in LABELS.items():
-        image = _reconstructed(atlas, work, label, organ)
+        image = _reconstructed(atlas, work, organ)
         shift, at_half = (_shift_mm(atlas, label, image, share) for share in (0.2, 0.5))
         rows.append((organ, shift, at_half, "yes" if shift <= LIMIT_MM else "no"))
         numbers |= {
@@ -52,27 +51,17 @@ def _run(command: str, *arguments: str) -> None:
     subprocess.run([sys.executable, "-m", f"hspi_learn.commands.{command}", *arguments], check=True)
 
 
-def _reconstructed(atlas: Path, work: Path, label: int, organ: str) -> Path:
+def _reconstructed(atlas: Path, work: Path, organ: str) -> Path:
     """NIfTI of a scan with one hot organ; kept from an earlier call."""
     data, image = work / organ, work / f"{organ}.nii.gz"
     if not image.exists():
-        uptakes = [
-            f"phantom.labels.{k}.uptake_percent_per_g=[{u},{u}]"
-            for k in ATLAS.labels
-            for u in [HOT if int(k) == label else REST]
-        ]
         _run(
             "generate",
             f"output={data}",
-            "phantom=digimouse",
+            f"experiment=digimouse_{organ}",
             f"phantom.path={atlas}",
-            *uptakes,
-            "phantom.freed_fraction=[0,0]",
             "~dataset.sizes.train",
             "~dataset.sizes.validation",
-            "dataset.sizes.test=1",
-            "dataset.counts=[1e5,1e5]",
-            "dataset.injected_bq=[5e3,2e6]",
             "workers=0",
         )
         _run("reconstruct", f"input={data / 'test-000000.h5'}", f"output={image}", "method=osem")

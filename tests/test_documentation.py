@@ -15,7 +15,7 @@ TEXTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", *SOURCES]
 PATHS = re.compile(
     r"\b(?:data_gen|hspi_learn|conf|docs|scripts|tests)/[\w/.-]*\.(?:csv|json|md|png|py|sh|yaml)\b"
 )
-ROLES = re.compile(r":(?:attr|class|data|func|meth|mod):`(data_gen[\w.]+)`")
+ROLES = re.compile(r":(?:attr|class|data|func|meth|mod):`~?(data_gen[\w.]+)`")
 ENTRY = re.compile(r"^\| `([\w.]+)` \| `([\w.]+)` \|", re.MULTILINE)
 
 

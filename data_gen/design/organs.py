@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from data_gen.core.events import Frame
 from data_gen.design.task import RegionalTask, regional_task, surroundings
-from data_gen.nuclides import DecayChain, MemberGroups, mean_activity
-from data_gen.phantoms import ORGANS, Phantom
+from data_gen.nuclides import DecayChain, MemberGroups
+from data_gen.phantoms import ORGANS, ScannedObject
 from data_gen.phantoms.biodistribution import checked_organ
 
 
 def organ_task(
-    phantom: Phantom,
+    phantom: ScannedObject,
     chain: DecayChain,
     groups: MemberGroups,
     wanted: str,
@@ -35,11 +36,10 @@ def organ_task(
     Raises:
         UserError: an unknown organ, or one without activity.
     """
-    mean = mean_activity(chain, injected_bq, start_s, start_s + duration_s)
     own = phantom.labels == ORGANS.index(checked_organ("wanted", wanted))
     others = {name: phantom.labels == ORGANS.index(checked_organ("organs", name)) for name in organs}
     return regional_task(
-        phantom.activity([mean[head] for head in groups.heads]),
+        phantom.mean_activity(chain, groups, injected_bq, Frame(start_s, duration_s)),
         tuple(groups.members),
         {wanted: own, **surroundings(own, f"beside_{wanted}"), **others},
         phantom.density,

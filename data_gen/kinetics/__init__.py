@@ -1,6 +1,12 @@
 """Biokinetics: compartments, released daughters, and decays in regions over time."""
 
-from data_gen.kinetics.compartments import EXCRETED, CompartmentModel, kinetics_names, load_kinetics
+from data_gen.kinetics.compartments import (
+    EXCRETED,
+    CompartmentModel,
+    kinetics_for,
+    kinetics_names,
+    load_kinetics,
+)
 from data_gen.kinetics.paint import even_shares, painted
 from data_gen.kinetics.regions import RegionKinetics
 
@@ -9,6 +15,7 @@ __all__ = [
     "CompartmentModel",
     "RegionKinetics",
     "even_shares",
+    "kinetics_for",
     "kinetics_names",
     "load_kinetics",
     "painted",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from data_gen.core.errors import UserError
+from data_gen.nuclides import DecayChain
+from data_gen.nuclides.names import canonical_name
 
 EXCRETED = "excreted"
 """The one region outside the body: what goes there is still counted, and is not painted."""
@@ -34,9 +37,12 @@ class CompartmentModel:
         free_per_h: rates of each member once it is free; members not named stay where they are.
         released: share of a member's atoms that leave the carrier when they are born on it; 0 where not
             named. What is born of a free atom is free.
+        nuclide: the injected nuclide that the rates are for; None: any.
+        reference_mass_g: region to the mass in g that the rates into it are for. In an individual they
+            grow with the region's own mass, see :meth:`for_masses`.
 
     Raises:
-        UserError: a region that is not listed, a negative rate, or a share outside 0..1.
+        UserError: a region that is not listed, a negative rate, a share outside 0..1, or a mass of 0 or less.
     """
 
     regions: Sequence[str]
@@ -44,6 +50,8 @@ class CompartmentModel:
     carrier_per_h: Rates
     free_per_h: Mapping[str, Rates] = field(default_factory=dict)
     released: Mapping[str, float] = field(default_factory=dict)
+    nuclide: str | None = None
+    reference_mass_g: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "regions", tuple(self.regions))
@@ -56,6 +64,45 @@ class CompartmentModel:
         for member, share in self.released.items():
             if not 0 <= share <= 1:
                 raise UserError(f"kinetics.released.{member} is {share}; it needs a share from 0 to 1")
+        for region, mass in self.reference_mass_g.items():
+            self._check_region("reference_mass_g", region)
+            if not 0 < mass < math.inf:
+                raise UserError(f"kinetics.reference_mass_g.{region} is {mass}; it needs a mass above 0 g")
+
+    def for_masses(self, masses_g: Mapping[str, float]) -> CompartmentModel:
+        """The model of an individual whose regions have these masses.
+
+        A rate into a region that has a reference mass is multiplied by mass / reference mass, so that its
+        uptake per gram stays, and a region of no mass takes up nothing.
+
+        Args:
+            masses_g: region to its mass in g; a region not named keeps its rates.
+        """
+        factor = {r: masses_g[r] / mass for r, mass in self.reference_mass_g.items() if r in masses_g}
+        return self._with_rates(lambda _, target, rate: rate * factor.get(target, 1.0))
+
+    def varied(self, spread: float, generator: torch.Generator) -> CompartmentModel:
+        """The model of another individual: each rate times exp(spread x), x normal and independent.
+
+        Args:
+            spread: standard deviation of the logarithm of a rate; 0 for none.
+            generator: of the numbers x, drawn in the order in which the rates are written.
+        """
+
+        def drawn(_: str, __: str, rate: float) -> float:
+            x = float(torch.randn((), generator=generator, dtype=torch.float64))
+            return rate * math.exp(spread * x)
+
+        return self._with_rates(drawn)
+
+    def _with_rates(self, change: Callable[[str, str, float], float]) -> CompartmentModel:
+        """The same model with each rate replaced by change(from, to, rate)."""
+
+        def changed(rates: Rates) -> dict[str, dict[str, float]]:
+            return {a: {b: change(a, b, rate) for b, rate in to.items()} for a, to in rates.items()}
+
+        free = {member: changed(rates) for member, rates in self.free_per_h.items()}
+        return dataclasses.replace(self, carrier_per_h=changed(self.carrier_per_h), free_per_h=free)
 
     def _check_rates(self, key: str, rates: Rates) -> None:
         for source, targets in rates.items():
@@ -98,6 +145,36 @@ def load_kinetics(name_or_path: str | Path) -> CompartmentModel:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no YAML file; it needs plain keys and values in UTF-8") from error
     return _model(data, path.name)
+
+
+def kinetics_for(chain: DecayChain, name_or_path: str | Path | None = None) -> CompartmentModel:
+    """The model of this name or file, or the one in the box for the injected nuclide.
+
+    Args:
+        chain: decay chain of the injected nuclide.
+        name_or_path: see :func:`load_kinetics`; None chooses by nuclide.
+
+    Raises:
+        UserError: the model is for another nuclide, or the box holds none for this one.
+    """
+    injected = chain.members[0]
+    if name_or_path is not None:
+        model = load_kinetics(name_or_path)
+        if model.nuclide is not None and canonical_name(model.nuclide) != injected:
+            raise UserError(
+                f"kinetics is {name_or_path}, whose rates are for {model.nuclide}; {injected} is injected, "
+                "so it needs a model of its own"
+            )
+        return model
+    models = {name: load_kinetics(name) for name in kinetics_names()}
+    for model in models.values():
+        if model.nuclide == injected:
+            return model
+    known = ", ".join(f"{name} for {model.nuclide}" for name, model in models.items())
+    raise UserError(
+        f"kinetics is not given and the box has no model for {injected} (it has {known}); "
+        "set it to a YAML file of its rates"
+    )
 
 
 def _model(data: Any, source: str) -> CompartmentModel:

@@ -17,7 +17,11 @@ def even_shares(masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         UserError: a mask is empty, negative or no number.
     """
-    return {region: mask.to(torch.float64) / _total(region, mask) for region, mask in masks.items()}
+    totals = {region: _total(region, mask) for region, mask in masks.items()}
+    for region, total in totals.items():
+        if total == 0:
+            raise UserError(f"the mask of {region} is empty; it needs a value above 0 somewhere")
+    return {region: mask.to(torch.float64) / totals[region] for region, mask in masks.items()}
 
 
 def painted(values: Tensor, regions: Sequence[str], shares: Mapping[str, Tensor]) -> Tensor:
@@ -26,7 +30,8 @@ def painted(values: Tensor, regions: Sequence[str], shares: Mapping[str, Tensor]
     Args:
         values: [..., region, member]: frames of activity in Bq, or decays.
         regions: their names; each but ``excreted`` needs its shares.
-        shares: region to the share of it in each voxel, [z, y, x]; a sum below 1 leaves the rest out of view.
+        shares: region to the share of it in each voxel, [z, y, x]; a sum below 1 leaves the rest out of view,
+            a sum of 0 the whole region.
 
     Returns:
         [..., member, z, y, x] in Bq per voxel, or decays per voxel, float64.
@@ -55,6 +60,6 @@ def painted(values: Tensor, regions: Sequence[str], shares: Mapping[str, Tensor]
 def _total(region: str, mask: Tensor) -> float:
     """Sum of a mask, after checking it."""
     plain = mask.to(torch.float64)
-    if not bool(torch.isfinite(plain).all()) or bool((plain < 0).any()) or float(plain.sum()) == 0:
-        raise UserError(f"the mask of {region} is empty, negative or no number; it needs values of 0 or more")
+    if not bool(torch.isfinite(plain).all()) or bool((plain < 0).any()):
+        raise UserError(f"the mask of {region} is negative or no number; it needs values of 0 or more")
     return float(plain.sum())

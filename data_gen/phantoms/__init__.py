@@ -1,21 +1,35 @@
-"""Phantoms: mice, rods, the NEMA mouse phantom, label maps, and tumour microenvironments."""
+"""Phantoms: mice, rods, the NEMA mouse phantom, label maps; compartmental kinetics, heterogeneous tumours."""
 
 from data_gen.phantoms.atlas import AtlasPhantom
-from data_gen.phantoms.microenvironment import Microenvironment, tumour_uptake
+from data_gen.phantoms.kinetic import KineticPhantom, RegionalPhantom, region_organs, region_shares
+from data_gen.phantoms.microenvironment import Microenvironment, MicroenvironmentPhantom, uneven_uptake
 from data_gen.phantoms.mouse import MousePhantom
-from data_gen.phantoms.phantom import ORGANS, Phantom, PhantomFamily
-from data_gen.phantoms.region_shares import region_shares
+from data_gen.phantoms.phantom import (
+    ORGANS,
+    NuclidePhantomFamily,
+    Phantom,
+    PhantomFamily,
+    ScannedObject,
+    family_for,
+)
 from data_gen.phantoms.rods import DerenzoPhantom, NemaMousePhantom
 
 __all__ = [
     "ORGANS",
     "AtlasPhantom",
     "DerenzoPhantom",
+    "KineticPhantom",
     "Microenvironment",
+    "MicroenvironmentPhantom",
     "MousePhantom",
     "NemaMousePhantom",
+    "NuclidePhantomFamily",
     "Phantom",
     "PhantomFamily",
+    "RegionalPhantom",
+    "ScannedObject",
+    "family_for",
+    "region_organs",
     "region_shares",
-    "tumour_uptake",
+    "uneven_uptake",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from data_gen.core.events import Frame
 from data_gen.core.grid import VoxelGrid
+from data_gen.nuclides import DecayChain, MemberGroups, mean_activity
 
 ORGANS = (
     "outside",
@@ -35,6 +37,34 @@ ORGANS = (
     "cold",
 )
 """Names of the labels of a phantom; new names go to the end, since shards hold the numbers."""
+
+
+class ScannedObject(Protocol):
+    """What a scan needs to know of one individual, whatever model its activity follows."""
+
+    @property
+    def density(self) -> Tensor:
+        """Density [z, y, x] in g/cm3."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Index into :data:`ORGANS` of what fills most of each voxel, [z, y, x] int64."""
+
+    @property
+    def body_mass_g(self) -> float:
+        """Mass of the whole animal, also of what the grid does not hold."""
+
+    def mean_activity(
+        self, chain: DecayChain, groups: MemberGroups, injected_bq: float, frame: Frame
+    ) -> Tensor:
+        """Mean activity over a frame of the head of each group, [map, z, y, x] in Bq per voxel, float32.
+
+        Args:
+            chain: decay chain of the injected nuclide.
+            groups: which of its members share a map.
+            injected_bq: activity of the chain's first member at time 0, freshly separated.
+            frame: of the scan, after the injection.
+        """
 
 
 @dataclass(frozen=True)
@@ -74,6 +104,13 @@ class Phantom:
             maps.append(activity_bq * (stays * self.uptake + (1.0 - stays) * moved))
         return torch.stack(maps).float()
 
+    def mean_activity(
+        self, chain: DecayChain, groups: MemberGroups, injected_bq: float, frame: Frame
+    ) -> Tensor:
+        """See :class:`ScannedObject`; progeny is moved as :meth:`activity` says."""
+        mean = mean_activity(chain, injected_bq, frame.start_s, frame.end_s)
+        return self.activity([mean[head] for head in groups.heads])
+
 
 class PhantomFamily(Protocol):
     """Draws individuals: the same generator state gives the same phantom.
@@ -81,5 +118,26 @@ class PhantomFamily(Protocol):
     Members are frozen dataclasses of plain data, so that a plan that names them can be hashed.
     """
 
-    def __call__(self, grid: VoxelGrid, generator: torch.Generator) -> Phantom:
+    def __call__(self, grid: VoxelGrid, generator: torch.Generator) -> ScannedObject:
         """One individual on this grid."""
+
+
+@runtime_checkable
+class NuclidePhantomFamily(PhantomFamily, Protocol):
+    """A family that depends on which nuclide is injected."""
+
+    def for_chain(self, chain: DecayChain) -> PhantomFamily:
+        """The family for this nuclide and its progeny.
+
+        Raises:
+            UserError: the family has no meaning for this nuclide.
+        """
+
+
+def family_for(family: PhantomFamily, chain: DecayChain) -> PhantomFamily:
+    """The family of an injected nuclide: the same one, unless it depends on the nuclide.
+
+    Raises:
+        UserError: the family has no meaning for this nuclide.
+    """
+    return family.for_chain(chain) if isinstance(family, NuclidePhantomFamily) else family

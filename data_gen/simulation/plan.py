@@ -15,7 +15,7 @@ from data_gen.core.random import checked_range
 from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import DecayChain
-from data_gen.phantoms import PhantomFamily
+from data_gen.phantoms import PhantomFamily, family_for
 from data_gen.readout import EventReadout, Readout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.storage import SCHEMA_VERSION
@@ -47,7 +47,7 @@ class DatasetPlan:
         readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
 
     Raises:
-        UserError: a size or a range is wrong.
+        UserError: a size or a range is wrong, or the phantom has no meaning for the nuclide.
     """
 
     camera: Camera
@@ -82,6 +82,7 @@ class DatasetPlan:
             if name != "start_s" and span[0] <= 0:
                 raise UserError(f"dataset.{name} is {list(span)}; its lowest value needs to be above 0")
             object.__setattr__(self, name, span)
+        object.__setattr__(self, "phantom", family_for(self.phantom, self.chain))
 
     @property
     def system(self) -> ImagingSystem:

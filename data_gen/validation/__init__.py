@@ -10,6 +10,7 @@ from data_gen.validation.convergence import refinement
 from data_gen.validation.counting import dead_time, poisson
 from data_gen.validation.crystal import response
 from data_gen.validation.derivatives import gradients
+from data_gen.validation.energy_windows import windows
 from data_gen.validation.grouped import grouping
 from data_gen.validation.growth import scaling
 from data_gen.validation.operators import adjoint
@@ -40,4 +41,5 @@ __all__ = [
     "spectra",
     "speed",
     "straight",
+    "windows",
 ]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.memory import keep_freed_memory
+from data_gen.forward_model.line_windows import Windows
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import MeanImage, Osem, tune
 from hspi_learn.configs.build import build
@@ -60,12 +61,14 @@ class Comparison:
         self.model = trained[0] if trained else self.data.system.forward_model(self.data.windows)
         self.judge = Judge.of(self.model)
 
-    def _windows(self) -> tuple[float, ...]:
+    def _windows(self) -> Windows:
         """The windows that every method is given: those of the runs, or the config's without runs."""
         found = {name: run.model.energy_bins.boundaries_kev for name, run in self.runs.items()}
         if len(set(found.values())) > 1:
             raise UserError(f"runs were trained on different windows ({found}); compare those of the same")
-        return next(iter(found.values()), tuple(self.config.windows_kev))
+        if found:
+            return next(iter(found.values()))
+        return "lines" if self.config.windows_kev == "lines" else tuple(self.config.windows_kev)
 
     def _check_system(self, name: str, run: Any) -> None:
         """Refuse a run that was trained for another camera, nuclide or grid."""

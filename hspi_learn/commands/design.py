@@ -123,9 +123,11 @@ def _task(config: DictConfig, chain: DecayChain, groups: MemberGroups, grid: Vox
     import torch
 
     from data_gen.design import organ_task
+    from data_gen.phantoms import family_for
     from hspi_learn.configs.build import build
 
-    phantom = build(config.phantom, key="phantom")(grid, torch.Generator().manual_seed(config.seed))
+    family = family_for(build(config.phantom, key="phantom"), chain)
+    phantom = family(grid, torch.Generator().manual_seed(config.seed))
     return organ_task(
         phantom,
         chain,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,7 +26,7 @@ class EvaluateSettings:
     data: Node
     runs: Mapping[str, str | None]
     classical: Node
-    windows_kev: tuple[float, ...]
+    windows_kev: tuple[float, ...] | Literal["lines"]
     count_fractions: tuple[float, ...]
     tuning_iterations: tuple[int, ...]
     tuning_postfilters_fwhm_mm: tuple[float, ...]
@@ -104,11 +104,13 @@ def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> No
     """Write down what was evaluated: config, system, versions, hashes of data and runs."""
     from data_gen.storage import MANIFEST
     from data_gen.storage.files import sha256_of
+    from hspi_learn.configs.runs import record_windows
     from hspi_learn.io.environment import environment
     from hspi_learn.io.run_folder import RunFolder
 
     files = [data.folder / MANIFEST]
     files += [RunFolder(Path(run)).weights_file for run in config.runs.values() if run is not None]
+    record_windows(config, data)
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     folder.describe(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,7 +31,7 @@ class TrainSettings:
     task: Node
     trainer: Node
     logger: Node
-    windows_kev: tuple[float, ...]
+    windows_kev: tuple[float, ...] | Literal["lines"]
     seed: int
     threads: int
     checkpoint_every_steps: int
@@ -49,6 +49,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
         UserError: the config, the data or the run folder is not what it needs to be.
     """
     from hspi_learn.configs.build import build
+    from hspi_learn.configs.runs import record_windows
     from hspi_learn.io.loggers import csv, finished
     from hspi_learn.io.run_folder import RunFolder
 
@@ -58,6 +59,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
         return folder.metrics()
     _settle(config)
     data = build(config.data, key="data")
+    record_windows(config, data)
     task = build(config.task, key="task", system=data.system)
     if not resume:
         _describe(folder, config, data)

@@ -1,9 +1,11 @@
-"""Trained tasks rebuilt from run folders: checked config, system as plain data, safetensors weights."""
+"""Configs of run folders: what they record, and trained tasks rebuilt from them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig
 
 from data_gen.core.errors import UserError
 from hspi_learn.configs.build import build
@@ -33,3 +35,16 @@ def load_task(run_dir: str | Path) -> Any:
     except RuntimeError as error:
         raise UserError(f"{folder.weights_file} does not fit {folder.config_file}: {error}") from error
     return task.eval().requires_grad_(False)
+
+
+def record_windows(config: DictConfig, data: Any) -> None:
+    """Write the edges that ``windows_kev: lines`` stood for into a config, so that its run folder holds them.
+
+    Args:
+        config: of a command; its own ``windows_kev`` and those of its data and task are filled in.
+        data: the data module, whose ``windows`` they are; one without windows leaves the config as it is.
+    """
+    windows = getattr(data, "windows", None)
+    for node in (config, config.get("data"), config.get("task")):
+        if windows is not None and isinstance(node, DictConfig) and isinstance(node.get("windows_kev"), str):
+            node["windows_kev"] = list(windows.boundaries_kev)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from data_gen.core.errors import UserError
-from data_gen.core.grid import EnergyWindows
+from data_gen.forward_model.line_windows import Windows, energy_windows
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, Provenance
 from hspi_learn.data.loader import TrainingLoader
@@ -27,7 +26,8 @@ class ScanDataModule(pl.LightningDataModule):
 
     Args:
         folder: data set that hspi-generate wrote.
-        windows_kev: rising edges; counts between neighbouring edges are one channel.
+        windows_kev: rising edges, or "lines" for windows at the photon lines of the data set's nuclide;
+            counts between neighbouring edges are one channel.
         batch_size: scans in a batch.
         seed: of order and thinning.
         workers: processes that read training scans; 0 reads in this one.
@@ -41,7 +41,7 @@ class ScanDataModule(pl.LightningDataModule):
     def __init__(
         self,
         folder: str,
-        windows_kev: Sequence[float],
+        windows_kev: Windows,
         batch_size: int = 4,
         seed: int = 0,
         workers: int = 0,
@@ -54,12 +54,12 @@ class ScanDataModule(pl.LightningDataModule):
         if not 0 < count_fraction <= 1:
             raise UserError(f"data.count_fraction is {count_fraction}; it needs to be above 0 and at most 1")
         self.folder = Path(folder)
-        self.windows = EnergyWindows(windows_kev)
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
         self.count_fraction, self.memory_gib = count_fraction, memory_gib
         self.manifest = Manifest.read(self.folder)
         check_permission(self.manifest.provenance, self.folder)
         self.system = ImagingSystem.from_dict(self.manifest.system)
+        self.windows = energy_windows(windows_kev, self.system)
         self._scans: dict[str, Scans] = {}
         self._windowed: dict[str, WindowedScans] = {}
 

@@ -10,7 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from data_gen.core.errors import UserError
-from data_gen.core.grid import EnergyWindows
+from data_gen.forward_model.line_windows import Windows, energy_windows
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.losses import (
@@ -46,7 +46,7 @@ class GanReconstruction(LightningModule):
 
     Args:
         system: the imaging system.
-        windows_kev: rising edges of the energy windows that the counts are summed in.
+        windows_kev: rising edges of the energy windows that the counts are summed in, or "lines".
         generator: makes the generator for a number of maps.
         discriminator: makes the discriminator for a number of maps.
         initial: makes the physics image's method for a forward model.
@@ -73,7 +73,7 @@ class GanReconstruction(LightningModule):
     def __init__(
         self,
         system: ImagingSystem,
-        windows_kev: Sequence[float],
+        windows_kev: Windows,
         generator: NetworkFactory,
         discriminator: NetworkFactory,
         steps: int,
@@ -109,7 +109,7 @@ class GanReconstruction(LightningModule):
         self.weight_decay, self.largest_gradient = weight_decay, largest_gradient
 
         self.system = system
-        self.model = system.forward_model(EnergyWindows(windows_kev))
+        self.model = system.forward_model(energy_windows(windows_kev, system))
         self.initial = initial(self.model)
         self.inputs = PhysicsInputs(self.model, self.initial)
         maps = len(system.groups.names)

@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from contracts.phantom_contract import GRID as CONTRACT_GRID
+from contracts.phantom_contract import PhantomContract
 
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
-from data_gen.phantoms import Microenvironment, tumour_uptake
-from data_gen.phantoms.microenvironment_fields import gaussian_field, vessel_distance
+from data_gen.phantoms import ORGANS, Microenvironment, MicroenvironmentPhantom, MousePhantom, uneven_uptake
+from data_gen.phantoms.microenvironment import gaussian_field, vessel_distance
 
 GRID = VoxelGrid((40, 44, 48), 0.05)
 INF = math.inf
@@ -26,6 +28,18 @@ def _plain(**changed: float) -> Microenvironment:
 
 def _radius(grid: VoxelGrid, centre: tuple[float, float, float]) -> torch.Tensor:
     return (grid.centres_mm() - torch.tensor(centre).double()).norm(dim=-1)
+
+
+def tumour_uptake(
+    grid: VoxelGrid,
+    centre: tuple[float, float, float],
+    radius_mm: float,
+    constants: Microenvironment,
+    generator: torch.Generator,
+    fine_mm: float = 0.05,
+) -> torch.Tensor:
+    """The relative uptake of a ball."""
+    return uneven_uptake(_radius(grid, centre) <= radius_mm, grid, constants, generator, fine_mm)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -47,17 +61,20 @@ def test_an_even_tumour_is_even():
 
 
 def test_the_core_is_cold_and_the_rim_is_hot():
-    """Asked for 0.05 within half the radius and 2 in the last 0.2 mm, relative to between; 1e-12."""
+    """Asked for 0.05 within half the radius and 2 in the last 0.2 mm, relative to between; 1e-12.
+
+    Depths are told from voxels of 0.05 mm, so half a voxel to each side is left out.
+    """
     constants = _plain(core_radius=0.5, core_uptake=0.05, rim_mm=0.2, rim_uptake=2.0)
     uptake = tumour_uptake(GRID, (0.0, 0.0, 0.0), 0.9, constants, _seeded())
     radius = _radius(GRID, (0.0, 0.0, 0.0))
-    between = uptake[(radius > 0.46) & (radius < 0.69)]
+    between = uptake[(radius > 0.48) & (radius < 0.66)]
     middle = float(between.mean())
     assert float(between.std()) < 1e-12
-    assert float(uptake[radius < 0.44].max()) == pytest.approx(0.05 * middle, rel=1e-12)
-    assert float(uptake[(radius > 0.71) & (radius < 0.9)].min()) == pytest.approx(2 * middle, rel=1e-12)
+    assert float(uptake[radius < 0.42].max()) == pytest.approx(0.05 * middle, rel=1e-12)
+    assert float(uptake[(radius > 0.73) & (radius < 0.9)].min()) == pytest.approx(2 * middle, rel=1e-12)
     alive = tumour_uptake(GRID, (0.0, 0.0, 0.0), 0.9, Microenvironment(), _seeded())
-    assert float(alive[radius < 0.44].mean()) < 0.1 * float(alive[(radius > 0.46) & (radius < 0.9)].mean())
+    assert float(alive[radius < 0.42].mean()) < 0.1 * float(alive[(radius > 0.48) & (radius < 0.9)].mean())
 
 
 def test_clusters_have_the_size_asked_for():
@@ -117,13 +134,15 @@ def test_uptake_falls_with_distance_from_vessels():
 
 
 def test_coarse_voxels_hold_the_mean_of_the_fine_ones():
-    """The same tumour on 0.05 and 0.2 mm: block means, 1e-12; volume times uptake is the tumour's volume."""
+    """The same tumour on 0.05 and 0.2 mm: block means, 1e-12; its mean stays 1."""
     fine_grid, coarse_grid = VoxelGrid((48, 48, 48), 0.05), VoxelGrid((12, 12, 12), 0.2)
-    fine = tumour_uptake(fine_grid, (0.0, 0.0, 0.0), 1.0, Microenvironment(), _seeded(8))
-    coarse = tumour_uptake(coarse_grid, (0.0, 0.0, 0.0), 1.0, Microenvironment(), _seeded(8))
+    tumour = _radius(coarse_grid, (0.0, 0.0, 0.0)) <= 1.0
+    cut = tumour.repeat_interleave(4, 0).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    fine = uneven_uptake(cut, fine_grid, Microenvironment(), _seeded(8))
+    coarse = uneven_uptake(tumour, coarse_grid, Microenvironment(), _seeded(8))
     blocks = fine.reshape(12, 4, 12, 4, 12, 4).mean(dim=(1, 3, 5))
     torch.testing.assert_close(coarse, blocks, rtol=1e-12, atol=1e-12)
-    assert float(coarse.sum()) * 0.2**3 == pytest.approx(4 / 3 * math.pi, rel=0.01)
+    assert float(coarse[tumour].mean()) == pytest.approx(1.0, rel=1e-12)
 
 
 def test_the_same_seed_gives_the_same_tumour():
@@ -152,16 +171,36 @@ def test_wrong_constants_are_refused(constants, told):
 
 
 def test_tumours_that_do_not_fit_are_refused():
-    even = Microenvironment()
-    with pytest.raises(UserError, match="leaves the grid"):
-        tumour_uptake(GRID, (0.5, 0.0, 0.0), 0.9, even, _seeded())
-    with pytest.raises(UserError, match="leaves the grid"):
-        tumour_uptake(GRID, (math.nan, 0.0, 0.0), 0.9, even, _seeded())
+    even, ball = Microenvironment(), _radius(GRID, (0.0, 0.0, 0.0)) <= 0.9
     with pytest.raises(UserError, match=r"fine_mm is 0\.01"):
-        tumour_uptake(GRID, (0.0, 0.0, 0.0), 0.9, even, _seeded(), fine_mm=0.01)
+        uneven_uptake(ball, GRID, even, _seeded(), fine_mm=0.01)
     with pytest.raises(UserError, match="cluster_mm"):
-        tumour_uptake(GRID, (0.0, 0.0, 0.0), 0.9, even, _seeded(), fine_mm=0.2)
-    with pytest.raises(UserError, match="radius"):
-        tumour_uptake(GRID, (0.0, 0.0, 0.0), 0.04, even, _seeded())
+        uneven_uptake(ball, GRID, even, _seeded(), fine_mm=0.2)
+    with pytest.raises(UserError, match="no voxel"):
+        uneven_uptake(ball & ~ball, GRID, even, _seeded())
     with pytest.raises(UserError, match="at most 30000000"):
-        tumour_uptake(VoxelGrid((64, 64, 64), 1.0), (0.0, 0.0, 0.0), 30.0, even, _seeded())
+        uneven_uptake(torch.ones(60, 60, 60) > 0, VoxelGrid((60, 60, 60), 1.0), even, _seeded())
+
+
+def _mouse() -> MousePhantom:
+    uptake = {"soft_tissue": [1.0, 1.0], "tumour": [20.0, 20.0]}
+    return MousePhantom(uptake, tumours=(2, 2), tumour_diameter_mm=(5.0, 5.0), supersampling=1)
+
+
+class TestMicroenvironmentPhantom(PhantomContract):
+    def family(self):
+        return MicroenvironmentPhantom(_mouse(), Microenvironment(cluster_mm=0.8), fine_mm=0.25)
+
+
+def test_only_the_inside_of_tumours_changes():
+    """Tumours keep their activity (1e-12), all else keeps its voxels; within, uptake is uneven."""
+    family = MicroenvironmentPhantom(_mouse(), Microenvironment(cluster_mm=0.8), fine_mm=0.25)
+    before, after = (make(CONTRACT_GRID, _seeded(3)) for make in (_mouse(), family))
+    tumour = before.labels == ORGANS.index("tumour")
+    assert torch.equal(before.uptake[~tumour], after.uptake[~tumour])
+    assert torch.equal(before.density, after.density)
+    assert float(after.uptake[tumour].sum()) == pytest.approx(float(before.uptake[tumour].sum()), rel=1e-12)
+    ratio = after.uptake[tumour] / before.uptake[tumour]
+    assert float(ratio.std()) > 0.2
+    with pytest.raises(UserError, match="cluster_mm"):
+        MicroenvironmentPhantom(_mouse(), Microenvironment(cluster_mm=0.1), fine_mm=0.1)

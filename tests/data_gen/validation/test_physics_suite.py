@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_gen.phantoms import MousePhantom
 from data_gen.validation import (
     adjoint,
     attenuation,
@@ -22,6 +23,7 @@ from data_gen.validation import (
     refinement,
     resolution,
     straight,
+    windows,
 )
 from data_gen.validation.bateman import Network
 from data_gen.validation.brute_force import Hole, interacting_share
@@ -104,6 +106,14 @@ def test_design() -> None:
     camera = Path(__file__).parents[2] / "hspi_learn" / "commands" / "tiny_camera.yaml"
     found = design(str(camera), plane_mm=(24.0, 30.0), most_evaluations=4, grid_points=2, rays=2, photons=0)
     assert {point.name: point.value for point in found.points}["gain"] > 1.2
+
+
+def test_windows() -> None:
+    """Windows at lines lower the bounds of the daughter in kidneys and tumour by 20 %."""
+    camera = Path(__file__).parents[2] / "hspi_learn" / "commands" / "tiny_camera.yaml"
+    uptake = {"soft_tissue": (1.0, 1.0), "kidneys": (5.0, 5.0), "tumour": (20.0, 20.0)}
+    mouse = MousePhantom(uptake, tumours=(1, 1), tumour_diameter_mm=(6.0, 6.0), supersampling=1)
+    held(windows(mouse, str(camera), voxels=10, spacing_mm=2.8, bins=116, groups=2, secondary=()))
 
 
 def test_straight_photons() -> None:

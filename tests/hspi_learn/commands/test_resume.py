@@ -88,7 +88,10 @@ def test_run_folder_holds_what_it_promises(finished_run: Path) -> None:
 
     config = yaml.safe_load((finished_run / "config.yaml").read_text())
     assert "hydra" not in config
-    assert config["task"]["windows_kev"] == config["windows_kev"]
+    edges = config["windows_kev"]
+    assert config["task"]["windows_kev"] == config["data"]["windows_kev"] == edges
+    assert (edges[0], edges[-1]) == (20.0, 600.0)
+    assert edges == sorted(edges)
     metrics = json.loads((finished_run / "metrics.json").read_text())
     assert {"val/nrmse", "steps", "best/step"} <= metrics.keys()
     assert all(isinstance(value, float) for value in metrics.values())

@@ -1,5 +1,6 @@
 """Every member of every config group composes, passes the check, and builds if it stands alone."""
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -44,7 +45,60 @@ def _choices() -> Iterator[tuple[str, str, str]]:
         choices = _composed(command).hydra.runtime.choices
         for group in sorted(str(g) for g in choices if not str(g).startswith("hydra/")):
             folder = config_folder() / group.split("@")[0]
-            yield from ((command, group, path.stem) for path in sorted(folder.glob("*.yaml")))
+            members = sorted(folder.glob("*.yaml"))
+            if group == "experiment":
+                members = [path for path in members if _command_of(path) == command]
+            yield from ((command, group, path.stem) for path in members)
+
+
+def _command_of(experiment: Path) -> str:
+    """The command whose line, in the head of the file, makes the experiment."""
+    line = re.search(rf"hspi-(\w+) .*experiment={experiment.stem}$", experiment.read_text(), re.MULTILINE)
+    assert line, f"{experiment} does not say its command line"
+    return line[1]
+
+
+EXPERIMENTS = sorted((config_folder() / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: str(p.stem))
+def test_experiment_composes_by_its_own_command_line(path: Path) -> None:
+    """The line in the head of each file, word for word but for the user's folders, passes the check."""
+    command = _command_of(path)
+    (line,) = re.findall(rf"hspi-{command} (.*experiment={path.stem})$", path.read_text(), re.MULTILINE)
+    config = _composed(command, *line.split())
+    with open_dict(config):
+        del config["hydra"]
+    check_config(_filled(config), _settings(command))
+
+
+@pytest.mark.parametrize("name", ["adversary", "digimouse"])
+def test_every_row_of_a_published_table_has_its_experiment(name: str) -> None:
+    """A row's name stands in the head of an experiment that names its table."""
+    table = (config_folder().parent / "docs" / "results" / f"{name}.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| +[-0-9]", table, re.MULTILINE)
+    heads = [path.read_text() for path in EXPERIMENTS]
+    assert rows
+    for row in rows:
+        assert any(f'"{row}"' in head and f"docs/results/{name}.md" in head for head in heads), row
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate", "train"])
+def test_a_size_changes_what_was_not_chosen_on_the_command_line(command: str) -> None:
+    """size=small is what the groups say; tiny and full differ from it; a value that is given stays."""
+    given = {
+        "evaluate": "attacked_scans=7",
+        "generate": "dataset.sizes.train=7",
+        "train": "trainer.max_steps=7",
+    }[command]
+    key, _, value = given.partition("=")
+    default, tiny, small, full = (
+        _composed(command, *chosen) for chosen in ((), ("size=tiny",), ("size=small",), ("size=full",))
+    )
+    sizes = [OmegaConf.select(config, key) for config in (tiny, small, full)]
+    assert sizes == sorted(set(sizes))
+    assert OmegaConf.select(default, key) == sizes[1]
+    assert OmegaConf.select(_composed(command, "size=tiny", given), key) == int(value)
 
 
 @pytest.mark.parametrize(("command", "group", "member"), list(_choices()))
@@ -63,9 +117,11 @@ def _members() -> Iterator[Path]:
 
 @pytest.mark.parametrize("path", list(_members()), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_member_builds(path: Path) -> None:
-    """What needs no other object is built as it is written."""
+    """What needs no other object is built as it is written, its own defaults composed."""
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
+    if "defaults" in config:
+        config = _composed("generate", f"{path.parent.name}={path.stem}")[path.parent.name]
     if OmegaConf.missing_keys(config):
         pytest.skip("needs a file of the user")
     assert build(config, key=path.parent.name) is not None
