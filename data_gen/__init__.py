@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from data_gen.camera import load_camera
-    from data_gen.core import EnergyBins, EnergyWindows, UserError, VoxelGrid
+    from data_gen.core.errors import UserError
+    from data_gen.core.grid import EnergyBins, EnergyWindows, VoxelGrid
     from data_gen.forward_model import HyperspectralForwardModel, ImagingSystem
     from data_gen.materials import mass_attenuation
     from data_gen.nuclides import decay_chain, photon_lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -46,6 +46,7 @@ class ScanContext(NamedTuple):
         return ScanContext(self.density[kept], self.duration_s[kept], self.attenuation[kept], self.body[kept])
 
 
+@runtime_checkable
 class Reconstructor(Protocol):
     """Counts to activity maps."""
 

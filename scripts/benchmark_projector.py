@@ -56,6 +56,7 @@ def measure(args: argparse.Namespace, energy_kev: float) -> dict[str, str]:
         # The matrix that the product applies: every mirror image has its own bytes in it.
         copy, copy_stored = copy_s(size * images), copy_s(size)
         forward = best_s(lambda: matrix.forward(activity, kept), 5)
+        attenuation = best_s(lambda: matrix.attenuation(density), 3)
         adjoint = best_s(lambda: matrix.adjoint(seen, kept), 5)
         chosen = torch.arange(0, camera.pixel_count, args.every)
         rays = RayProjector(camera, grid, energies, sampling=RaySampling(args.reference_rays)).subset(chosen)
@@ -72,6 +73,7 @@ def measure(args: argparse.Namespace, energy_kev: float) -> dict[str, str]:
         "copying the matrix": f"{1e3 * copy:.1f} ms, {1e3 * copy_stored:.1f} ms for what is stored",
         "forward": _times_copy(forward, copy, copy_stored),
         "adjoint": _times_copy(adjoint, copy, copy_stored),
+        "attenuation of an object": f"{1e3 * attenuation:.1f} ms ({attenuation / forward:.1f} projections)",
     }
 
 

@@ -6,11 +6,12 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,6 +19,9 @@ from torch import Tensor
 from data_gen.core.memory import give_back_freed_memory
 
 FOLDER_VARIABLE = "HSPI_CACHE_DIR"
+
+TOLD_AFTER_S = 5.0
+"""A process that waits longer for another one's matrix says so."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,22 +42,83 @@ def content_key(numbers: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors cached under ``key``; computed and cached now if there are none that can be read."""
+    """The tensors cached under ``key``; computed and cached now if there are none that can be read.
+
+    Of processes that want the same tensors at once, one computes them and the others wait for it.
+    """
     path = folder / f"matrix-{key}.safetensors"
     if path.exists():
-        try:
+        with suppress(OSError, SafetensorError):
             return load_file(path)
-        except (OSError, SafetensorError) as error:
-            _log.warning("%s cannot be read (%s); it is built again", path, error)
-    tensors = make()
-    give_back_freed_memory()
-    unfinished = folder / f"{path.name}.{os.getpid()}"
+    with one_at_a_time(path):
+        if path.exists():  # by now
+            try:
+                return load_file(path)
+            except (OSError, SafetensorError) as error:
+                _log.warning("%s cannot be read (%s); it is built again", path, error)
+        tensors = make()
+        give_back_freed_memory()
+        try:
+            keep_tensors(tensors, path)
+        except (OSError, SafetensorError) as error:  # of a full disk safetensors tells in its own way
+            _log.warning(
+                "the system matrix could not be kept in %s (%s); it will be built again", folder, error
+            )
+        return tensors
+
+
+def keep_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors to a file that appears whole or not at all.
+
+    Raises:
+        OSError: the folder cannot be written to.
+        SafetensorError: the disk is full.
+    """
+    unfinished = path.parent / f"{path.name}.{os.getpid()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, unfinished)
         unfinished.replace(path)
-    except (OSError, SafetensorError) as error:  # of a full disk safetensors tells in its own way
+    finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        _log.warning("the system matrix could not be kept in %s (%s); it will be built again", folder, error)
-    return tensors
+
+
+@contextmanager
+def one_at_a_time(path: Path, wait: bool = True) -> Iterator[bool]:
+    """Lets in one thread of one process at a time for each ``path``; all where there can be no locks.
+
+    Args:
+        path: of the file that is being made; its lock lies beside it meanwhile.
+        wait: for whoever is in; otherwise the block runs at once.
+
+    Yields:
+        Whether no one else is in.
+    """
+    lock = FileLock(f"{path}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        entered = _entered(lock, path, wait)
+    except (OSError, NotImplementedError):
+        yield True
+        return
+    try:
+        yield entered
+    finally:
+        if entered:
+            # Whoever waits for this lock gets it all the same, and then finds what has been made.
+            with suppress(OSError):
+                Path(lock.lock_file).unlink()
+            lock.release()
+
+
+def _entered(lock: FileLock, path: Path, wait: bool) -> bool:
+    """Take a lock, and tell if that takes long; or only if it is free."""
+    try:
+        lock.acquire(timeout=TOLD_AFTER_S if wait else 0)
+    except Timeout:
+        if not wait:
+            return False
+        _log.warning("%s is being made by another process; waiting for it", path)
+        lock.acquire()
+    return True

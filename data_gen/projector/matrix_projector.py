@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.core.cache import cache_folder
 from data_gen.core.grid import VoxelGrid
+from data_gen.core.parallel import told
 from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.columns import Columns
 from data_gen.projector.kept import kept_blocks, matrices_of
@@ -65,10 +66,11 @@ class MatrixProjector(nn.Module):
         folder = Path(cache_dir) if cache_dir else cache_folder()
         casters = [caster(camera, energy, sampling or RaySampling()) for energy in self.energies_kev.tolist()]
         self.columns = nn.ModuleList(Columns.of(grid, *caster.seen_mm) for caster in casters)
-        kept = [
-            kept_blocks(caster, orbits, columns.grid, drop_share, dtype, folder)
-            for caster, columns in zip(casters, self._columns, strict=True)
-        ]
+        kept = []
+        with told("system matrices", len(casters)) as advance:
+            for own, columns in zip(casters, self._columns, strict=True):
+                kept.append(kept_blocks(own, orbits, columns.grid, drop_share, dtype, folder))
+                advance()
         self.matrices = nn.ModuleList(
             matrices_of(k, len(orbits.aperture), columns.grid.voxels)
             for k, columns in zip(kept, self._columns, strict=True)
@@ -113,11 +115,12 @@ class MatrixProjector(nn.Module):
     def _seen(self, images: Tensor, attenuation: Tensor, part: slice, maps: int) -> Tensor:
         """First interactions [pixel, g, n] of mirror images [voxel, mirror, n]."""
         seen = []
+        chosen = [self.views.chosen(images, block) for block in range(self.views.blocks)]
         for g, columns in enumerate(self._columns):
             rows = []
-            for block in range(self.views.blocks):
+            for block, activity in enumerate(chosen):
                 through = self._transmission(attenuation, g, block, part, maps)
-                sent = columns.forward((self.views.chosen(images, block) * through).flatten(1))
+                sent = columns.forward((activity * through).flatten(1))
                 rows.append(self._matrix(g, block).times(sent).reshape(-1, images.shape[2]))
             seen.append(self.views.by_pixel(torch.cat(rows), self.pixels))
         return torch.stack(seen, dim=1)
@@ -142,12 +145,11 @@ class MatrixProjector(nn.Module):
 
     def _transmission(self, attenuation: Tensor, g: int, block: int, part: slice, maps: int) -> Tensor:
         """Transmission [voxel, column, n] to a block's apertures for volumes (batch * map) of ``part``."""
-        to_orbit = attenuation[:, g, self.views.orbits[block]]
-        scan = slice(part.start // maps, part.start // maps + 1)
+        seen = self.views.columns_of(attenuation[:, g, self.views.orbits[block]], block)
         if part.stop - part.start > 1:
             volumes = torch.arange(len(attenuation) * maps, device=attenuation.device)
-            return self.views.chosen(to_orbit[volumes[part] // maps].permute(1, 2, 0), block)
-        return self.views.chosen(to_orbit[scan].permute(1, 2, 0), block)
+            return seen[volumes[part] // maps].permute(1, 2, 0)
+        return seen[part.start // maps, ..., None]
 
     @property
     def _columns(self) -> list[Columns]:
@@ -166,7 +168,7 @@ class MatrixProjector(nn.Module):
         other.grid, other.pixels, other.dropped = self.grid, len(pixels), self.dropped
         other.register_buffer("energies_kev", self.energies_kev, persistent=False)
         other.matrices = nn.ModuleList(
-            nn.ModuleList(self._matrix(g, block).select(rows) for block, rows in sources)
+            nn.ModuleList(self._matrix(g, block).part(rows) for block, rows in sources)
             for g in range(len(self.energies_kev))
         )
         other.transmission, other.columns, other.views = self.transmission, self.columns, views

@@ -73,6 +73,10 @@ class Views(nn.Module):
         """The images [voxel, column, n] that a block sees, of all [voxel, mirror, n]."""
         return images if self.whole else images[:, self.mirror[block]]
 
+    def columns_of(self, transmission: Tensor, block: int) -> Tensor:
+        """Transmission [batch, voxel, column] to a block's columns, of that to all mirrors."""
+        return transmission if self.whole else transmission[:, :, self.mirror[block]]
+
     def gathered(self, total: Tensor, seen: Tensor, block: int) -> Tensor:
         """Transpose of :meth:`chosen`: ``total`` [voxel, mirror, n] plus the back-projection of a block."""
         return total + seen if self.whole else total.index_add(1, self.mirror[block], seen)

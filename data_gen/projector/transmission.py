@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
 from data_gen.core.autograd import recomputed
 from data_gen.core.grid import VoxelGrid
+
+SAMPLES_AT_ONCE = 131_072
+"""Values sampled along lines at a time, so that they stay in the processor's cache."""
 
 
 class ApertureTransmission(nn.Module):
@@ -60,30 +64,36 @@ class ApertureTransmission(nn.Module):
             [batch, g, aperture, voxel, mirror].
         """
         mirrored = torch.stack([tissue_density.flip(axes) for axes in mirrors])
-        return torch.stack([self._traced(mirrored, a) for a in range(len(self.aperture_mm))], dim=2)
-
-    def _traced(self, mirrored: Tensor, aperture: int) -> Tensor:
-        """:meth:`_one`, recomputed in the backward pass rather than stored."""
-        return recomputed(self._one, mirrored, aperture, needed=mirrored.requires_grad)
+        if torch.is_grad_enabled() and mirrored.requires_grad:
+            # Recomputed in the backward pass rather than stored.
+            traced = [recomputed(self._one, mirrored, a, needed=True) for a in range(len(self.aperture_mm))]
+            return torch.stack(traced, dim=2)
+        energies, apertures = self.mass_attenuation.shape[1], len(self.aperture_mm)
+        shape = (len(tissue_density), energies, apertures, self.grid.voxels, len(mirrors))
+        transmission = mirrored.new_empty(shape)
+        for aperture in range(apertures):
+            transmission[:, :, aperture] = self._one(mirrored, aperture)
+        return transmission
 
     def _one(self, mirrored: Tensor, aperture: int) -> Tensor:
         """Transmission to one aperture, [batch, g, voxel, mirror]."""
         point, step = self._samples(aperture)
         images, tissues = mirrored.shape[0] * mirrored.shape[1], mirrored.shape[2]
-        where = point.to(mirrored.dtype).expand(images, *point.shape)[:, None]
-        sampled = functional.grid_sample(
-            mirrored.flatten(0, 1), where, padding_mode="zeros", align_corners=False
-        )
-        path = torch.einsum("itvs,v->itv", sampled[:, :, 0], step.to(mirrored.dtype))
+        present = _present(mirrored)
+        density = mirrored[:, :, present].flatten(0, 2)
+        path = line_sums(density, point.to(mirrored.dtype)) * step.to(mirrored.dtype)
         fine = functional.interpolate(
-            path.reshape(images, tissues, *self.coarse),
+            path.reshape(images, len(present), *self.coarse),
             size=self.grid.shape,
             mode="trilinear",
             align_corners=True,
-        )
-        attenuation = torch.einsum("itv,tg->igv", fine.flatten(2), self.mass_attenuation.to(fine.dtype))
+        ).flatten(2)
+        if len(present) < tissues:
+            absent = fine.new_zeros(images, tissues, self.grid.voxels)
+            fine = absent.index_copy(1, torch.tensor(present, device=fine.device), fine)
+        attenuation = torch.einsum("itv,tg->igv", fine, self.mass_attenuation.to(fine.dtype))
         transmission: Tensor = torch.exp(-attenuation).unflatten(0, mirrored.shape[:2]).movedim(0, -1)
-        return transmission.contiguous()
+        return transmission
 
     def _samples(self, aperture: int) -> tuple[Tensor, Tensor]:
         """Midpoints of steps out of the grid, for grid_sample [voxel, step, 3], and mm of a step [voxel]."""
@@ -95,6 +105,70 @@ class ApertureTransmission(nn.Module):
         midpoint = (torch.arange(self.steps, dtype=way.dtype, device=way.device) + 0.5) / self.steps
         point = self.start_mm[:, None] + (share[:, None] * midpoint)[..., None] * way[:, None]
         return point / half, share * way.norm(dim=1) / self.steps
+
+
+def line_sums(volumes: Tensor, point: Tensor) -> Tensor:
+    """Sums of what volumes hold at the points of lines, linear between the centres of voxels, 0 outside.
+
+    On the CPU, where no gradient is asked for, a sparse product does what ``grid_sample`` does, to the same
+    bits, in about a fourth of the time: it finds the voxels around a point once for all volumes.
+
+    Args:
+        volumes: [volume, z, y, x].
+        point: (x, y, z) from -1 to 1, the outer faces of the grid, [line, step, 3].
+
+    Returns:
+        [volume, line].
+    """
+    if volumes.device.type != "cpu" or (torch.is_grad_enabled() and volumes.requires_grad):
+        sampled = functional.grid_sample(
+            volumes[None], point[None, None], padding_mode="zeros", align_corners=False
+        )
+        return sampled[0, :, 0].sum(dim=-1)
+    shape = volumes.shape[1:]
+    table = functional.pad(volumes, (1,) * 6).flatten(1).T.contiguous().numpy()
+    lines = max(1, SAMPLES_AT_ONCE // (len(volumes) * point.shape[1]))
+    sums = volumes.new_empty(len(volumes), len(point))
+    for first in range(0, len(point), lines):
+        part = point[first : first + lines]
+        voxel, weight = _corners(part.reshape(-1, 3), shape)
+        row = torch.arange(0, voxel.numel() + 1, voxel.shape[1], dtype=voxel.dtype)
+        entries = (weight.flatten().numpy(), voxel.flatten().numpy(), row.numpy())
+        sampled = torch.from_numpy(csr_array(entries, shape=(len(voxel), len(table))) @ table)
+        by_volume = sampled.reshape(*part.shape[:2], -1).movedim(2, 0).contiguous()
+        sums[:, first : first + lines] = by_volume.sum(dim=-1)
+    return sums
+
+
+def _corners(point: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    """The eight voxels around each point of a grid with a border of one voxel, and their weights.
+
+    In the order, and rounded as, ``grid_sample`` takes them.
+
+    Args:
+        point: (x, y, z) from -1 to 1, [point, 3].
+        shape: of the grid without its border, (z, y, x).
+
+    Returns:
+        Flat index int32 and weight, [point, 8] each.
+    """
+    place = ((point.T + 1) * torch.tensor(shape[::-1], dtype=point.dtype)[:, None] - 1) / 2
+    below = place.floor()
+    beside = torch.stack((below + 1 - place, place - below))  # shares of the voxels below and above
+    x, y, z = (beside[:, axis] for axis in range(3))
+    weight = (x * y[:, None]).flatten(0, 1) * z[:, None]
+    rows, columns = shape[1] + 2, shape[2] + 2
+    x, y, z = below.to(torch.int32) + 1
+    step = torch.tensor((0, 1, columns, columns + 1), dtype=torch.int32)
+    beyond = torch.cat((step, step + rows * columns))
+    voxel = ((z * rows + y) * columns + x) + beyond[:, None]
+    return voxel.T.contiguous(), weight.flatten(0, 1).T.contiguous()
+
+
+def _present(mirrored: Tensor) -> list[int]:
+    """Tissues that some object holds, one at least, of [mirror, batch, tissue, z, y, x]."""
+    held = mirrored[0].detach().ne(0).any(dim=-1).any(dim=-1).any(dim=-1).any(dim=0)
+    return held.nonzero()[:, 0].tolist() or [0]
 
 
 def _axes(grid: VoxelGrid) -> list[Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from data_gen.core.grid import VoxelGrid
+from data_gen.core.parallel import on_all_cores
 from data_gen.projector.crossings import cross_grid, main_axis
 from data_gen.projector.ray_casting import RayCaster
 
@@ -43,15 +44,20 @@ def build_rows(
         drop_share: share of each row's weight that may be dropped, smallest entries first.
         dtype: of the values.
     """
+
+    def entries(chunk: tuple[Tensor, int]) -> tuple[tuple[Tensor, Tensor, Tensor], float, float]:
+        """The entries of a chunk that are kept, the weight of all and that of those left out."""
+        chosen, axis = chunk
+        row, voxel, value = _entries(caster, pairs[chosen], grid, axis, dtype)
+        keep = value > _threshold(row, value, len(chosen), drop_share)[row]
+        kept = chosen[row[keep]], voxel[keep].to(torch.int32), value[keep]
+        return kept, float(value.sum()), float(value[~keep].sum())
+
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     total = lost = 0.0
-    with torch.no_grad():
-        for chosen, axis in _chunks(caster, pairs, grid):
-            row, voxel, value = _entries(caster, pairs[chosen], grid, axis, dtype)
-            keep = value > _threshold(row, value, len(chosen), drop_share)[row]
-            total += float(value.sum())
-            lost += float(value[~keep].sum())
-            kept.append((chosen[row[keep]], voxel[keep].to(torch.int32), value[keep]))
+    for part, weight, dropped in on_all_cores(entries, _chunks(caster, pairs, grid)):
+        kept.append(part)
+        total, lost = total + weight, lost + dropped
     return _assembled(kept, len(pairs), lost / total if total else 0.0)
 
 

@@ -27,7 +27,7 @@ from data_gen.simulation.exposure import ExposureLimits
 from data_gen.simulation.photopeak import photopeak_windows
 from data_gen.simulation.plan import DatasetPlan
 from data_gen.simulation.scan import ScanSimulator
-from data_gen.storage import MANIFEST, Manifest, Provenance, ShardEntry, write_shard
+from data_gen.storage import DERIVED, MANIFEST, Manifest, Provenance, ShardEntry, write_shard
 
 __all__ = ["DatasetPlan", "generate"]
 
@@ -158,7 +158,7 @@ def _kept(plan: DatasetPlan, folder: Path) -> dict[str, ShardEntry]:
             with contextlib.suppress(UserError):
                 manifest.checked_file(folder, entry)
                 kept[entry.file] = entry
-    known = {t.file for t in _tasks(plan)} | {MANIFEST, UNFINISHED}
+    known = {t.file for t in _tasks(plan)} | {MANIFEST, UNFINISHED, DERIVED}
     others = [p.name for p in folder.iterdir() if p.name not in known] if folder.exists() else []
     strange = [name for name in others if not (name.startswith(".") and name.endswith(".part"))]
     if strange:

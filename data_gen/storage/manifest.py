@@ -15,6 +15,9 @@ from data_gen.storage.schema import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
 
+DERIVED = "inputs"
+"""Folder beside the shards for what trainings compute of them; no part of the data set."""
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,18 +1,35 @@
-"""Worst cases within the noise: threat models for counts, attacks, and what they aim at."""
+"""Adversarial perturbations of inputs: threat models, objectives, attacks."""
 
-from hspi_learn.attacks.objectives import ImageError, Objective, RegionalActivity
-from hspi_learn.attacks.pgd import Attacked, ProjectedGradient, RandomPerturbation
-from hspi_learn.attacks.threat_models import PoissonBall, PoissonBox, ThreatModel, noise_sd
+from hspi_learn.attacks.objectives import (
+    HideRegion,
+    ImageError,
+    InventRegion,
+    Objective,
+    OnPrediction,
+    RegionalActivity,
+    TaskError,
+    UptakeError,
+)
+from hspi_learn.attacks.pgd import Attack, Attacked, Goal, ProjectedGradient, RandomPerturbation
+from hspi_learn.attacks.threat_models import PoissonBall, PoissonBox, ThreatModel, check_space, noise_sd
 
 __all__ = [
+    "Attack",
     "Attacked",
+    "Goal",
+    "HideRegion",
     "ImageError",
+    "InventRegion",
     "Objective",
+    "OnPrediction",
     "PoissonBall",
     "PoissonBox",
     "ProjectedGradient",
     "RandomPerturbation",
     "RegionalActivity",
+    "TaskError",
     "ThreatModel",
+    "UptakeError",
+    "check_space",
     "noise_sd",
 ]

@@ -1,16 +1,116 @@
-"""What an adversary wants to be large: one number per scan, from the reconstructed activity."""
+"""What an adversary wants to be large: one number a sample, from the prediction of an attacked input."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
+from data_gen.core.errors import UserError
+from data_gen.phantoms import ORGANS
 from hspi_learn.metrics.nrmse import scan_nrmse
+from hspi_learn.reconstructor import ScanBatch
 
-Objective = Callable[[Tensor], Tensor]
-"""Activity [batch, map, z, y, x] to [batch]; scan i of the result depends on scan i alone."""
+OnPrediction = Callable[[Tensor], Tensor]
+"""Prediction [batch, ...] to [batch]; number i of the result depends on sample i alone."""
+
+
+class Objective(Protocol):
+    """What an adversary is after, for any batch."""
+
+    def on(self, batch: Any, error: OnPrediction) -> OnPrediction:
+        """What is to be large for the samples of a batch.
+
+        Args:
+            batch: the samples, truth included.
+            error: how wrong a prediction of them is, by the task's own measure.
+
+        Raises:
+            UserError: the batch lacks what the objective is about.
+        """
+
+
+@dataclass(frozen=True)
+class TaskError:
+    """The error of the prediction by the task's own measure."""
+
+    def on(self, batch: Any, error: OnPrediction) -> OnPrediction:  # noqa: ARG002
+        """See :class:`Objective`."""
+        return error
+
+
+@dataclass(frozen=True)
+class HideRegion:
+    """Less activity in a region: a tumour that is there is hidden.
+
+    A sample without the region has nothing to hide; it is flagged as masked.
+
+    Args:
+        organ: name of the region.
+        group: number of the activity map; None for the sum of all.
+    """
+
+    organ: str = "tumour"
+    group: int | None = None
+
+    def on(self, batch: ScanBatch, error: OnPrediction) -> OnPrediction:  # noqa: ARG002
+        """See :class:`Objective`: minus the activity in the region, in Bq."""
+        return RegionalActivity(region_of(batch, self.organ), self.group, sign=-1)
+
+
+@dataclass(frozen=True)
+class InventRegion:
+    """More activity in a ball about the middle of an organ: a tumour that is not there is invented.
+
+    Args:
+        organ: name of the organ.
+        radius_voxels: radius of the ball in voxels.
+        group: number of the activity map; None for the sum of all.
+
+    Raises:
+        UserError: the radius is negative.
+    """
+
+    organ: str = "liver"
+    radius_voxels: float = 1.5
+    group: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.radius_voxels >= 0:
+            raise UserError(f"objective.radius_voxels is {self.radius_voxels}; it needs 0 or more")
+
+    def on(self, batch: ScanBatch, error: OnPrediction) -> OnPrediction:  # noqa: ARG002
+        """See :class:`Objective`: the activity in the ball, in Bq."""
+        organ = region_of(batch, self.organ)
+        balls = torch.stack([_ball_inside(scan, self.radius_voxels) for scan in organ])
+        return RegionalActivity(balls, self.group)
+
+
+@dataclass(frozen=True)
+class UptakeError:
+    """A wrong uptake, too high or too low, in a region: a tumour is quantified wrongly.
+
+    Args:
+        organ: name of the region.
+        group: number of the activity map; None for the sum of all.
+    """
+
+    organ: str = "tumour"
+    group: int | None = None
+
+    def on(self, batch: ScanBatch, error: OnPrediction) -> OnPrediction:  # noqa: ARG002
+        """See :class:`Objective`: |estimate - truth| / truth of the region's activity; 0 without one."""
+        inside = RegionalActivity(region_of(batch, self.organ), self.group)
+        truth = inside(batch.activity)
+
+        def relative_error(activity: Tensor) -> Tensor:
+            known = torch.where(truth > 0, truth, 1.0)
+            return torch.where(truth > 0, (inside(activity) - truth).abs() / known, 0.0)
+
+        return relative_error
 
 
 @dataclass(frozen=True)
@@ -32,19 +132,54 @@ class ImageError:
 
 @dataclass(frozen=True)
 class RegionalActivity:
-    """Activity of one map in a region, in Bq, pushed up or (``sign`` -1) down: a lesion hidden, or invented.
+    """Activity in a region, in Bq, as it is or (``sign`` -1) negative.
 
     Args:
         region: [batch, z, y, x]; bool, or the share of each voxel that belongs.
-        group: number of the map.
+        group: number of the map; None for the sum of all.
         sign: +1 or -1.
     """
 
     region: Tensor
-    group: int
+    group: int | None = None
     sign: int = 1
 
     def __call__(self, activity: Tensor) -> Tensor:
-        """Signed activity of each scan."""
-        inside = self.region.to(activity.dtype) * activity[:, self.group]
-        return self.sign * inside.sum(dim=(1, 2, 3))
+        """Signed activity of each scan, from [batch, map, z, y, x].
+
+        Raises:
+            UserError: the prediction holds no such map.
+        """
+        if activity.ndim != 5 or (self.group is not None and not 0 <= self.group < activity.shape[1]):
+            raise UserError(
+                f"objective is about map {self.group} of an activity [batch, map, z, y, x], but a "
+                f"prediction is {list(activity.shape)}; choose another map or use objective=error"
+            )
+        wanted = activity.sum(dim=1) if self.group is None else activity[:, self.group]
+        return self.sign * (self.region.to(activity.dtype) * wanted).sum(dim=(1, 2, 3))
+
+
+def region_of(batch: Any, organ: str) -> Tensor:
+    """Voxels of an organ [batch, z, y, x], bool.
+
+    Raises:
+        UserError: no organ has that name, or the batch is none of scans with labels.
+    """
+    if organ not in ORGANS:
+        raise UserError(f"objective.organ is {organ!r}; it needs one of {', '.join(ORGANS)}")
+    if not isinstance(batch, ScanBatch):
+        raise UserError(
+            f"objective is about the {organ} of scans, but a batch is a {type(batch).__name__}; "
+            "use objective=error"
+        )
+    return batch.labels == ORGANS.index(organ)
+
+
+def _ball_inside(organ: Tensor, radius: float) -> Tensor:
+    """A ball about the voxel of an organ [z, y, x] nearest to its centre of mass; empty without organ."""
+    voxels = organ.nonzero().double()
+    if not len(voxels):
+        return torch.zeros_like(organ)
+    middle = voxels[(voxels - voxels.mean(0)).square().sum(1).argmin()]
+    place = torch.stack(torch.meshgrid(*(torch.arange(n) for n in organ.shape), indexing="ij"), dim=-1)
+    return ((place.to(middle) - middle).square().sum(-1) <= radius**2).to(organ.device)

@@ -1,42 +1,77 @@
-"""Attacks on counts: projected gradient ascent, and random perturbations of the same size as its control."""
+"""Attacks: projected gradient ascent, and random perturbations of the same size as its control.
+
+An attack works on any map from input values to one number a sample: ``attack(goal, values, threat_model)``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from data_gen.core.errors import UserError
-from hspi_learn.attacks.objectives import Objective
-from hspi_learn.attacks.threat_models import ThreatModel, noise_sd, perturbed
+from hspi_learn.attacks.threat_models import ThreatModel
 
-Method = Callable[[Tensor], Tensor]
-"""Counts [batch, pixel, window] to activity [batch, map, z, y, x]."""
+Goal = Callable[[Tensor], Tensor]
+"""What an adversary raises: input values [batch, ...] to one number a sample [batch].
+
+Number i depends on sample i alone.
+"""
+
+CONVERGED_SHARE = 0.01
+"""An attack has converged if its last step added no more than this share of all that it gained."""
 
 
 class Attacked(NamedTuple):
-    """The worst counts found for each scan, and what they did."""
+    """The worst input found for each sample, and what it did."""
 
-    counts: Tensor
-    """[batch, pixel, window]; the clean counts where nothing worse was found."""
-    objective: Tensor
-    """At those counts, [batch]; never below ``clean_objective``."""
-    clean_objective: Tensor
-    """At the counts as measured, [batch]."""
+    worst: Tensor
+    """[batch, ...]; the clean values where nothing worse was found."""
+    value: Tensor
+    """The goal there, [batch]; never below ``clean_value``."""
+    clean_value: Tensor
+    """The goal at the values as they came, [batch]."""
     masked: Tensor
-    """[batch], bool: no gradient ever reached the counts of this scan, so its figure shows no robustness."""
+    """[batch], bool: no gradient ever reached the values of this sample, which shows no robustness."""
+    not_converged: Tensor
+    """[batch], bool: the last step of a start still raised the goal, so that more steps may find worse."""
+
+
+class Attack(Protocol):
+    """What every attack offers."""
+
+    def attack(
+        self,
+        goal: Goal,
+        values: Tensor,
+        threat_model: ThreatModel,
+        expected: Tensor | None = None,
+        module: nn.Module | None = None,
+    ) -> Attacked:
+        """The worst values found that the threat model allows.
+
+        Samples of a batch are attacked independently. Parameters, their .grad, buffers, global random state
+        and train/eval modes are left as they were; it works inside no_grad and inference_mode.
+
+        Args:
+            goal: what is to be large, differentiable in the values.
+            values: the input as it came [batch, ...].
+            threat_model: what may be done to it.
+            expected: noise-free expectation of the values where it is known; the threat model may use it.
+            module: the network behind ``goal``; it is in eval mode meanwhile.
+
+        Raises:
+            FloatingPointError: the goal or its gradient is NaN or infinite.
+        """
 
 
 @dataclass(frozen=True)
 class ProjectedGradient:
-    """Projected gradient ascent; the first start is the clean scan, further ones are random in the ball.
-
-    Scans of a batch are attacked independently. Parameters, their .grad, buffers, global random state and
-    train/eval modes are left as they were; it works inside no_grad and inference_mode.
+    """Projected gradient ascent; the first start is the clean input, further ones are random at the rim.
 
     Args:
         steps: gradient steps for each start.
@@ -59,63 +94,50 @@ class ProjectedGradient:
 
     def attack(
         self,
-        method: Method,
-        objective: Objective,
-        counts: Tensor,
-        expected: Tensor,
+        goal: Goal,
+        values: Tensor,
         threat_model: ThreatModel,
+        expected: Tensor | None = None,
         module: nn.Module | None = None,
     ) -> Attacked:
-        """The worst counts found in the ball.
-
-        Args:
-            method: what is attacked, differentiable in its counts.
-            objective: what is to be large.
-            counts: measured counts [batch, pixel, window].
-            expected: noise-free expectation of the counts, for the whitening; never changed by the attack.
-            threat_model: the ball.
-            module: the network behind ``method``; it is in eval mode meanwhile.
-
-        Raises:
-            FloatingPointError: the objective or its gradient is NaN or infinite.
-        """
+        """See :meth:`Attack.attack`."""
         generator = torch.Generator().manual_seed(self.seed)
         with _untouched(module), torch.inference_mode(False), torch.enable_grad():
-            counts, sd = counts.detach().clone(), noise_sd(expected.detach().clone()).to(counts.dtype)
-            best = _Best(counts)
+            values = values.detach().clone()
+            scale = threat_model.scale(values, None if expected is None else expected.detach().clone())
+            best = _Best(values)
             for restart in range(self.restarts):
-                u = torch.zeros_like(counts) if restart == 0 else threat_model.random(counts, sd, generator)
-                self._climb(method, objective, counts, sd, threat_model, u, best)
+                u = torch.zeros_like(values)
+                if restart > 0:
+                    u = threat_model.random(values, scale, generator)
+                self._climb(goal, values, scale, threat_model, u, best)
         return best.result()
 
     def _climb(
         self,
-        method: Method,
-        objective: Objective,
-        counts: Tensor,
-        sd: Tensor,
+        goal: Goal,
+        values: Tensor,
+        scale: Tensor,
         threat_model: ThreatModel,
         u: Tensor,
         best: _Best,
     ) -> None:
         step = self.step_fraction * threat_model.radius / self.steps
         for _ in range(self.steps):
-            candidate = perturbed(counts, u, sd).requires_grad_()
-            values = _checked(objective(method(candidate)), "objective")
-            (gradient,) = torch.autograd.grad(values.sum(), candidate)
-            best.see(candidate.detach(), values.detach(), _checked(gradient, "gradient"))
-            uphill = sd * gradient
-            # An empty bin cannot fall: a step spent there would be undone by the projection.
-            uphill = torch.where((candidate <= 1e-6 * counts) & (uphill < 0), 0.0, uphill)
-            u = threat_model.project(u + step * threat_model.ascent(uphill), counts, sd)
+            candidate = threat_model.perturbed(values, u, scale).requires_grad_()
+            reached = _checked(goal(candidate), "goal")
+            (gradient,) = torch.autograd.grad(reached.sum(), candidate)
+            best.see(candidate.detach(), reached.detach(), _checked(gradient, "gradient"))
+            uphill = threat_model.feasible(scale * gradient, candidate.detach(), values)
+            u = threat_model.project(u + step * threat_model.ascent(uphill), values, scale)
         with torch.no_grad():
-            candidate = perturbed(counts, u, sd)
-            best.see(candidate, _checked(objective(method(candidate)), "objective"))
+            candidate = threat_model.perturbed(values, u, scale)
+            best.see(candidate, _checked(goal(candidate), "goal"), last=True)
 
 
 @dataclass(frozen=True)
 class RandomPerturbation:
-    """The worst of random perturbations at the rim of the same ball: what an attack must beat.
+    """The worst of random perturbations at the rim of the same set: what an attack must beat.
 
     Args:
         draws: number of perturbations.
@@ -127,53 +149,58 @@ class RandomPerturbation:
 
     def attack(
         self,
-        method: Method,
-        objective: Objective,
-        counts: Tensor,
-        expected: Tensor,
+        goal: Goal,
+        values: Tensor,
         threat_model: ThreatModel,
+        expected: Tensor | None = None,
         module: nn.Module | None = None,
     ) -> Attacked:
-        """The worst counts drawn; arguments as for :meth:`ProjectedGradient.attack`."""
+        """See :meth:`Attack.attack`; the goal need not be differentiable."""
         generator = torch.Generator().manual_seed(self.seed)
-        sd = noise_sd(expected).to(counts.dtype)
-        best = _Best(counts)
+        scale = threat_model.scale(values, expected)
+        best = _Best(values)
         with _untouched(module), torch.no_grad():
-            best.see(counts, _checked(objective(method(counts)), "objective"))
+            best.see(values, _checked(goal(values), "goal"))
             for _ in range(self.draws):
-                candidate = perturbed(counts, threat_model.random(counts, sd, generator), sd)
-                best.see(candidate, _checked(objective(method(candidate)), "objective"))
+                u = threat_model.random(values, scale, generator)
+                candidate = threat_model.perturbed(values, u, scale)
+                best.see(candidate, _checked(goal(candidate), "goal"))
         return best.result()
 
 
 class _Best:
-    """The worst-case counts of each scan so far; the first ones seen are the clean scan."""
+    """The worst case of each sample so far; the first values seen are the clean ones."""
 
-    def __init__(self, counts: Tensor) -> None:
-        self.counts = counts
-        self.objective: Tensor | None = None
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        self.reached: Tensor | None = None
         self.clean: Tensor | None = None
-        self.felt = torch.zeros(len(counts), dtype=torch.bool, device=counts.device)
+        self.felt = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+        self.rising = self.felt
         self.any_gradient = False
 
-    def see(self, counts: Tensor, values: Tensor, gradient: Tensor | None = None) -> None:
-        """Keep what is worse than before, scan by scan."""
+    def see(
+        self, values: Tensor, reached: Tensor, gradient: Tensor | None = None, last: bool = False
+    ) -> None:
+        """Keep what is worse than before, sample by sample; ``last`` says that a start ends here."""
         if gradient is not None:
             self.any_gradient = True
-            self.felt |= (gradient != 0).flatten(1).any(dim=1)
-        if self.objective is None:
-            self.objective = self.clean = values
+            self.felt = self.felt | (gradient != 0).flatten(1).any(dim=1)
+        if self.reached is None or self.clean is None:
+            self.reached = self.clean = reached
             return
-        worse = values > self.objective
-        self.objective = torch.where(worse, values, self.objective)
-        self.counts = torch.where(worse.reshape(-1, *[1] * (counts.ndim - 1)), counts, self.counts)
+        worse = reached > self.reached
+        much = reached - self.reached > CONVERGED_SHARE * (reached - self.clean)
+        self.rising = torch.where(worse, much if last else False, self.rising)
+        self.reached = torch.where(worse, reached, self.reached)
+        self.values = torch.where(worse.reshape(-1, *[1] * (values.ndim - 1)), values, self.values)
 
     def result(self) -> Attacked:
         """What was found."""
-        assert self.objective is not None
+        assert self.reached is not None
         assert self.clean is not None
         masked = ~self.felt if self.any_gradient else torch.zeros_like(self.felt)
-        return Attacked(self.counts, self.objective, self.clean, masked)
+        return Attacked(self.values, self.reached, self.clean, masked, self.rising)
 
 
 @contextmanager
@@ -195,6 +222,6 @@ def _checked(values: Tensor, name: str) -> Tensor:
     """The same values, after checking that they are finite."""
     wrong = (~torch.isfinite(values)).reshape(len(values), -1).any(dim=1)
     if bool(wrong.any()):
-        scans = wrong.nonzero().flatten().tolist()
-        raise FloatingPointError(f"the attack's {name} is NaN or infinite for scans {scans} of the batch")
+        samples = wrong.nonzero().flatten().tolist()
+        raise FloatingPointError(f"the attack's {name} is NaN or infinite for samples {samples} of the batch")
     return values

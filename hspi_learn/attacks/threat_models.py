@@ -1,10 +1,10 @@
-"""What an adversary may do to the counts: balls in units of their own Poisson noise."""
+"""What an adversary may do to an input: for counts, balls in units of their own Poisson noise."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -20,25 +20,72 @@ def noise_sd(expected: Tensor) -> Tensor:
 
 
 class ThreatModel(Protocol):
-    """A set of whitened perturbations u, with n' = n + sd u and n' >= 0.
+    """A set of allowed perturbations u of an input, in units of a scale; the least is none at all.
 
-    ``u``, ``counts``, ``sd`` are [batch, pixel, window]; each scan of the batch has a ball of its own.
+    ``u``, ``values``, ``scale`` have one shape [batch, ...]; each sample of the batch has a set of its own.
     """
 
+    space: ClassVar[str]
+    """What the values need to be: ``counts``, ``image`` or ``features``."""
     radius: float
 
-    def project(self, u: Tensor, counts: Tensor, sd: Tensor) -> Tensor:
+    def scale(self, values: Tensor, expected: Tensor | None) -> Tensor:
+        """The size of a unit perturbation of each value, by their noise-free expectation if it is known."""
+
+    def perturbed(self, values: Tensor, u: Tensor, scale: Tensor) -> Tensor:
+        """The values after a perturbation; exactly ``values`` where u is 0."""
+
+    def project(self, u: Tensor, values: Tensor, scale: Tensor) -> Tensor:
         """The nearest allowed perturbation (Euclidean)."""
 
-    def ascent(self, gradient: Tensor) -> Tensor:
-        """The step of unit size, in the ball's own norm, that climbs steepest along a whitened gradient."""
+    def feasible(self, uphill: Tensor, candidate: Tensor, values: Tensor) -> Tensor:
+        """A direction without the components that the projection would undo at this candidate."""
 
-    def random(self, counts: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
-        """A random allowed perturbation at the rim of the ball."""
+    def ascent(self, gradient: Tensor) -> Tensor:
+        """The step of unit size, in the set's own norm, that climbs steepest along a scaled gradient."""
+
+    def random(self, values: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """A random allowed perturbation at the rim of the set."""
+
+
+def check_space(threat_model: ThreatModel, space: str, who: str) -> None:
+    """Refuse a threat model that does not fit the inputs.
+
+    Args:
+        threat_model: what an adversary may do.
+        space: what the inputs are.
+        who: whose inputs they are.
+
+    Raises:
+        UserError: the threat model is of another space.
+    """
+    if threat_model.space != space:
+        raise UserError(
+            f"threat_model is {type(threat_model).__name__}, which changes {threat_model.space}, but the "
+            f"inputs of {who} are {space}; it needs a threat model of {space}"
+        )
+
+
+class _PoissonUnits:
+    """Counts n' = n + sd u, 0 or more, with u in standard deviations of each bin's Poisson noise."""
+
+    space: ClassVar[str] = "counts"
+
+    def scale(self, values: Tensor, expected: Tensor | None) -> Tensor:
+        """See :class:`ThreatModel`: :func:`noise_sd`, of the counts themselves if nothing is known."""
+        return noise_sd(values if expected is None else expected).to(values.dtype)
+
+    def perturbed(self, values: Tensor, u: Tensor, scale: Tensor) -> Tensor:
+        """See :class:`ThreatModel`: n + sd u, 0 or more."""
+        return (values + scale * u).clamp_min(0.0)
+
+    def feasible(self, uphill: Tensor, candidate: Tensor, values: Tensor) -> Tensor:
+        """See :class:`ThreatModel`: an empty bin cannot fall."""
+        return torch.where((candidate <= 1e-6 * values) & (uphill < 0), 0.0, uphill)
 
 
 @dataclass(frozen=True)
-class PoissonBall:
+class PoissonBall(_PoissonUnits):
     """||u||_2 <= radius for the whole scan. Natural fluctuation has ||u||^2 about the number of bins.
 
     Args:
@@ -53,11 +100,11 @@ class PoissonBall:
     def __post_init__(self) -> None:
         _check_radius("poisson_ball", self.radius)
 
-    def project(self, u: Tensor, counts: Tensor, sd: Tensor) -> Tensor:
+    def project(self, u: Tensor, values: Tensor, scale: Tensor) -> Tensor:
         """See :class:`ThreatModel`: max(t u, -n / sd), with the largest t <= 1 that stays in the ball."""
         if self.radius == 0:
             return torch.zeros_like(u)
-        wide, least = u.double().flatten(1), -(counts.double() / sd.double()).flatten(1)
+        wide, least = u.double().flatten(1), -(values.double() / scale.double()).flatten(1)
         share = torch.zeros(len(u), 1, dtype=torch.float64, device=u.device)
         # The squared norm is piecewise linear and concave in t^2: Newton's steps from 0 rise to the root
         # without passing it, and end there once the bins held at their bound stay the same.
@@ -77,15 +124,15 @@ class PoissonBall:
         norm = _norm(gradient)
         return gradient / torch.where(norm > 0, norm, 1.0)
 
-    def random(self, counts: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
+    def random(self, values: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         """See :class:`ThreatModel`: a Gaussian direction, stretched to the radius."""
-        direction = _randn_like(counts, generator)
+        direction = _randn_like(values, generator)
         # Bins without counts can only rise, which shortens u: start outside, the projection ends at the rim.
-        return self.project(direction * (4 * self.radius / _norm(direction)), counts, sd)
+        return self.project(direction * (4 * self.radius / _norm(direction)), values, scale)
 
 
 @dataclass(frozen=True)
-class PoissonBox:
+class PoissonBox(_PoissonUnits):
     """|u_i| <= radius in every bin.
 
     Args:
@@ -100,22 +147,17 @@ class PoissonBox:
     def __post_init__(self) -> None:
         _check_radius("poisson_box", self.radius)
 
-    def project(self, u: Tensor, counts: Tensor, sd: Tensor) -> Tensor:
+    def project(self, u: Tensor, values: Tensor, scale: Tensor) -> Tensor:
         """See :class:`ThreatModel`."""
-        return torch.maximum(u.clamp(-self.radius, self.radius), -(counts / sd))
+        return torch.maximum(u.clamp(-self.radius, self.radius), -(values / scale))
 
     def ascent(self, gradient: Tensor) -> Tensor:
         """See :class:`ThreatModel`: the sign of the gradient."""
         return gradient.sign()
 
-    def random(self, counts: Tensor, sd: Tensor, generator: torch.Generator) -> Tensor:
+    def random(self, values: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         """See :class:`ThreatModel`: each bin up or down by the radius."""
-        return self.project(self.radius * _randn_like(counts, generator).sign(), counts, sd)
-
-
-def perturbed(counts: Tensor, u: Tensor, sd: Tensor) -> Tensor:
-    """n + sd u, 0 or more; exactly ``counts`` where u is 0."""
-    return (counts + sd * u).clamp_min(0.0)
+        return self.project(self.radius * _randn_like(values, generator).sign(), values, scale)
 
 
 def _norm(u: Tensor) -> Tensor:
@@ -123,10 +165,10 @@ def _norm(u: Tensor) -> Tensor:
     return torch.as_tensor(torch.linalg.vector_norm(u, dim=tuple(range(1, u.ndim)), keepdim=True))
 
 
-def _randn_like(counts: Tensor, generator: torch.Generator) -> Tensor:
+def _randn_like(values: Tensor, generator: torch.Generator) -> Tensor:
     """Standard normal numbers, drawn where the generator lives."""
-    drawn = torch.randn(counts.shape, generator=generator, dtype=counts.dtype, device=generator.device)
-    return drawn.to(counts.device)
+    drawn = torch.randn(values.shape, generator=generator, dtype=values.dtype, device=generator.device)
+    return drawn.to(values.device)
 
 
 def _check_radius(name: str, radius: float) -> None:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from hspi_learn.classical.postfilter import smoothed_in_body
 from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
 from hspi_learn.classical.subsets import balanced_subsets
 from hspi_learn.reconstructor import ScanContext
+
+CODE_VERSION = 1
+"""Raised whenever the images change, so that kept ones are computed again."""
 
 LEAST_SENSITIVITY = 1e-4
 """Voxels seen less than this share of the best seen one are not updated by a subset, or held at 0 by all."""
@@ -67,7 +71,7 @@ class Osem(nn.Module):
         primary = model.primary
         self.parts = nn.ModuleList([primary] if subsets == 1 else [primary.subset(s) for s in self.subsets])
         self.blocks = [model.blocks and model.blocks.subset(s) for s in self.subsets]
-        self._last_seen: tuple[ObjectState, list[Tensor]] | None = None
+        self._last_seen: list[tuple[ObjectState, list[Tensor]]] = []
 
     def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
         if iterations < 1:
@@ -75,6 +79,17 @@ class Osem(nn.Module):
         if not (0 <= postfilter_fwhm_mm < math.inf):
             raise UserError(f"osem.postfilter_fwhm_mm is {postfilter_fwhm_mm}; it needs 0 mm or more")
         self.iterations, self.postfilter_fwhm_mm = iterations, float(postfilter_fwhm_mm)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that its images depend on besides the model, the counts and the object, as plain data."""
+        return {
+            "method": "osem",
+            "version": CODE_VERSION,
+            "iterations": self.iterations,
+            "subsets": [subset.tolist() for subset in self.subsets],
+            "postfilter_fwhm_mm": self.postfilter_fwhm_mm,
+        }
 
     def with_settings(self, iterations: int, postfilter_fwhm_mm: float) -> Osem:
         """The same method, sharing its matrices, at other iterations and smoothing."""
@@ -155,11 +170,13 @@ class Osem(nn.Module):
         """
         if state.requires_grad:
             return [part.model.sensitivity(state) for part in rows]
-        if self._last_seen is None or self._last_seen[0] is not state:
+        kept = next(iter(self._last_seen), None)
+        if kept is None or kept[0] is not state:
             # What is kept in inference mode may be wanted for a gradient later.
             with torch.inference_mode(False), torch.no_grad():
-                self._last_seen = state, [part.model.sensitivity(state) for part in rows]
-        return self._last_seen[1]
+                kept = state, [part.model.sensitivity(state) for part in rows]
+            self._last_seen[:] = [kept]  # at once, since threads share a method
+        return kept[1]
 
 
 def _table(blocks: BlockTerms, image: Tensor, state: ObjectState) -> Tensor:

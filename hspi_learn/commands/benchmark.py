@@ -33,6 +33,7 @@ class BenchmarkSettings:
     results: str | None
     threads: int
     run_dir: str
+    logger: Node | None = None
 
 
 def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
@@ -49,6 +50,8 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     from rich.progress import track
 
     from hspi_learn.benchmark import CellStore, print_output, run_cells, status, write_output
+    from hspi_learn.configs.build import build
+    from hspi_learn.io.loggers import log_results
     from hspi_learn.io.run_folder import RunFolder
 
     torch.set_num_threads(config.threads)
@@ -65,6 +68,8 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     facts = _facts(folder, config)
     numbers = write_output(folder.path, config.name, config.title, facts, results)
     folder.write_metrics(numbers)
+    dashboard = partial(build, config.logger, key="logger", folder=folder) if config.get("logger") else None
+    log_results(folder, dashboard)
     if config.results:
         from hspi_learn.benchmark import write_results
 
@@ -106,11 +111,14 @@ def _describe(folder: RunFolder, config: DictConfig) -> None:
     """Write down what is run before it starts; the config comes last."""
     import yaml
 
+    from hspi_learn.configs.packages import packages_used
     from hspi_learn.io.atomic import write_json, write_text
     from hspi_learn.io.environment import environment
 
-    write_json(folder.environment_file, environment(0, config.threads, _data_hashes(config)))
-    write_text(folder.config_file, yaml.safe_dump(_plain(config), sort_keys=False))
+    settings = _plain(config)
+    about = environment(0, config.threads, _data_hashes(config), packages_used(settings))
+    write_json(folder.environment_file, about)
+    write_text(folder.config_file, yaml.safe_dump(settings, sort_keys=False))
 
 
 def _facts(folder: RunFolder, config: DictConfig) -> dict[str, str]:

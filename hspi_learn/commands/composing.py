@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -18,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobRuntime, setup_globals
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from data_gen.core.errors import UserError
 
@@ -64,11 +65,8 @@ def composed_jobs(name: str, options: argparse.Namespace) -> Iterator[DictConfig
     Raises:
         UserError: an override does not parse, or names a key or an option that is not there.
     """
-    setup_globals()
-    JobRuntime.instance().set("name", name)
-    loader = _loader(options.config_dir)
-    mode = RunMode.MULTIRUN if options.multirun else RunMode.RUN
-    master = _composed(loader, name, options.overrides, mode)
+    loader = _loader(name, options)
+    master = _composed(loader, name, options.overrides, _mode(options))
     if master.hydra.mode == RunMode.MULTIRUN and not options.multirun:
         raise UserError("hydra.mode is MULTIRUN; start a sweep with -m")
     if not options.multirun:
@@ -83,19 +81,56 @@ def composed_jobs(name: str, options: argparse.Namespace) -> Iterator[DictConfig
             yield _composed(loader, name, hydras + overrides, RunMode.RUN)
 
 
-def _loader(config_dir: str | None) -> ConfigLoaderImpl:
+def master_config(name: str, options: argparse.Namespace) -> DictConfig:
+    """The config that Hydra shows, or takes launcher and sweeper from, its own node included.
+
+    Raises:
+        UserError: see :func:`composed_jobs`.
+    """
+    return _composed(_loader(name, options), name, options.overrides, _mode(options))
+
+
+def _mode(options: argparse.Namespace) -> RunMode:
+    return RunMode.MULTIRUN if options.multirun else RunMode.RUN
+
+
+def _loader(name: str, options: argparse.Namespace) -> ConfigLoaderImpl:
+    """Hydra's loader of our configs, and of those in the user's own folder."""
+    setup_globals()
+    JobRuntime.instance().set("name", name)
     search_path = create_config_search_path(str(config_folder()))
-    if config_dir is not None:
-        folder = Path(config_dir).resolve()
+    if options.config_dir is not None:
+        folder = Path(options.config_dir).resolve()
         if not folder.is_dir():
-            raise UserError(f"--config-dir is {config_dir}, which is no folder; it needs a folder of configs")
+            raise UserError(
+                f"--config-dir is {options.config_dir}, which is no folder; it needs a folder of configs"
+            )
         search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(search_path)
+    loader = ConfigLoaderImpl(search_path)
+    _check_search_path(loader, name, options.overrides)
+    return loader
+
+
+def _check_search_path(loader: ConfigLoaderImpl, name: str, overrides: list[str]) -> None:
+    """Refuse configs inside of Python packages: Hydra imports a package in order to look for them."""
+    try:
+        primary = loader.repository.load_config(name)
+        given = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+        values = [o.value() for o in given if o.key_or_group == "hydra.searchpath"]
+    except HydraException as error:
+        raise UserError(_told(error, loader, name)) from error
+    if primary is not None:
+        values.append(OmegaConf.select(primary.config, "hydra.searchpath"))
+    for path in (str(path) for value in values if isinstance(value, (list, ListConfig)) for path in value):
+        if "://" in path and not path.startswith("file://"):
+            raise UserError(f"hydra.searchpath contains {path}; it may only contain folders")
 
 
 def _composed(loader: ConfigLoaderImpl, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
     try:
         return loader.load_configuration(name, overrides, mode)
+    except yaml.YAMLError as error:
+        raise UserError(f"a config is no YAML: {' '.join(str(error).split())}") from error
     except HydraException as error:
         raise UserError(_told(error, loader, name)) from error
 

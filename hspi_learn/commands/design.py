@@ -144,6 +144,7 @@ def _describe(folder: RunFolder, config: DictConfig, problem: DesignProblem) -> 
     """Write down what was designed: config, the camera that it began with, versions."""
     from data_gen.core.grid import EnergyBins
     from data_gen.forward_model.system import ImagingSystem
+    from hspi_learn.configs.packages import packages_used
     from hspi_learn.io.environment import environment
 
     edges = problem.windows.edges_kev.tolist()
@@ -157,11 +158,9 @@ def _describe(folder: RunFolder, config: DictConfig, problem: DesignProblem) -> 
     )
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    folder.describe(
-        {str(key): value for key, value in plain.items()},
-        system.to_dict(),
-        environment(config.seed, config.threads, {}),
-    )
+    settings = {str(key): value for key, value in plain.items()}
+    about = environment(config.seed, config.threads, {}, packages_used(settings))
+    folder.describe(settings, system.to_dict(), about)
 
 
 def main() -> None:

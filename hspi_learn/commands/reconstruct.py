@@ -86,8 +86,15 @@ def _output(name: str) -> Path:
 def _trained(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, HyperspectralForwardModel]:
     """The network of a run, if it was trained for the camera and nuclide of the scan."""
     from hspi_learn.configs.runs import load_task
+    from hspi_learn.reconstructor import Reconstructor
 
     task = load_task(config.run)
+    makes_activity = isinstance(task, Reconstructor)
+    if not makes_activity:
+        raise UserError(
+            f"run is {config.run}, a {type(task).__name__}, which makes no activity maps; "
+            "it needs the run of a reconstruction"
+        )
     _check_config(config, task.system, f"run {config.run}")
     _check_same(scan, task.system.to_dict(), f"run {config.run} was trained for")
     return task, task.model

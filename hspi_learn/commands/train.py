@@ -1,4 +1,4 @@
-"""Train a reconstructor: ``hspi-train data.folder=FOLDER``."""
+"""Train a task: ``hspi-train data.folder=FOLDER``."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from hspi_learn.commands.entry import run_command
+from hspi_learn.commands.summarise import summarise_sweep
 from hspi_learn.configs.schema import Node
 
 if TYPE_CHECKING:
-    from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+    from pytorch_lightning import LightningDataModule, Trainer
     from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
     from hspi_learn.io.run_folder import RunFolder
-
-MONITOR = "val/nrmse"
-"""The validation metric whose lowest value is best."""
+    from hspi_learn.tasks import Task, Watched
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     """
     from hspi_learn.configs.build import build
     from hspi_learn.configs.runs import record_windows
-    from hspi_learn.io.loggers import csv, finished
+    from hspi_learn.io.loggers import log_run, open_loggers
     from hspi_learn.io.run_folder import RunFolder
 
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
@@ -63,11 +62,10 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     task = build(config.task, key="task", system=data.system)
     if not resume:
         _describe(folder, config, data)
-    loggers: list[Logger] = [csv(folder)]
-    with finished(loggers):
-        if config.logger._target_ != "hspi_learn.io.loggers.csv":
-            loggers.append(build(config.logger, key="logger", folder=folder))
-        trainer = _trainer(config, folder, loggers)
+    with open_loggers(folder, partial(build, config.logger, key="logger", folder=folder)) as loggers:
+        weights = sum(parameter.numel() for parameter in task.parameters())
+        log_run(folder, loggers, [task.watched.metric], weights=weights)
+        trainer = _trainer(config, folder, loggers, task.watched)
         last = folder.last_checkpoint
         trainer.fit(task, datamodule=data, ckpt_path=last if last.is_file() else None)
         return _publish(folder, trainer, task, data)
@@ -94,26 +92,28 @@ def _describe(folder: RunFolder, config: DictConfig, data: Any) -> None:
     """Write down what the run is before it starts."""
     from data_gen.storage import MANIFEST
     from data_gen.storage.files import sha256_of
+    from hspi_learn.configs.packages import packages_used
     from hspi_learn.io.environment import environment
 
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     manifest = Path(config.data.folder) / MANIFEST
     hashes = {str(manifest): sha256_of(manifest)}
-    folder.describe(
-        {str(key): value for key, value in plain.items()},
-        data.system.to_dict(),
-        environment(config.seed, config.threads, hashes),
-    )
+    settings = {str(key): value for key, value in plain.items()}
+    about = environment(config.seed, config.threads, hashes, packages_used(settings))
+    folder.describe(settings, data.system.to_dict(), about)
 
 
-def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Trainer:
+def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best: Watched) -> Trainer:
     """Lightning's trainer with our checkpoints, pictures and progress."""
     import sys
+
+    from pytorch_lightning.callbacks import LearningRateMonitor
 
     from hspi_learn.configs.build import build
     from hspi_learn.io.checkpoints import RunCheckpoints
     from hspi_learn.io.progress import PrintedProgress, WatchedProgress
+    from hspi_learn.io.training_monitor import TrainingMonitor
     from hspi_learn.io.validation_images import ValidationImages
     from hspi_learn.io.weights import AtomicCheckpoints
 
@@ -123,9 +123,11 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Tr
         key="trainer",
         logger=loggers,
         callbacks=[
-            RunCheckpoints(folder, config.checkpoint_every_steps, MONITOR),
+            RunCheckpoints(folder, config.checkpoint_every_steps, *best),
             ValidationImages(),
-            WatchedProgress() if watched else PrintedProgress(MONITOR),
+            LearningRateMonitor(logging_interval="step"),
+            TrainingMonitor(),
+            WatchedProgress() if watched else PrintedProgress(best.metric),
         ],
         plugins=[AtomicCheckpoints()],
         enable_checkpointing=False,
@@ -135,11 +137,10 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger]) -> Tr
     return trainer
 
 
-def _publish(
-    folder: RunFolder, trainer: Trainer, task: LightningModule, data: LightningDataModule
-) -> dict[str, float]:
+def _publish(folder: RunFolder, trainer: Trainer, task: Task, data: LightningDataModule) -> dict[str, float]:
     """Write the weights that validate best, the last ones included, and what validation says of them."""
-    from hspi_learn.io.validation_images import first_scan, keep_figures
+    from hspi_learn.io.checkpoints import is_better
+    from hspi_learn.io.validation_images import first_sample, keep_figures
     from hspi_learn.io.weights import load_checkpoint, save_weights
 
     steps = best_step = trainer.global_step
@@ -149,31 +150,34 @@ def _publish(
         last_weights, last_scores = _copied(task), scores
         task.load_state_dict(best["state_dict"])
         scores, best_step = _validated(trainer, task, data), best["global_step"]
-        if last_scores[MONITOR] < scores[MONITOR]:
+        metric, direction = task.watched
+        if is_better(last_scores[metric], scores[metric], direction):
             task.load_state_dict(last_weights)
             scores, best_step = last_scores, steps
             trainer.save_checkpoint(folder.best_checkpoint)
     save_weights(task.state_dict(), folder.weights_file)
-    keep_figures(folder, task, first_scan(next(iter(data.val_dataloader()))), trainer.loggers)
+    keep_figures(folder, task, first_sample(next(iter(data.val_dataloader()))), trainer.loggers)
     metrics = {**scores, "steps": float(steps), "best/step": float(best_step)}
     folder.write_metrics(metrics)
     print(f"{folder.path}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items()))
     return metrics
 
 
-def _validated(trainer: Trainer, task: LightningModule, data: LightningDataModule) -> dict[str, float]:
+def _validated(trainer: Trainer, task: Task, data: LightningDataModule) -> dict[str, float]:
     """Validation metrics of the task as it stands."""
     scores = trainer.validate(task, datamodule=data, verbose=False)
     return {name: float(value) for part in scores for name, value in part.items()}
 
 
-def _copied(task: LightningModule) -> dict[str, Tensor]:
+def _copied(task: Task) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in task.state_dict().items()}
 
 
 def main() -> None:
     """The command line."""
-    run_command("train", train, TrainSettings, resume=partial(train, resume=True))
+    run_command(
+        "train", train, TrainSettings, resume=partial(train, resume=True), after_sweep=summarise_sweep
+    )
 
 
 if __name__ == "__main__":

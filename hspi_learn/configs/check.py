@@ -9,8 +9,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data_gen.core.errors import UserError
+from hspi_learn.configs.packages import names_in_environment
 from hspi_learn.configs.schema import checked_value, join, parameters_of, unknown_key
-from hspi_learn.configs.targets import HYDRA_TARGETS, allowed, locate
+from hspi_learn.configs.targets import allowed, check_hydra_target, locate, present_name
 
 _RESERVED = frozenset({"_args_", "_convert_", "_recursive_"})
 _ENVIRONMENT = frozenset(
@@ -30,6 +31,7 @@ def check_config(config: DictConfig | Mapping[str, Any], settings: Callable[...,
     Raises:
         UserError: a key is unknown, missing or of another type, or a target is not allowed.
     """
+    names_in_environment()  # a wrong name there is told even where nothing uses it
     data = plain(config)
     check_targets(data, "")
     check_parameters(settings, data, "")
@@ -49,7 +51,7 @@ def check_targets(value: Any, key: str = "") -> None:
 
 
 def plain(config: DictConfig | Mapping[str, Any], key: str = "") -> dict[str, Any]:
-    """Resolved plain data of a config, nothing left to be filled in.
+    """Resolved plain data of a config, nothing left to be filled in, targets under their present names.
 
     Raises:
         UserError: a required value is missing or an interpolation fails.
@@ -65,7 +67,19 @@ def plain(config: DictConfig | Mapping[str, Any], key: str = "") -> dict[str, An
     else:
         resolved = dict(config)
     assert isinstance(resolved, dict)
-    return {str(name): value for name, value in resolved.items()}
+    return {str(name): value for name, value in _with_present_names(resolved).items()}
+
+
+def _with_present_names(value: Any) -> Any:
+    """The same data, with every target under its present name."""
+    if isinstance(value, dict):
+        return {
+            name: present_name(item)
+            if name == "_target_" and isinstance(item, str)
+            else _with_present_names(item)
+            for name, item in value.items()
+        }
+    return [_with_present_names(item) for item in value] if isinstance(value, list) else value
 
 
 def _not_given(key: str) -> UserError:
@@ -99,7 +113,12 @@ def check_parameters(
     partial: bool = False,
 ) -> dict[str, Any]:
     """The arguments in the types that ``target`` expects; see :func:`check_node`."""
-    known = parameters_of(target)
+    try:
+        known = parameters_of(target)
+    except ValueError as error:  # a class whose constructor is written in C
+        raise UserError(
+            f"{key} calls {target}, whose parameters Python cannot tell; wrap it in a function"
+        ) from error
     handed = set(given or ())
     checked = {}
     for name, value in arguments.items():
@@ -155,7 +174,7 @@ def _check_calls(node: DictConfig | ListConfig, key: str) -> None:
     for name in names:
         value, place = _resolved(node, name), join(key, name)
         if name == "_target_":
-            allowed(value, key, HYDRA_TARGETS)
+            check_hydra_target(value, key)
         if key.startswith(("hydra.job_logging", "hydra.hydra_logging")):
             _check_log_entry(name, value, place)
         if isinstance(value, (DictConfig, ListConfig)):

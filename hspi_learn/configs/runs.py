@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from omegaconf import DictConfig
 from data_gen.core.errors import UserError
 from hspi_learn.configs.build import build
 from hspi_learn.configs.check import check_targets
+from hspi_learn.configs.old_runs import translated
+from hspi_learn.configs.packages import packages_used
 from hspi_learn.io.run_folder import RunFolder, read_config, read_json
 
 
@@ -24,8 +28,12 @@ def load_task(run_dir: str | Path) -> Any:
     from hspi_learn.io.weights import load_weights
 
     folder = RunFolder.existing(run_dir)
-    config = read_config(run_dir)
-    check_targets(config)
+    config = translated(read_config(run_dir))
+    try:
+        check_targets(config)
+    except UserError as error:
+        raise UserError(f"{folder.config_file}: {error}") from error
+    warn_of_other_packages(folder, config)
     if "task" not in config:
         raise UserError(f"{folder.config_file} lacks task; it needs to be the config of a training run")
     weights = load_weights(folder.weights_file)
@@ -48,3 +56,30 @@ def record_windows(config: DictConfig, data: Any) -> None:
     for node in (config, config.get("data"), config.get("task")):
         if windows is not None and isinstance(node, DictConfig) and isinstance(node.get("windows_kev"), str):
             node["windows_kev"] = list(windows.boundaries_kev)
+
+
+def warn_of_other_packages(folder: RunFolder, config: Mapping[str, Any]) -> None:
+    """Warn if packages that a run calls are not those that it was made with, telling both.
+
+    Args:
+        folder: of the run; its ``environment.json`` records the packages.
+        config: of the run, after its targets were checked.
+    """
+    packages = packages_used(config)
+    if not packages:
+        return
+    recorded = read_json(folder.environment_file).get("packages", {})
+    for name, present in packages.items():
+        former = recorded.get(name, {})
+        if former != present:
+            warnings.warn(
+                f"{folder.path} was made with {name} {_told(former)}, but {_told(present)} is installed; "
+                "results may differ",
+                stacklevel=2,
+            )
+
+
+def _told(package: Mapping[str, Any]) -> str:
+    """Version and hash of a package in words."""
+    number, digest = package.get("version") or "of no version", package.get("sha256") or "unknown"
+    return f"{number} (source files {digest[:12]})"

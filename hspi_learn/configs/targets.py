@@ -1,17 +1,20 @@
-"""What a config may call: exact dotted names, nothing else.
+"""What a config may call: exact dotted names of ours, and what the user allows of other packages.
 
-A config is data that people pass around, yet ``_target_`` is a call. A name that is not in this list is
-refused before anything is imported. To offer a new class to configs, add its line here.
+A config is data that people pass around, yet ``_target_`` is a call. A name that is neither in this list nor
+allowed by the user (:mod:`hspi_learn.configs.packages`) is refused before anything is imported. To offer a
+new class of ours to configs, add its line to :data:`TARGETS`; when a name moves, add a line to
+:data:`ALIASES`, which keeps configs of old runs alive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 from data_gen.core.errors import UserError
+from hspi_learn.configs.packages import OURS, how_to_allow, locate_allowed, user_allows
 
 TARGETS = frozenset(
     {
@@ -30,10 +33,14 @@ TARGETS = frozenset(
         "data_gen.phantoms.NemaMousePhantom",
         "data_gen.readout.EventReadout",
         "data_gen.readout.FrameReadout",
+        "hspi_learn.attacks.HideRegion",
+        "hspi_learn.attacks.InventRegion",
         "hspi_learn.attacks.PoissonBall",
         "hspi_learn.attacks.PoissonBox",
         "hspi_learn.attacks.ProjectedGradient",
         "hspi_learn.attacks.RandomPerturbation",
+        "hspi_learn.attacks.TaskError",
+        "hspi_learn.attacks.UptakeError",
         "data_gen.validation.adjoint",
         "data_gen.validation.attenuation",
         "data_gen.validation.dead_time",
@@ -56,15 +63,27 @@ TARGETS = frozenset(
         "hspi_learn.classical.MeanImage",
         "hspi_learn.classical.Osem",
         "hspi_learn.data.ScanDataModule",
+        "hspi_learn.evaluation.ReconstructionProtocol",
+        "hspi_learn.evaluation.TaskScores",
         "hspi_learn.io.loggers.csv",
         "hspi_learn.io.loggers.mlflow",
         "hspi_learn.io.loggers.tensorboard",
         "hspi_learn.io.loggers.wandb",
+        "hspi_learn.losses.CountMismatch",
+        "hspi_learn.losses.FunctionLoss",
+        "hspi_learn.losses.PoissonDeviance",
+        "hspi_learn.losses.RelativeError",
+        "hspi_learn.losses.TaskLoss",
         "hspi_learn.networks.CorrectionUNet",
         "hspi_learn.networks.PatchDiscriminator",
+        "hspi_learn.tasks.Adversary",
         "hspi_learn.tasks.BackProjection",
         "hspi_learn.tasks.GanReconstruction",
+        "hspi_learn.tasks.warm_up_cosine",
         "pytorch_lightning.Trainer",
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+        "torch.optim.SGD",
     }
 )
 """Everything that a config of ours may call."""
@@ -79,27 +98,74 @@ HYDRA_TARGETS = frozenset(
 """Everything that the hydra node may call: Hydra's own launchers and its own sweeper."""
 
 
-def allowed(name: object, key: str, names: frozenset[str] = TARGETS) -> str:
-    """The target's name, after checking that configs may call it.
+ALIASES: Mapping[str, str] = {
+    "data_gen.generate": "data_gen.simulation",
+    "data_gen.grid": "data_gen.core.grid",
+    "hspi_learn.benchmark.physics": "data_gen.validation",
+}
+"""Former dotted name of a module, class or function to its present one; a module stands for all below it."""
+
+
+def present_name(name: str, aliases: Mapping[str, str] = ALIASES) -> str:
+    """The present name of what a config may know by a former one.
+
+    Args:
+        name: dotted name.
+        aliases: former to present names. The longest one that fits is applied, once.
+    """
+    head = name
+    while head:
+        if head in aliases:
+            return aliases[head] + name[len(head) :]
+        head = head.rpartition(".")[0]
+    return name
+
+
+def allowed(name: object, key: str) -> str:
+    """The target's present name, after checking that configs may call it; nothing is imported.
 
     Raises:
-        UserError: it is not in the allowlist, or no name at all.
+        UserError: neither the allowlist nor the user allows it, or it is no name at all.
     """
-    if isinstance(name, str) and name in names:
-        return name
-    close = get_close_matches(str(name), names, n=1, cutoff=0.7)
-    hint = (
-        f"did you mean {close[0]}?" if close else "what they may call is listed in hspi_learn.configs.targets"
-    )
-    raise UserError(f"{key}._target_ is {name!r}, which configs may not call; {hint}")
+    if not isinstance(name, str):
+        raise _refused(name, key, _LISTED)
+    now = present_name(name)
+    if now in TARGETS or user_allows(now):
+        return now
+    package, dot, _ = now.partition(".")
+    if dot and package.isidentifier() and package not in OURS:
+        raise _refused(name, key, how_to_allow(now))
+    close = get_close_matches(now, TARGETS, n=1, cutoff=0.7)
+    raise _refused(name, key, f"did you mean {close[0]}?" if close else _LISTED)
+
+
+def check_hydra_target(name: object, key: str) -> None:
+    """Check that a target in Hydra's own node is one of Hydra's; the user's packages have no place there.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if name not in HYDRA_TARGETS:
+        close = get_close_matches(str(name), HYDRA_TARGETS, n=1, cutoff=0.7)
+        raise _refused(name, key, f"did you mean {close[0]}?" if close else _LISTED)
+
+
+_LISTED = "what they may call is listed in hspi_learn.configs.targets"
+
+
+def _refused(name: object, key: str, hint: str) -> UserError:
+    return UserError(f"{key}._target_ is {name!r}, which configs may not call; {hint}")
 
 
 def locate(name: object, key: str) -> Callable[..., Any]:
     """The object behind an allowed target.
 
     Raises:
-        UserError: see :func:`allowed`.
+        UserError: see :func:`allowed`; or a package that the user allows has no such class or function.
     """
-    module, _, attribute = allowed(name, key).rpartition(".")
+    now = allowed(name, key)
+    if now not in TARGETS:
+        return locate_allowed(now, key)
+    module, _, attribute = now.rpartition(".")
     found: Callable[..., Any] = getattr(import_module(module), attribute)
     return found

@@ -1,16 +1,20 @@
 """Lightning data modules over shards."""
 
-from hspi_learn.data.loader import TrainingLoader
+from hspi_learn.data.kept_tensors import KeptTensors, fingerprint
+from hspi_learn.data.loader import ResumableDataModule, TrainingLoader
 from hspi_learn.data.module import ScanDataModule, check_permission
 from hspi_learn.data.order import EpochOrder
 from hspi_learn.data.scans import Scans, WindowedScans, collate
 
 __all__ = [
     "EpochOrder",
+    "KeptTensors",
+    "ResumableDataModule",
     "ScanDataModule",
     "Scans",
     "TrainingLoader",
     "WindowedScans",
     "check_permission",
     "collate",
+    "fingerprint",
 ]

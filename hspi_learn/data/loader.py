@@ -1,10 +1,11 @@
-"""A loader that goes on in the middle of an epoch."""
+"""Training batches that go on in the middle of an epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from data_gen.core.errors import UserError
@@ -65,3 +66,33 @@ class TrainingLoader(DataLoader[ScanBatch]):
                 "can only go on with that"
             )
         self.order.skip(state_dict["epoch"], state_dict["batches"] * state_dict["batch_size"])
+
+
+class ResumableDataModule(pl.LightningDataModule):
+    """A data module whose training batches go on in the middle of an epoch; :meth:`resumable` makes them.
+
+    Lightning restores the state of a loader only where it makes the loader after reading the checkpoint.
+    A learning-rate schedule that asks for the length of the training has it made before, so the place in the
+    epoch is kept by the data module as well, whose state is always read first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._training: TrainingLoader | None = None
+        self._place: dict[str, Any] | None = None
+
+    def resumable(self, loader: TrainingLoader) -> TrainingLoader:
+        """A new training loader, at the place of the checkpoint that was read."""
+        if self._place is not None:
+            loader.load_state_dict(self._place)
+            self._place = None
+        self._training = loader
+        return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the epoch; empty before there is one."""
+        return {} if self._training is None else {"training": self._training.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the place for the loader that is made next."""
+        self._place = state_dict["training"]

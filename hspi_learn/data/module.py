@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from data_gen.core.errors import UserError
 from data_gen.forward_model.line_windows import Windows, energy_windows
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, Provenance
-from hspi_learn.data.loader import TrainingLoader
+from hspi_learn.data.loader import ResumableDataModule, TrainingLoader
 from hspi_learn.data.order import EpochOrder
 from hspi_learn.data.scans import Scans, WindowedScans, collate
 from hspi_learn.reconstructor import ScanBatch
 
 
-class ScanDataModule(pl.LightningDataModule):
+class ScanDataModule(ResumableDataModule):
     """Batches of scans, densified to the windows that a task asks for.
 
     Training batches come in an order that follows from (seed, epoch); a run that was stopped in the
@@ -81,15 +80,20 @@ class ScanDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> TrainingLoader:
         """Training batches in the order of (seed, epoch)."""
         scans = self.windowed("train")
-        return TrainingLoader(scans, EpochOrder(len(scans), self.seed), self.batch_size, self.workers)
+        order = EpochOrder(len(scans), self.seed)
+        return self.resumable(TrainingLoader(scans, order, self.batch_size, self.workers))
 
     def val_dataloader(self) -> DataLoader[ScanBatch]:
         """Validation batches, in order."""
-        return DataLoader(self.windowed("validation"), self.batch_size, collate_fn=collate)
+        return DataLoader(self.windowed("validation"), batch_size=self.batch_size, collate_fn=collate)
 
     def test_dataloader(self) -> DataLoader[ScanBatch]:
         """Test batches, in order."""
-        return DataLoader(self.windowed("test"), self.batch_size, collate_fn=collate)
+        return DataLoader(self.windowed("test"), batch_size=self.batch_size, collate_fn=collate)
+
+    def predict_dataloader(self) -> DataLoader[ScanBatch]:
+        """The same: predictions are asked for test scans."""
+        return self.test_dataloader()
 
 
 def check_permission(provenance: Provenance, source: Path) -> None:

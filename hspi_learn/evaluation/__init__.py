@@ -1,29 +1,51 @@
-"""Methods compared on unseen scans: clean, with fewer counts, under attack, over repeated noise."""
+"""Methods compared on unseen samples: clean, with fewer counts, under attack, over repeated noise."""
 
-from hspi_learn.evaluation.case import Case
+from hspi_learn.evaluation.case import ReconstructionCase, TaskCase, thinned_scans
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
-from hspi_learn.evaluation.output import Evaluation, print_result
-from hspi_learn.evaluation.study import Adversary, Condition, Outcome, Study, Tuned
+from hspi_learn.evaluation.output import ReconstructionReport, print_result
+from hspi_learn.evaluation.protocols import (
+    Call,
+    EvaluationProtocol,
+    ReconstructionProtocol,
+    Report,
+    TaskScores,
+)
+from hspi_learn.evaluation.reconstruction import ReconstructionOutcome, ReconstructionStudy, Tuned
+from hspi_learn.evaluation.study import AttackRecord, BoundedAttack, Condition, Conditions, Method, Outcome
 from hspi_learn.evaluation.summary import noise_summary, summary
 from hspi_learn.evaluation.tables import Table
+from hspi_learn.evaluation.task_report import SampleScores, TaskReport
 
 __all__ = [
-    "Adversary",
-    "Case",
+    "AttackRecord",
+    "BoundedAttack",
+    "Call",
     "Condition",
-    "Evaluation",
+    "Conditions",
+    "EvaluationProtocol",
     "Judge",
     "JudgedError",
+    "Method",
     "NoisePoint",
     "Outcome",
+    "ReconstructionCase",
+    "ReconstructionOutcome",
+    "ReconstructionProtocol",
+    "ReconstructionReport",
+    "ReconstructionStudy",
+    "Report",
+    "SampleScores",
     "Scores",
-    "Study",
     "Sweep",
     "Table",
+    "TaskCase",
+    "TaskReport",
+    "TaskScores",
     "Tuned",
     "noise_study",
     "noise_summary",
     "print_result",
     "summary",
+    "thinned_scans",
 ]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from data_gen.core.grid import VoxelGrid
 from hspi_learn.evaluation.noise import NoisePoint, root_mean_square
-from hspi_learn.evaluation.study import FULL, Condition, Outcome
+from hspi_learn.evaluation.reconstruction import ReconstructionOutcome
+from hspi_learn.evaluation.study import FULL, Condition
 from hspi_learn.evaluation.summary import uptake_figures
 from hspi_learn.reconstructor import BODY_DENSITY_G_CM3
 from hspi_learn.visual import (
@@ -48,7 +49,7 @@ class Album:
         tumour: number of the tumour's label, None without one.
     """
 
-    outcome: Outcome
+    outcome: ReconstructionOutcome
     grid: VoxelGrid
     groups: Sequence[str]
     tumour: int | None
@@ -79,7 +80,7 @@ class Album:
 
     def concentrations(self, mouse: int, group: int) -> tuple[dict[str, Array], str]:
         """Truth and every estimate but the mean image, and their unit."""
-        maps = {"truth": self.outcome.truths} | self.outcome.estimates
+        maps = {"truth": self.outcome.truths} | self.outcome.predictions
         volumes = {
             name: (volume[mouse, group] / self.grid.voxel_volume_ml).double().numpy()
             for name, volume in maps.items()

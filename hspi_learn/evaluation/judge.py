@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.phantoms import ORGANS
 from hspi_learn.data import collate
-from hspi_learn.evaluation.case import Case
+from hspi_learn.evaluation.case import ReconstructionCase
 from hspi_learn.metrics import (
     contrast_to_noise,
     evaluated_voxels,
@@ -94,17 +94,17 @@ class Judge:
         """For scans of our phantoms on the model's grid."""
         return cls(ORGANS, model.grid.voxel_volume_ml)
 
-    def scores(self, estimate: Tensor, case: Case) -> Scores:
+    def scores(self, estimate: Tensor, case: ReconstructionCase) -> Scores:
         """Figures of merit of an estimate [batch, map, z, y, x] in Bq per voxel."""
-        truth, mask = case.scans.activity, case.mask
-        lesion = self.lesion(case.scans.labels)
+        truth, mask = case.batch.activity, case.mask
+        lesion = self.lesion(case.batch.labels)
         around = surroundings(lesion, case.context.body & ~lesion)
         return Scores(
             nrmse(estimate, truth, mask),
             nrmse(estimate, truth, mask & lesion),
             contrast_to_noise(estimate, lesion, around),
             self.regions(estimate, case),
-            case.scans.projections.sum(dim=(1, 2)),
+            case.batch.projections.sum(dim=(1, 2)),
         )
 
     def lesion(self, labels: Tensor) -> Tensor:
@@ -119,10 +119,10 @@ class Judge:
         found = (i for i in numbers if bool(self.lesion(scans[i].labels[None]).any()))
         return collate([scans[next(found, 0)]])
 
-    def regions(self, activity: Tensor, case: Case) -> Tensor:
+    def regions(self, activity: Tensor, case: ReconstructionCase) -> Tensor:
         """Mean concentration of each organ in Bq/mL, [batch, map, organ]; NaN outside the body."""
         means = (
-            regional_means(activity, case.scans.labels, len(self.organs), case.mask) / self.voxel_volume_ml
+            regional_means(activity, case.batch.labels, len(self.organs), case.mask) / self.voxel_volume_ml
         )
         means[..., OUTSIDE] = torch.nan
         return means

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.forward_model.event_sampling import draw_counts
-from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import Osem
-from hspi_learn.evaluation.case import Case
+from hspi_learn.evaluation.case import ReconstructionCase
 from hspi_learn.evaluation.judge import Judge
 from hspi_learn.metrics import bias_and_spread
 from hspi_learn.reconstructor import Reconstructor
@@ -23,7 +22,7 @@ class Sweep(NamedTuple):
 
     names: tuple[str, ...]
     """Written beside the points in a figure; may be empty."""
-    images: Callable[[Case], Sequence[Tensor]]
+    images: Callable[[ReconstructionCase], Sequence[Tensor]]
     """Activity [batch, map, z, y, x] in Bq per voxel at each setting."""
     evaluated: int = 0
     """Which of the settings the comparison uses."""
@@ -38,9 +37,9 @@ class Sweep(NamedTuple):
         """OSEM at its own and at other numbers of iterations, all from one reconstruction."""
         wanted = sorted({*iterations, osem.iterations})
 
-        def images(case: Case) -> list[Tensor]:
+        def images(case: ReconstructionCase) -> list[Tensor]:
             with torch.no_grad():
-                return osem.reconstruct_at(wanted, case.scans.projections, case.context)
+                return osem.reconstruct_at(wanted, case.batch.projections, case.context)
 
         return cls(tuple(str(n) for n in wanted), images, wanted.index(osem.iterations))
 
@@ -57,36 +56,36 @@ class NoisePoint(NamedTuple):
 
 
 def noise_study(
-    model: HyperspectralForwardModel,
     judge: Judge,
     methods: Mapping[str, Sweep],
-    case: Case,
+    case: ReconstructionCase,
     realisations: int = 30,
     seed: int = 0,
 ) -> dict[str, list[NoisePoint]]:
     """Relative bias and SD, [map, organ], of each setting of each method.
 
     Args:
-        model: draws the counts, and is what the methods were made with.
         judge: takes the regional means.
         methods: each at its settings, in the order of the result.
-        case: one scan.
+        case: one scan; its model draws the counts.
         realisations: Poisson draws from the truth's expected counts, two or more.
         seed: of the draws.
 
     Raises:
         UserError: fewer than two realisations, or a case of several scans.
     """
-    if realisations < 2 or len(case.scans.index) != 1:
+    if realisations < 2 or len(case.batch.index) != 1:
         raise UserError(f"noise study has {realisations} realisations; it needs one scan and 2 or more")
     generator = torch.Generator().manual_seed(seed)
-    expected = case.expected(model)
-    draws = [case.with_counts(draw_counts(expected, generator)) for _ in range(realisations)]
-    truth = judge.regions(case.scans.activity, case)[0]
+    expected = case.expected()
+    draws = [case.with_values(draw_counts(expected, generator)) for _ in range(realisations)]
+    truth = judge.regions(case.batch.activity, case)[0]
     return {name: _points(judge, sweep, draws, truth) for name, sweep in methods.items()}
 
 
-def _points(judge: Judge, sweep: Sweep, draws: Sequence[Case], truth: Tensor) -> list[NoisePoint]:
+def _points(
+    judge: Judge, sweep: Sweep, draws: Sequence[ReconstructionCase], truth: Tensor
+) -> list[NoisePoint]:
     """Bias and SD of regional means over the draws, at each setting."""
     means = [[judge.regions(image, case) for image in sweep.images(case)] for case in draws]
     return [

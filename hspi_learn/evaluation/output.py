@@ -1,4 +1,4 @@
-"""All files of an evaluation: numbers, tables, figures, estimates and the page that shows them."""
+"""All files of a comparison of reconstructions: numbers, tables, figures, estimates and the page."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from hspi_learn.data import Scans
 from hspi_learn.evaluation.figures import Album, Captioned
 from hspi_learn.evaluation.judge import Judge
 from hspi_learn.evaluation.noise import NoisePoint
+from hspi_learn.evaluation.reconstruction import ReconstructionOutcome, Tuned
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.spectrum import expected_spectrum, line_labels
-from hspi_learn.evaluation.study import Outcome, Tuned
 from hspi_learn.evaluation.summary import noise_summary, summary
 from hspi_learn.evaluation.tables import (
     Table,
+    attacked_samples_table,
     attacks_table,
     bias_table,
     counts_table,
@@ -40,8 +41,8 @@ SPECTRUM_BIN_KEV = 2.0
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Everything that an evaluation found, and on what.
+class ReconstructionReport:
+    """Everything that a comparison of reconstructions found, and on what.
 
     Args:
         model: forward model of the windows.
@@ -55,7 +56,7 @@ class Evaluation:
 
     model: HyperspectralForwardModel
     judge: Judge
-    outcome: Outcome
+    outcome: ReconstructionOutcome
     noise: Mapping[str, Sequence[NoisePoint]]
     tunings: Mapping[float, Tuned]
     scans: Scans
@@ -96,7 +97,7 @@ class Evaluation:
         """Those of the report, the headline first."""
         tables = [headline_table(self.outcome, numbers), counts_table(self.outcome)]
         if self.outcome.attacks:
-            tables.append(attacks_table(self.outcome))
+            tables += [attacks_table(self.outcome)]
         return [*tables, bias_table(self.outcome, self.groups, self.judge.organs)]
 
     def pages(self) -> dict[str, Captioned]:
@@ -159,7 +160,10 @@ class Evaluation:
         """Write tables, figures, estimates and the page; returns the numbers."""
         facts, numbers = self.facts(), self.numbers()
         tables = self.tables(numbers)
-        for table in [*tables, mice_table(self.outcome, self.groups, facts)]:
+        files = [mice_table(self.outcome, self.groups, facts)]
+        if self.outcome.attacks:
+            files.append(attacked_samples_table(self.outcome))
+        for table in [*tables, *files]:
             table.write(folder / "tables")
         self._write_estimates(folder / "predictions.npz")
         title = f"{model_name(self.model)}: reconstruction of {len(self.outcome.truths)} unseen mice"
@@ -171,7 +175,7 @@ class Evaluation:
     def _write_estimates(self, path: Path) -> None:
         """Truths and estimates in Bq/mL [mouse, map, z, y, x], so that any figure can be made again."""
         per_ml = 1.0 / self.model.grid.voxel_volume_ml
-        volumes = {"truth": self.outcome.truths} | self.outcome.estimates
+        volumes = {"truth": self.outcome.truths} | self.outcome.predictions
         arrays: dict[str, Any] = {name: (volume * per_ml).float().numpy() for name, volume in volumes.items()}
         about: dict[str, Any] = {
             "groups": np.array(self.groups),

@@ -13,18 +13,29 @@ from hspi_learn.io.atomic import write_text
 from hspi_learn.visual import data_uri, method_label, save_figure
 
 
-def verdict(numbers: Mapping[str, float], first: str, second: str) -> str:
+def verdict(
+    numbers: Mapping[str, float],
+    first: str,
+    second: str,
+    score: str = "nrmse",
+    higher_is_better: bool = False,
+) -> str:
     """What may be said of two methods: one is better only where the interval of the difference excludes 0."""
-    key = f"test/nrmse_difference/{first}_minus_{second}"
+    key = f"test/{score}_difference/{first}_minus_{second}"
     if key not in numbers:
         return ""
     value, low, high = numbers[key], numbers[f"{key}/low"], numbers[f"{key}/high"]
     pair = f"{method_label(first)} and {method_label(second)}"
-    interval = f"mean difference in NRMSE {value:+.2g}, 95 % interval over mice {low:+.2g} to {high:+.2g}"
+    word = "NRMSE" if score == "nrmse" else score
+    over = "mice" if score == "nrmse" else "samples"
+    interval = f"mean difference in {word} {value:+.2g}, 95 % interval over {over} {low:+.2g} to {high:+.2g}"
     if low <= 0 <= high:
         return f"No difference between {pair} is shown: {interval}."
-    better, worse = (first, second) if high < 0 else (second, first)
-    return f"{method_label(better)} has the lower error than {method_label(worse)}: {interval}."
+    less, more = (first, second) if high < 0 else (second, first)
+    if higher_is_better:
+        return f"{method_label(more)} has the higher {word} than {method_label(less)}: {interval}."
+    error = "error" if score == "nrmse" else word
+    return f"{method_label(less)} has the lower {error} than {method_label(more)}: {interval}."
 
 
 def write_report(

@@ -1,79 +1,149 @@
-"""Every method on every test scan, at every count level, clean and under attack."""
+"""Every method on every test sample under every condition: count levels, clean and under attack."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from data_gen.forward_model.model import HyperspectralForwardModel
-from hspi_learn.attacks import Attacked, ImageError, Objective, ThreatModel
-from hspi_learn.evaluation.case import Case
-from hspi_learn.evaluation.judge import Judge, Scores
-from hspi_learn.reconstructor import Reconstructor, ScanBatch
+from hspi_learn.attacks import Attack, Attacked, Objective, TaskError, ThreatModel
+from hspi_learn.tasks import Inputs
 
 CLEAN = "clean"
 
 
 class Condition(NamedTuple):
-    """How the scans are shown to a method."""
+    """How the samples are shown to a method."""
 
     fraction: float = 1.0
     """Share of the counts."""
     kind: str = CLEAN
     """``clean``, or the name of an attack."""
 
+    def named(self, method: str) -> str:
+        """A method under this condition, as ``metrics.json`` and tables name it."""
+        return method if self.kind == CLEAN else f"{method}_{self.kind}"
+
+    @property
+    def level(self) -> str:
+        """What metrics are suffixed with at fewer counts: ``_at_0.3``."""
+        return "" if self.fraction == 1 else f"_at_{self.fraction:g}"
+
 
 FULL = Condition()
 
-
-class Tuned(NamedTuple):
-    """What the tuning of a classical method chose."""
-
-    iterations: int
-    subsets: int
-    postfilter_fwhm_mm: float
-    at_edge: bool
-    """Whether a choice lies at the end of what was tried, so that more might be better."""
+Seen = TypeVar("Seen", bound="Case")
 
 
-class Attack(Protocol):
-    """What :class:`hspi_learn.attacks.ProjectedGradient` offers."""
+class Case(Protocol):
+    """A batch of test samples with all that is needed to predict, to attack and to judge."""
 
-    def attack(
-        self,
-        method: Callable[[Tensor], Tensor],
-        objective: Objective,
-        counts: Tensor,
-        expected: Tensor,
-        threat_model: ThreatModel,
-        module: nn.Module | None = None,
-    ) -> Attacked:
-        """The worst counts found."""
+    @property
+    def batch(self) -> Any:
+        """The samples, truth included."""
+
+    @property
+    def first_index(self) -> int:
+        """Number of the first sample in the test split."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """What predictions start from."""
+
+    def expected(self) -> Tensor | None:
+        """Noise-free expectation of ``inputs.values``, where it is known."""
+
+    def error(self, prediction: Tensor) -> Tensor:
+        """How wrong a prediction is, [batch], differentiable."""
+
+    def thinned(self: Seen, fraction: float, seed: int) -> Seen:
+        """The same samples with a binomial share of their counts."""
+
+    def first(self: Seen, samples: int) -> Seen | None:
+        """The first so many samples of the batch; None if that is below 1."""
+
+    def with_values(self: Seen, values: Tensor) -> Seen:
+        """The same samples with other input values."""
+
+
+class Method(NamedTuple):
+    """What is compared."""
+
+    predict: Callable[[Inputs], Tensor]
+    """Differentiable in ``inputs.values`` if it is attacked."""
+    module: nn.Module | None = None
+    """The network behind it, which attacks leave as it is."""
+    attackable: bool = True
+    """False for what does not look at the inputs: attacking it would tell nothing."""
 
 
 @dataclass(frozen=True)
-class Adversary:
-    """An attack within a threat model."""
+class BoundedAttack:
+    """An attack within a threat model, after an objective."""
 
     attack: Attack
     threat_model: ThreatModel
+    objective: Objective = field(default_factory=TaskError)
 
-    def attacked(self, method: Reconstructor, case: Case, model: HyperspectralForwardModel) -> Case:
-        """The case with the counts that make this method's NRMSE worst."""
-        found = self.attack.attack(
-            lambda counts: method.reconstruct(counts, case.context),
-            ImageError(case.scans.activity, case.mask),
-            case.scans.projections,
-            case.expected(model),
+    def on(self, method: Method, case: Case) -> Attacked:
+        """The worst inputs found for a method."""
+        inputs = case.inputs
+        on_prediction = self.objective.on(case.batch, case.error)
+        return self.attack.attack(
+            lambda values: on_prediction(method.predict(inputs._replace(values=values))),
+            inputs.values,
             self.threat_model,
-            method if isinstance(method, nn.Module) else None,
+            case.expected(),
+            method.module,
         )
-        return case.with_counts(found.counts)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How test samples are shown to every method.
+
+    Args:
+        count_fractions: shares of the counts, 1 among them.
+        attacks: by name; they attack samples with all counts.
+        attacked_samples: only so many samples are attacked, the first ones, since an attack costs its steps
+            times a prediction and its gradient; None attacks all.
+        seed: of the thinning.
+        told: what the attacks are allowed, in words.
+    """
+
+    count_fractions: tuple[float, ...] = (1.0,)
+    attacks: Mapping[str, BoundedAttack] = field(default_factory=dict)
+    attacked_samples: int | None = None
+    seed: int = 0
+    told: str = ""
+
+
+class AttackRecord(NamedTuple):
+    """What an attack did to each sample, [sample]."""
+
+    value: Tensor
+    """The objective at the worst input."""
+    clean_value: Tensor
+    """The objective at the input as it came."""
+    masked: Tensor
+    """Bool: no gradient reached the input, so the sample shows no robustness."""
+    not_converged: Tensor
+    """Bool: more steps may find worse."""
+
+
+class Scored(Protocol):
+    """Figures of merit of samples."""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Any]) -> Any:
+        """Those of several batches as one."""
+
+    def of_first(self, samples: int) -> Any:
+        """Those of the first so many samples."""
 
 
 @dataclass
@@ -81,34 +151,19 @@ class Outcome:
     """What a study found.
 
     Args:
-        scores: figures of every mouse, by condition and method; mice in the order of the test split.
-        truth_regions: true mean of each organ in Bq/mL, [mouse, map, organ].
-        truths: true activity [mouse, map, z, y, x] in Bq per voxel.
-        estimates: the same by each method, for clean scans with all counts.
-        density: [mouse, z, y, x] in g/cm3.
+        scores: figures of every sample, by condition and method; samples in the order of the test split.
+        attacked: what each attack did, by condition and method.
+        predictions: of each method, for clean samples with all counts.
     """
 
-    scores: dict[Condition, dict[str, Scores]]
-    truth_regions: Tensor
-    truths: Tensor
-    estimates: dict[str, Tensor]
-    density: Tensor
+    scores: dict[Condition, dict[str, Any]]
+    attacked: dict[Condition, dict[str, AttackRecord]]
+    predictions: dict[str, Tensor]
 
     @classmethod
     def joined(cls, parts: Sequence[Outcome]) -> Outcome:
-        """The outcomes of consecutive scans as one; not every part was shown under every condition."""
-        scores: dict[Condition, dict[str, list[Scores]]] = defaultdict(lambda: defaultdict(list))
-        for part in parts:
-            for condition, by_method in part.scores.items():
-                for name, found in by_method.items():
-                    scores[condition][name].append(found)
-        return cls(
-            {c: {name: Scores.joined(found) for name, found in by.items()} for c, by in scores.items()},
-            torch.cat([part.truth_regions for part in parts]),
-            torch.cat([part.truths for part in parts]),
-            {name: torch.cat([part.estimates[name] for part in parts]) for name in parts[0].estimates},
-            torch.cat([part.density for part in parts]),
-        )
+        """The outcomes of consecutive batches as one; not every part was shown under every condition."""
+        return cls(**joined_fields(parts))
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -126,55 +181,68 @@ class Outcome:
         return tuple(c.kind for c in self.scores if c.kind != CLEAN)
 
 
-@dataclass(frozen=True)
-class Study:
-    """The comparison itself.
+def joined_fields(parts: Sequence[Outcome]) -> dict[str, Any]:
+    """The fields of :class:`Outcome` for all parts, consecutive batches, as one."""
+    scores: dict[Condition, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    records: dict[Condition, dict[str, list[AttackRecord]]] = defaultdict(lambda: defaultdict(list))
+    for part in parts:
+        for condition, by_method in part.scores.items():
+            for name, found in by_method.items():
+                scores[condition][name].append(found)
+        for condition, by_attacked in part.attacked.items():
+            for name, record in by_attacked.items():
+                records[condition][name].append(record)
+    return {
+        "scores": {c: {n: type(f[0]).joined(f) for n, f in by.items()} for c, by in scores.items()},
+        "attacked": {
+            c: {n: AttackRecord(*map(torch.cat, zip(*f, strict=True))) for n, f in by.items()}
+            for c, by in records.items()
+        },
+        "predictions": {n: torch.cat([part.predictions[n] for part in parts]) for n in parts[0].predictions},
+    }
+
+
+def run_case(
+    case: Seen,
+    methods: Mapping[float, Mapping[str, Method]],
+    conditions: Conditions,
+    judge: Callable[[Tensor, Seen], Scored],
+) -> Outcome:
+    """Every method under every condition on one batch.
 
     Args:
-        model: forward model of the windows that every method is given.
-        judge: figures of merit.
-        methods: at each count level, methods by name; a classical method may be tuned to the level.
-        adversaries: by name; they attack scans with all counts.
-        attacked_scans: only so many scans are attacked, the first ones, since an attack costs its steps
-            times a reconstruction and its gradient; None attacks all.
-        unattacked: methods that no attack is run on, since they do not look at the counts.
-        seed: of the thinning.
+        case: the batch.
+        methods: at each count level, methods by name; a method may be tuned to the level.
+        conditions: how the samples are shown.
+        judge: figures of merit of a prediction.
     """
+    found = Outcome(defaultdict(dict), defaultdict(dict), {})
+    for condition, name, seen, method in _shown(case, methods, conditions, found):
+        with torch.no_grad():
+            prediction = method.predict(seen.inputs)
+        found.scores[condition][name] = judge(prediction, seen)
+        if condition == FULL:
+            found.predictions[name] = prediction
+    return Outcome(dict(found.scores), dict(found.attacked), found.predictions)
 
-    model: HyperspectralForwardModel
-    judge: Judge
-    methods: Mapping[float, Mapping[str, Reconstructor]]
-    adversaries: Mapping[str, Adversary] = field(default_factory=dict)
-    attacked_scans: int | None = None
-    unattacked: tuple[str, ...] = ("mean_image",)
-    seed: int = 0
 
-    def run(self, scans: Iterable[ScanBatch]) -> Outcome:
-        """All methods under all conditions on these scans, a batch at a time."""
-        return Outcome.joined([self.run_batch(batch) for batch in scans])
-
-    def run_batch(self, batch: ScanBatch) -> Outcome:
-        """The same on one batch."""
-        case = Case.of(self.model, batch)
-        scores: dict[Condition, dict[str, Scores]] = defaultdict(dict)
-        estimates: dict[str, Tensor] = {}
-        for condition, name, seen, method in self._shown(case):
-            estimate = seen.reconstructed(method)
-            scores[condition][name] = self.judge.scores(estimate, seen)
-            if condition == FULL:
-                estimates[name] = estimate
-        regions = self.judge.regions(batch.activity, case)
-        return Outcome(dict(scores), regions, batch.activity, estimates, batch.density)
-
-    def _shown(self, case: Case) -> Iterable[tuple[Condition, str, Case, Reconstructor]]:
-        """Every method with the case as each condition shows it."""
-        for fraction, methods in self.methods.items():
-            seen = case.thinned(fraction, self.seed)
-            for name, method in methods.items():
-                yield Condition(fraction), name, seen, method
-        if self.attacked_scans is not None:
-            case = case.first(self.attacked_scans - int(case.scans.index[0]))
-        for kind, adversary in self.adversaries.items() if len(case.scans.index) else ():
-            for name, method in self.methods[1.0].items():
-                if name not in self.unattacked:
-                    yield Condition(1.0, kind), name, adversary.attacked(method, case, self.model), method
+def _shown(
+    case: Seen,
+    methods: Mapping[float, Mapping[str, Method]],
+    conditions: Conditions,
+    found: Outcome,
+) -> Iterator[tuple[Condition, str, Seen, Method]]:
+    """Every method with the case as each condition shows it; what attacks did is added to ``found``."""
+    for fraction, by_name in methods.items():
+        seen = case.thinned(fraction, conditions.seed)
+        for name, method in by_name.items():
+            yield Condition(fraction), name, seen, method
+    most = conditions.attacked_samples
+    part = case if most is None else case.first(most - case.first_index)
+    for kind, attack in conditions.attacks.items() if part is not None else ():
+        for name, method in methods[1.0].items():
+            if method.attackable and part is not None:
+                worst = attack.on(method, part)
+                condition = Condition(1.0, kind)
+                found.attacked[condition][name] = AttackRecord(*worst[1:])
+                yield condition, name, part.with_values(worst.worst), method

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hspi_learn.evaluation.judge import Scores
 from hspi_learn.evaluation.noise import NoisePoint, root_mean_square
+from hspi_learn.evaluation.reconstruction import ReconstructionOutcome
 from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
 from hspi_learn.metrics import (
     UptakeDependence,
@@ -21,7 +22,7 @@ from hspi_learn.metrics import (
 
 
 def summary(
-    outcome: Outcome, groups: Sequence[str], organs: Sequence[str], tumour: str = "tumour"
+    outcome: ReconstructionOutcome, groups: Sequence[str], organs: Sequence[str], tumour: str = "tumour"
 ) -> dict[str, float]:
     """Metrics by name.
 
@@ -40,13 +41,30 @@ def summary(
             numbers["test/mice_attacked"] = float(len(same))
     for method, scores in outcome.scores[FULL].items():
         numbers |= _regional(method, scores, outcome.truth_regions, groups, organs, tumour)
-    return numbers | _differences(outcome)
+    return numbers | attack_numbers(outcome) | _differences(outcome)
+
+
+def attack_numbers(outcome: Outcome) -> dict[str, float]:
+    """What attacks did: medians of the objective, and shares of samples whose figure is no worst case.
+
+    ``test/attack_value/METHOD_ATTACK`` is the objective under attack and ``attack_value_clean`` the same
+    samples' before; ``attack_masked`` is the share that no gradient reached, ``attack_not_converged`` the
+    share for which more steps may find worse.
+    """
+    numbers: dict[str, float] = {}
+    for condition, by_method in outcome.attacked.items():
+        for method, record in by_method.items():
+            name = condition.named(method)
+            numbers[f"test/attack_value/{name}"] = _median(record.value)
+            numbers[f"test/attack_value_clean/{name}"] = _median(record.clean_value)
+            numbers[f"test/attack_masked/{name}"] = float(record.masked.double().mean())
+            numbers[f"test/attack_not_converged/{name}"] = float(record.not_converged.double().mean())
+    return numbers
 
 
 def _errors(condition: Condition, method: str, scores: Scores, groups: Sequence[str]) -> dict[str, float]:
     """NRMSE over mice in one condition."""
-    at = "" if condition.fraction == 1 else f"_at_{condition.fraction:g}"
-    name = method if condition.kind == CLEAN else f"{method}_{condition.kind}"
+    at, name = condition.level, condition.named(method)
     scans = scores.scan_nrmse
     numbers = {
         f"test/nrmse{at}/{name}": float(reduce_scans(scans, "median")),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from hspi_learn.evaluation.reconstruction import ReconstructionOutcome
 from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
 from hspi_learn.io.atomic import write_text
 from hspi_learn.metrics import relative_bias
@@ -77,7 +78,7 @@ def _latex_line(cells: Sequence[str]) -> str:
     return " & ".join(cell.translate(_LATEX) for cell in cells) + " \\\\\n"
 
 
-def headline_table(outcome: Outcome, numbers: dict[str, float]) -> Table:
+def headline_table(outcome: ReconstructionOutcome, numbers: dict[str, float]) -> Table:
     """A row for each method: error, error of tumours, slope, and error under each attack."""
     columns = ["Method", "NRMSE median", "mean", "worst", "tumours only", "slope"]
     columns += [f"median, {kind}" for kind in outcome.attacks]
@@ -111,7 +112,7 @@ def counts_table(outcome: Outcome) -> Table:
     )
 
 
-def bias_table(outcome: Outcome, groups: Sequence[str], organs: Sequence[str]) -> Table:
+def bias_table(outcome: ReconstructionOutcome, groups: Sequence[str], organs: Sequence[str]) -> Table:
     """Relative bias of each organ, map and method: median over mice, and the SD between mice."""
     rows: list[tuple[Cell, ...]] = []
     truth = outcome.truth_regions
@@ -160,7 +161,7 @@ def mice_table(outcome: Outcome, groups: Sequence[str], facts: Mapping[str, Sequ
     return Table("mice", "Every mouse, condition, method and map.", columns, tuple(rows))
 
 
-def attacks_table(outcome: Outcome) -> Table:
+def attacks_table(outcome: ReconstructionOutcome) -> Table:
     """Median NRMSE clean and under each attack, on the same mice."""
     by_attack = [outcome.scores[Condition(1.0, kind)] for kind in outcome.attacks]
     mice = min((len(s.nrmse) for found in by_attack for s in found.values()), default=len(outcome.truths))
@@ -170,3 +171,29 @@ def attacks_table(outcome: Outcome) -> Table:
         rows.append((method_label(method), *(float(s.scan_nrmse.nanquantile(0.5)) for s in shown_to)))
     caption = f"Median NRMSE, clean and under attack, over the {mice} mice that were attacked."
     return Table("attacks", caption, ("Method", CLEAN, *outcome.attacks), tuple(rows))
+
+
+def attacked_samples_table(outcome: Outcome) -> Table:
+    """A row for each attacked sample, attack and method: the objective clean and attacked, and the flags."""
+    rows: list[tuple[Cell, ...]] = []
+    for condition, by_method in outcome.attacked.items():
+        for method, record in by_method.items():
+            for sample, (value, clean, masked, not_converged) in enumerate(
+                zip(*(column.tolist() for column in record), strict=True)
+            ):
+                flags = ("yes" if masked else "no", "yes" if not_converged else "no")
+                rows.append((str(sample), condition.kind, method, clean, value, *flags))
+    columns = (
+        "sample",
+        "attack",
+        "method",
+        "clean objective",
+        "attacked objective",
+        "masked",
+        "not converged",
+    )
+    caption = (
+        "Every attacked sample. Masked: no gradient reached the input, so the sample shows no robustness. "
+        "Not converged: the last step still raised the objective, so more steps may find worse."
+    )
+    return Table("attacked_samples", caption, columns, tuple(rows))

@@ -1,11 +1,11 @@
-"""When training writes a checkpoint, and what it needs to go on as if nothing had happened."""
+"""When training writes a checkpoint, and the random generators that it needs to go on to the same bits."""
 
 # ruff: noqa: ARG002 (the signatures are Lightning's)
 from __future__ import annotations
 
 import math
 import random
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,21 +18,23 @@ from hspi_learn.io.run_folder import RunFolder
 class RunCheckpoints(Callback):
     """Writes ``last.ckpt`` every few steps and at the end, and ``best.ckpt`` at the best validation.
 
-    Lightning's own ModelCheckpoint warns at each step of a task that steps its optimisers by hand, and
-    leaves out the states of the random generators. Checkpoints are written between two batches of an
-    epoch, never after its last: Lightning miscounts batches when it resumes from there.
+    Lightning's own ModelCheckpoint warns at each step of a task that steps its optimisers by hand.
+    Checkpoints are written between two batches of an epoch, never after its last: Lightning miscounts
+    batches when it resumes from there.
 
     Args:
         folder: where the checkpoints go.
         every_steps: steps between checkpoints, at least.
-        monitor: logged validation metric; the lowest is best.
+        monitor: logged validation metric.
+        direction: whether its lowest (``min``) or its highest (``max``) value is best.
     """
 
-    def __init__(self, folder: RunFolder, every_steps: int, monitor: str) -> None:
-        self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
-        self.best = math.inf
+    def __init__(
+        self, folder: RunFolder, every_steps: int, monitor: str, direction: Literal["min", "max"] = "min"
+    ) -> None:
+        self.folder, self.every_steps, self.monitor, self.direction = folder, every_steps, monitor, direction
+        self.best = math.inf if direction == "min" else -math.inf
         self.saved_step = 0
-        self._generators: dict[str, Any] | None = None
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         """Save if it is time."""
@@ -56,29 +58,27 @@ class RunCheckpoints(Callback):
             or self.monitor not in trainer.callback_metrics
         ):
             return
-        error = float(trainer.callback_metrics[self.monitor])
-        if error < self.best:
-            self.best = error
+        found = float(trainer.callback_metrics[self.monitor])
+        if is_better(found, self.best, self.direction):
+            self.best = found
             trainer.save_checkpoint(self.folder.best_checkpoint)
 
-    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Set the random generators of a resumed run: starting its data loaders has drawn from them since."""
-        if self._generators is not None:
-            _set_generators(self._generators)
-            self._generators = None
-
     def state_dict(self) -> dict[str, Any]:
-        """The best error so far, and every global random generator."""
-        return {"best": self.best, "saved_step": self.saved_step, "generators": _generators()}
+        """The best value so far, and the step of the last checkpoint."""
+        return {"best": self.best, "saved_step": self.saved_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where :meth:`state_dict` stood."""
         self.best, self.saved_step = state_dict["best"], state_dict["saved_step"]
-        self._generators = state_dict["generators"]
 
 
-def _generators() -> dict[str, Any]:
-    """States of the global random generators as tensors and plain values."""
+def is_better(found: float, best: float, direction: Literal["min", "max"]) -> bool:
+    """Whether a value of a watched metric beats the best one so far; NaN beats nothing."""
+    return found < best if direction == "min" else found > best
+
+
+def generator_states() -> dict[str, Any]:
+    """States of the global random generators (torch, CUDA, numpy, Python) as tensors and plain values."""
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),
@@ -88,7 +88,8 @@ def _generators() -> dict[str, Any]:
     }
 
 
-def _set_generators(states: dict[str, Any]) -> None:
+def set_generator_states(states: dict[str, Any]) -> None:
+    """Set the global random generators to what :func:`generator_states` found."""
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"])

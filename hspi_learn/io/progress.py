@@ -22,9 +22,8 @@ class PrintedProgress(Callback):
         """Print the step and the metric."""
         if trainer.state.fn == TrainerFn.FITTING and self.monitor in trainer.callback_metrics:
             value = float(trainer.callback_metrics[self.monitor])
-            print(
-                f"step {trainer.global_step} of {trainer.max_steps}: {self.monitor} {value:.4f}", flush=True
-            )
+            end = f" of {trainer.max_steps}" if trainer.max_steps > 0 else ""
+            print(f"step {trainer.global_step}{end}: {self.monitor} {value:.4f}", flush=True)
 
 
 class WatchedProgress(RichProgressBar):

@@ -97,6 +97,18 @@ class RunFolder:
         """A name that no other run has; dashboards continue a resumed run under it."""
         return str(read_json(self.environment_file)["run_id"])
 
+    @property
+    def trained(self) -> dict[str, dict[str, str]]:
+        """The training runs that this run evaluates, by method: folder and names in dashboards."""
+        found = read_json(self.environment_file).get("trained", {})
+        return {str(name): dict(run) for name, run in found.items()}
+
+    @property
+    def sweep(self) -> Path | None:
+        """The folder of the sweep (``-m``) that the run is a job of, None for a run of its own."""
+        parent = self.path.resolve().parent
+        return parent if (parent / "multirun.yaml").is_file() else None
+
     def describe(self, config: Mapping[str, Any], system: Mapping[str, Any], environment: Any) -> None:
         """Write what the run is, the config last."""
         write_json(self.system_file, system)
@@ -133,6 +145,15 @@ def read_config(path: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{file} holds a {type(config).__name__}; it needs the keys of a run's config")
     return {str(key): value for key, value in config.items()}
+
+
+def flat_config(config: Mapping[str, Any], key: str = "") -> dict[str, Any]:
+    """A nested config as dotted name to value, as the command line names them; lists stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        dotted = f"{key}.{name}" if key else str(name)
+        flat |= flat_config(value, dotted) if isinstance(value, Mapping) and value else {dotted: value}
+    return flat
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,8 +2,56 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
+
+from hspi_learn.losses.loss import Loss
+from hspi_learn.reconstructor import ScanBatch
+
+
+class CountsView(Protocol):
+    """What a task has to offer for losses against the counts."""
+
+    step: int
+    """Updates done."""
+
+    def expected_counts(self, activity: Tensor, batch: ScanBatch, scan: int) -> Tensor:
+        """Counts [1, pixel, window] that an activity [batch, map, z, y, x] makes expected in one scan."""
+
+
+class _AgainstCounts(Loss):
+    """A loss between measured and expected counts, of one scan of the batch in turn.
+
+    Projecting is the dearest part of an update, so each evaluation takes one scan. See :class:`Loss`.
+    """
+
+    def between(self, expected: Tensor, counts: Tensor) -> Tensor:
+        """The loss of expected counts [1, pixel, window] against those measured."""
+        raise NotImplementedError
+
+    def forward(self, prediction: Tensor, batch: ScanBatch, view: CountsView) -> Tensor:
+        """See :meth:`Loss.forward`; ``prediction`` is an activity [batch, map, z, y, x] in Bq per voxel."""
+        scan = view.step // self.every % len(prediction)
+        expected = view.expected_counts(prediction, batch, scan)
+        return self.between(expected, batch.projections[scan : scan + 1])
+
+
+class PoissonDeviance(_AgainstCounts):
+    """:func:`poisson_deviance` of the counts that an estimate makes expected; see :class:`Loss`."""
+
+    def between(self, expected: Tensor, counts: Tensor) -> Tensor:
+        """See :func:`poisson_deviance`."""
+        return poisson_deviance(expected, counts)
+
+
+class CountMismatch(_AgainstCounts):
+    """:func:`count_mismatch` of the counts that an estimate makes expected; see :class:`Loss`."""
+
+    def between(self, expected: Tensor, counts: Tensor) -> Tensor:
+        """See :func:`count_mismatch`."""
+        return count_mismatch(expected, counts)
 
 
 def poisson_deviance(expected: Tensor, counts: Tensor) -> Tensor:

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
+
+from hspi_learn.losses.loss import Loss
+from hspi_learn.reconstructor import ScanBatch
+
+
+class WeightView(Protocol):
+    """What a task has to offer for losses over voxels."""
+
+    weight: Tensor
+    """Weight of each voxel in the error [batch, 1 or map, z, y, x]."""
+
+
+class RelativeError(Loss):
+    """:func:`relative_error` of an activity [batch, map, z, y, x] against the truth; see :class:`Loss`."""
+
+    def forward(self, prediction: Tensor, batch: ScanBatch, view: WeightView) -> Tensor:
+        """See :meth:`Loss.forward`."""
+        return relative_error(prediction, batch.activity, view.weight)
 
 
 def relative_error(estimate: Tensor, truth: Tensor, weight: Tensor) -> Tensor:

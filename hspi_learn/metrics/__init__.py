@@ -2,7 +2,7 @@
 
 from hspi_learn.metrics.bootstrap import Interval, paired_interval
 from hspi_learn.metrics.contrast import ContrastToNoise, contrast_to_noise, surroundings
-from hspi_learn.metrics.nrmse import Nrmse, evaluated_voxels, nrmse, reduce_scans, scan_nrmse
+from hspi_learn.metrics.nrmse import Nrmse, Reduction, evaluated_voxels, nrmse, reduce_scans, scan_nrmse
 from hspi_learn.metrics.regions import (
     BiasAndSpread,
     RegionalBias,
@@ -18,6 +18,7 @@ __all__ = [
     "ContrastToNoise",
     "Interval",
     "Nrmse",
+    "Reduction",
     "RegionalBias",
     "UptakeDependence",
     "bias_and_spread",

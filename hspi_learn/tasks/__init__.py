@@ -1,6 +1,17 @@
-"""Training tasks, one LightningModule a file."""
+"""Training tasks: their contract, and one LightningModule a file."""
 
+from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
 from hspi_learn.tasks.physics_input import BackProjection
-from hspi_learn.tasks.reconstruction import GanReconstruction
+from hspi_learn.tasks.reconstruction import Adversary, GanReconstruction
+from hspi_learn.tasks.schedule import warm_up_cosine
 
-__all__ = ["BackProjection", "GanReconstruction"]
+__all__ = [
+    "Adversary",
+    "BackProjection",
+    "GanReconstruction",
+    "Inputs",
+    "Task",
+    "Watched",
+    "seeded_network",
+    "warm_up_cosine",
+]

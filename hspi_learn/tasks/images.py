@@ -26,11 +26,14 @@ class Images(NamedTuple):
     truth: Tensor
     """Like ``initial``."""
     weight: Tensor
-    """Weight of each voxel in the error [batch, map, z, y, x]: 1 where it is measured, less in the rest."""
+    """Weight of each voxel in the error [batch, map, z, y, x]: 1 where it is measured, less in the rest.
+
+    Not mirrored: losses see activities in the scanner's own orientation.
+    """
     scale: Tensor
     """Mean of the physics image over the body [batch, map, 1, 1, 1] in Bq per voxel."""
     axes: tuple[int, ...]
-    """Axes along which everything above is mirrored."""
+    """Axes along which images and body are mirrored."""
 
     def activity(self, estimate: Tensor) -> Tensor:
         """An estimate of these images back in Bq per voxel and in the scanner's own orientation."""
@@ -46,7 +49,7 @@ def images_of(batch: ScanBatch, inputs: PhysicsInput, axes: tuple[int, ...]) -> 
         density=batch.density[:, None].flip(axes),
         body=body.flip(axes),
         truth=(batch.activity / nonzero(scale)).flip(axes),
-        weight=(body * torch.where(inputs.mask, 1.0, HARDLY_SEEN_WEIGHT)).flip(axes),
+        weight=body * torch.where(inputs.mask, 1.0, HARDLY_SEEN_WEIGHT),
         scale=scale,
         axes=axes,
     )

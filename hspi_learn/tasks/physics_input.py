@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import NamedTuple
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
+from data_gen.core.cache import content_key
+from data_gen.core.parallel import on_all_cores, told
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.system import ImagingSystem
+from hspi_learn.data import KeptTensors, fingerprint
 from hspi_learn.metrics import evaluated_voxels
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan_context
+
+CODE_VERSION = 1
+"""Raised whenever the numbers in the inputs change, so that kept ones are computed again."""
+
+MOST_BYTES = 2**32
+"""Memory that scans computed side by side may take, about."""
+
+STATES_A_SCAN = 4
+"""What computing a scan takes of memory at most, in states of its object, about."""
 
 
 class BackProjection:
@@ -24,6 +39,11 @@ class BackProjection:
 
     def __init__(self, model: HyperspectralForwardModel) -> None:
         self.model = model.primary
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that its images depend on besides the model, the counts and the object, as plain data."""
+        return {"method": "back_projection", "version": CODE_VERSION}
 
     def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
         """Maps [batch, map, z, y, x] in Bq per voxel from counts [batch, pixel, window]."""
@@ -46,23 +66,71 @@ class PhysicsInput(NamedTuple):
 
 
 class PhysicsInputs:
-    """Physics inputs of scans, each computed once and kept while they fit in memory.
+    """Physics inputs of scans, each computed once: kept in memory, and beside the data set if that is known.
 
     A scan is known by its content, so that thinned or redrawn counts never meet a stale image. Scans are
-    computed one by one: the result does not depend on the batch around them, and a resumed run sees the
-    same bits.
+    computed one by one, each on one thread: the result does not depend on the batch around them or on the
+    machine's cores, and a resumed run sees the same bits.
 
     Args:
+        system: the imaging system that ``model`` is of.
         model: the forward model.
-        method: makes the physics image.
+        method: makes the physics image. Files are kept if it has ``settings``, as :class:`Osem` has.
         keep_bytes: memory for kept inputs.
     """
 
     def __init__(
-        self, model: HyperspectralForwardModel, method: Reconstructor, keep_bytes: int = 2**30
+        self,
+        system: ImagingSystem,
+        model: HyperspectralForwardModel,
+        method: Reconstructor,
+        keep_bytes: int = 2**30,
     ) -> None:
-        self.model, self.method, self.room = model, method, keep_bytes
-        self.kept: dict[bytes, PhysicsInput] = {}
+        self.system, self.model, self.method, self.room = system, model, method, keep_bytes
+        self.kept: dict[str, PhysicsInput] = {}
+        self.files: KeptTensors | None = None
+
+    def keep_beside(self, data: Path) -> None:
+        """Keep inputs beside this data set from now on, and take those that are kept there."""
+        settings = getattr(self.method, "settings", None)
+        if settings is None:
+            return
+        about = {
+            "version": CODE_VERSION,
+            "system": self.system.to_dict(),
+            "edges_kev": self.model.energy_bins.edges_kev.tolist(),
+            "method": settings,
+        }
+        self.files = KeptTensors(data, content_key(about, {}))
+
+    def prepare(self, scans: Dataset[ScanBatch], title: str) -> None:
+        """Compute, on all cores, what no file holds yet of these scans; other processes that do so share in.
+
+        Args:
+            scans: each without its batch axis.
+            title: what progress is told by.
+        """
+        files = self.files
+        if files is None:
+            return
+        reading = threading.Lock()
+
+        def read(index: int) -> tuple[str, tuple[Tensor, Tensor, Tensor]]:
+            with reading:
+                scan = scans[index]
+            parts = (scan.projections, scan.duration_s, scan.density)
+            return fingerprint(*parts), parts
+
+        def make(index: int) -> None:
+            name, parts = read(index)
+            files.make_if_free(name, lambda: self._computed(*parts)._asdict())
+
+        count = len(scans)  # type: ignore[arg-type]
+        missing = [index for index in range(count) if files.find(read(index)[0]) is None]
+        if missing:
+            with told(title, len(missing)) as advance:
+                for _ in on_all_cores(make, missing, self._side_by_side()):
+                    advance()
 
     def __call__(self, batch: ScanBatch) -> PhysicsInput:
         """The physics input of a batch, without gradient."""
@@ -70,32 +138,41 @@ class PhysicsInputs:
             self._of_scan(*parts)
             for parts in zip(batch.projections, batch.duration_s, batch.density, strict=True)
         ]
-        return PhysicsInput(*(torch.stack(parts) for parts in zip(*scans, strict=True)))
+        stacked = (torch.stack(parts) for parts in zip(*scans, strict=True))
+        return PhysicsInput(*(part.to(batch.projections.device) for part in stacked))
 
     def _of_scan(self, projections: Tensor, duration_s: Tensor, density: Tensor) -> PhysicsInput:
         """The kept or fresh input of one scan, without the batch dimension."""
-        key = _fingerprint(projections, duration_s, density)
-        if key not in self.kept:
-            fresh = self._computed(projections[None], duration_s[None], density[None])
+        name = fingerprint(projections, duration_s, density)
+        if name not in self.kept:
+            fresh = self._found(name, projections, duration_s, density)
             size = sum(part.nbytes for part in fresh)
             if size > self.room:
                 return fresh
             self.room -= size
-            self.kept[key] = fresh
-        return self.kept[key]
+            self.kept[name] = fresh
+        return self.kept[name]
+
+    def _found(self, name: str, *scan: Tensor) -> PhysicsInput:
+        """The input of a scan from its file, or fresh."""
+
+        def make() -> PhysicsInput:
+            return next(on_all_cores(lambda parts: self._computed(*parts), [scan]))
+
+        if self.files is None:
+            return make()
+        return PhysicsInput(**self.files.find_or_make(name, lambda: make()._asdict()))
 
     @torch.no_grad()
     def _computed(self, projections: Tensor, duration_s: Tensor, density: Tensor) -> PhysicsInput:
-        """The input of a batch of one scan, its batch dimension removed."""
-        context = scan_context(self.model, density, duration_s)
-        initial = self.method.reconstruct(projections, context)
+        """The input of one scan, without the batch dimension."""
+        context = scan_context(self.model, density[None], duration_s[None])
+        initial = self.method.reconstruct(projections[None], context)
         mask = evaluated_voxels(self.model.primary.sensitivity(context.attenuation), context.body)
         return PhysicsInput(initial[0].detach(), mask[0])
 
-
-def _fingerprint(*parts: Tensor) -> bytes:
-    """A hash of the content of tensors."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part.detach().cpu().contiguous().numpy().tobytes())
-    return digest.digest()
+    def _side_by_side(self) -> int:
+        """Scans that may be computed at once, by memory."""
+        state = self.model.attenuation(torch.zeros(1, *self.model.grid.shape))
+        bytes_each = sum(part.nbytes for part in (state.sharp, *state.blocks))
+        return max(1, MOST_BYTES // (STATES_A_SCAN * bytes_each))

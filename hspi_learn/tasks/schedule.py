@@ -1,11 +1,25 @@
-"""What changes in the course of a training, told from the number of the step alone."""
+"""What changes in the course of a training, told from the number of the update alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def warm_up_cosine(optimizer: Optimizer, steps: int, warm_up: float = 0.05) -> LambdaLR:
+    """A learning-rate schedule: a short linear rise, then a cosine down to zero at ``steps``.
+
+    Args:
+        optimizer: its own learning rates are the highest ones.
+        steps: updates of the whole training.
+        warm_up: share of the updates over which the rate rises.
+    """
+    return LambdaLR(optimizer, partial(cosine_rate, steps=steps, warm_up=warm_up))
 
 
 def cosine_rate(done: int, steps: int, warm_up: float = 0.05) -> float:

@@ -11,7 +11,7 @@ from contracts.reconstructor_contract import ReconstructorContract
 from hspi_learn.classical import MeanImage, Osem
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 from hspi_learn.reconstructor import ScanBatch
-from hspi_learn.tasks import BackProjection, GanReconstruction
+from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction
 
 
 class TestOsem(ReconstructorContract):
@@ -46,9 +46,8 @@ class TestGanReconstruction(ReconstructorContract):
             SimpleNamespace(groups=model.groups, forward_model=lambda windows: model),
             [60.0, 150.0, 300.0, 500.0],
             generator=partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1),
-            discriminator=partial(PatchDiscriminator, channels=4, layers=1),
+            adversary=Adversary(partial(PatchDiscriminator, channels=4, layers=1)),
             initial=partial(Osem, iterations=1, subsets=2),
-            steps=1,
         )
         # A head of zeros would hand the physics image through.
         generator = torch.Generator().manual_seed(7)

@@ -7,9 +7,6 @@ voxel and density in g/cm3. docs/physics.md, section 6.
 from __future__ import annotations
 
 import math
-import os
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from data_gen.camera import Camera
 from data_gen.camera.binning import coarse_camera
 from data_gen.core.grid import VoxelGrid
+from data_gen.core.parallel import on_all_cores, told
 from data_gen.core.resampling import (
     coarse_grid,
     density_shares,
@@ -73,9 +71,7 @@ class CollimatorScatter(nn.Module):
         arrival_kev = arrival_edges(camera.collimator_material, self.energies_kev, how.classes)
         self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
         self._channels = Channels.of(self.camera)
-        make = partial(camera_matrix, self.camera, self.coarse, sampling=how)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # small tensors: energies side by side are faster
-            matrices, filled = zip(*pool.map(make, self.energies_kev.tolist(), arrival_kev), strict=True)
+        matrices, filled = zip(*self._matrices(arrival_kev, how), strict=True)
         # [g, channel, block of channel, k, voxel]
         self._matrix = torch.stack(matrices)[:, self._channels.block]
         lines = EnergyClasses.evenly(arrival_kev[:, : -how.classes])
@@ -86,6 +82,20 @@ class CollimatorScatter(nn.Module):
         self._to_channel = ApertureTransmission(
             self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
         )
+
+    def _matrices(self, arrival_kev: Tensor, how: CollimatorSampling) -> list[tuple[Tensor, Tensor]]:
+        """Response matrix of each energy (:func:`camera_matrix`), built in parallel since their tensors are small."""
+
+        def make(group: tuple[float, Tensor]) -> tuple[Tensor, Tensor]:
+            return camera_matrix(self.camera, self.coarse, *group, how)
+
+        kept = []
+        groups = list(zip(self.energies_kev.tolist(), arrival_kev, strict=True))
+        with told("matrices of scatter in the collimator", len(groups)) as advance:
+            for matrices in on_all_cores(make, groups):
+                kept.append(matrices)
+                advance()
+        return kept
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """Transmission to each channel, and scatterers, [batch, n]; see ``ScatterTerm.state``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,32 @@ def test_full_disk(
     assert torch.equal(cache.cached(tmp_path, "a", made)["rows"], torch.arange(3.0))
     assert not list(tmp_path.iterdir())
     assert "could not be kept" in caplog.text
+
+
+def test_made_once_by_those_that_want_it_at_once(tmp_path: Path) -> None:
+    """The others wait for the first, and no lock is left behind."""
+    calls: list[int] = []
+
+    def slowly() -> dict[str, torch.Tensor]:
+        calls.append(1)
+        time.sleep(0.1)
+        return made()
+
+    threads = [threading.Thread(target=cache.cached, args=(tmp_path, "a", slowly)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["matrix-a.safetensors"]
+
+
+def test_made_where_no_lock_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File systems without locks only lose the promise that work is done once."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise NotImplementedError("no locks here")
+
+    monkeypatch.setattr(cache.FileLock, "acquire", refused)
+    assert torch.equal(cache.cached(tmp_path, "a", made)["rows"], torch.arange(3.0))
+    assert (tmp_path / "matrix-a.safetensors").is_file()

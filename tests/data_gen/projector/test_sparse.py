@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_gen.projector.sparse import SparseMatrix
+from data_gen.projector.sparse import SparseMatrix, transposed
 
 DENSE = torch.tensor(
     [[0.0, 2.0, 0.0], [1.0, 0.0, -3.0], [0.0, 0.0, 0.0], [4.0, 0.5, 0.0]], dtype=torch.float64
@@ -43,3 +43,14 @@ def test_sums(matrix, asked):
     if asked != "neither":
         assert torch.autograd.gradcheck(lambda b, r: matrix.added(b, r), (base, right))
     torch.testing.assert_close(matrix.added(base, right).detach(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_transpose(matrix):
+    """Columns rise within each row; whole parts are the matrix itself, others are picked."""
+    start, column, value = transposed(matrix.start, matrix.column, matrix.value, matrix.columns)
+    assert start.tolist() == [0, 2, 4, 5]
+    assert column.tolist() == [1, 3, 0, 3, 1]
+    assert value.tolist() == [1.0, 4.0, 2.0, 0.5, -3.0]
+    assert start.dtype == column.dtype == torch.int32
+    assert matrix.part(torch.arange(4)) is matrix
+    assert matrix.part(torch.tensor([1, 0, 2, 3])) is not matrix

@@ -46,29 +46,32 @@ def _value(activity: Tensor) -> Tensor:
 def test_linear_method_reaches_the_dual_norm(ball: type, order: int) -> None:
     """Far from empty bins the optimum is radius times the dual norm of sd * weight, to 1e-5 (Hoelder)."""
     counts, expected, weight, method = _linear(1e4)
-    found = ProjectedGradient(steps=10).attack(method, _value, counts, expected, ball(3.0))
+    found = ProjectedGradient(steps=10).attack(lambda n: _value(method(n)), counts, ball(3.0), expected)
     slope = torch.linalg.vector_norm((noise_sd(expected) * weight).flatten(1), order, dim=1)
-    assert torch.allclose(found.objective - found.clean_objective, 3.0 * slope, rtol=1e-5)
+    assert torch.allclose(found.value - found.clean_value, 3.0 * slope, rtol=1e-5)
 
 
 def test_linear_method_at_few_counts() -> None:
     """Where bins empty, the optimum is the projection of a far point along the slope (KKT), to 1e-5."""
     counts, expected, weight, method = _linear(0.7)
     threat, sd = PoissonBall(3.0), noise_sd(expected)
-    found = ProjectedGradient(steps=200).attack(method, _value, counts, expected, threat)
+    found = ProjectedGradient(steps=200).attack(lambda n: _value(method(n)), counts, threat, expected)
     best = threat.project(1e6 * sd * weight, counts, sd)
     gain = (sd * weight * best).sum(dim=(1, 2))
-    assert torch.allclose(found.objective - found.clean_objective, gain, rtol=1e-5)
+    assert torch.allclose(found.value - found.clean_value, gain, rtol=1e-5)
 
 
 def test_more_radius_is_no_less_harm() -> None:
     """The worst case rises with the radius, and radius 0 is the clean scan exactly."""
     counts, expected, _, method = _linear(2.0)
     attack = ProjectedGradient(steps=50)
-    results = [attack.attack(method, _value, counts, expected, PoissonBall(r)) for r in (0.0, 0.5, 1.0, 4.0)]
-    assert torch.equal(results[0].counts, counts)
-    assert torch.equal(results[0].objective, results[0].clean_objective)
-    assert bool((torch.stack([r.objective for r in results]).diff(dim=0) > 0).all())
+    results = [
+        attack.attack(lambda n: _value(method(n)), counts, PoissonBall(r), expected)
+        for r in (0.0, 0.5, 1.0, 4.0)
+    ]
+    assert torch.equal(results[0].worst, counts)
+    assert torch.equal(results[0].value, results[0].clean_value)
+    assert bool((torch.stack([r.value for r in results]).diff(dim=0) > 0).all())
 
 
 def _scan(model: HyperspectralForwardModel, density: Tensor) -> tuple[Tensor, Tensor, Tensor, ScanContext]:
@@ -90,12 +93,12 @@ def test_osem_is_attacked_through_its_iterations(
     goal = ImageError(truth, context.body)
 
     def run(attack: ProjectedGradient | RandomPerturbation) -> Attacked:
-        return attack.attack(lambda n: osem.reconstruct(n, context), goal, counts, expected, threat)
+        return attack.attack(lambda n: goal(osem.reconstruct(n, context)), counts, threat, expected)
 
     found, by_chance = run(ProjectedGradient(steps=10)), run(RandomPerturbation(draws=20))
-    assert bool((found.objective > found.clean_objective).all())
-    assert bool((found.objective > by_chance.objective).all())
-    assert torch.equal(goal(osem.reconstruct(found.counts, context)), found.objective)
+    assert bool((found.value > found.clean_value).all())
+    assert bool((found.value > by_chance.value).all())
+    assert torch.equal(goal(osem.reconstruct(found.worst, context)), found.value)
     assert not bool(found.masked.any())
 
 
@@ -103,12 +106,13 @@ def test_scans_are_attacked_independently(model64: HyperspectralForwardModel, de
     """A scan attacked alone gets the same counts as beside another (1e-9)."""
     truth, expected, counts, context = _scan(model64, density)
     osem, attack, threat = Osem(model64, 2, 4), ProjectedGradient(steps=4), PoissonBall(2.0)
-    both = attack.attack(lambda n: osem.reconstruct(n, context), ImageError(truth), counts, expected, threat)
+    error = ImageError(truth)
+    both = attack.attack(lambda n: error(osem.reconstruct(n, context)), counts, threat, expected)
     second = ScanContext(*(part[1:] for part in context))
     alone = attack.attack(
-        lambda n: osem.reconstruct(n, second), ImageError(truth[1:]), counts[1:], expected[1:], threat
+        lambda n: ImageError(truth[1:])(osem.reconstruct(n, second)), counts[1:], threat, expected[1:]
     )
-    assert torch.allclose(both.counts[1:], alone.counts, rtol=0, atol=1e-9 * float(counts.max()))
+    assert torch.allclose(both.worst[1:], alone.worst, rtol=0, atol=1e-9 * float(counts.max()))
 
 
 def test_restarts_never_help_the_defender(model64: HyperspectralForwardModel, density: Tensor) -> None:
@@ -119,8 +123,8 @@ def test_restarts_never_help_the_defender(model64: HyperspectralForwardModel, de
     def worst(steps: int, restarts: int) -> Tensor:
         attack = ProjectedGradient(steps=steps, restarts=restarts)
         return attack.attack(
-            lambda n: osem.reconstruct(n, context), ImageError(truth), counts, expected, PoissonBall(3.0)
-        ).objective
+            lambda n: ImageError(truth)(osem.reconstruct(n, context)), counts, PoissonBall(3.0), expected
+        ).value
 
     assert bool((worst(5, 3) >= worst(5, 1)).all())
     assert bool((worst(12, 1) >= worst(1, 1)).all())
@@ -135,9 +139,9 @@ def test_lesion_is_moved_both_ways(model64: HyperspectralForwardModel, density: 
     for sign in (1, -1):
         goal = RegionalActivity(region, group=1, sign=sign)
         found = ProjectedGradient(steps=4).attack(
-            lambda n: osem.reconstruct(n, context), goal, counts, expected, PoissonBall(2.0)
+            lambda n, goal=goal: goal(osem.reconstruct(n, context)), counts, PoissonBall(2.0), expected
         )
-        assert bool((found.objective > found.clean_objective).all())
+        assert bool((found.value > found.clean_value).all())
 
 
 class _Network(nn.Module):
@@ -164,9 +168,9 @@ def test_attack_leaves_no_trace(outside: Callable[[], torch.autograd.grad_mode.n
     random = torch.get_rng_state()
     with outside():
         found = ProjectedGradient(steps=3, restarts=2).attack(
-            network, _value, counts, expected, PoissonBall(2.0), network
+            lambda n: _value(network(n)), counts, PoissonBall(2.0), expected, network
         )
-    assert bool((found.objective > found.clean_objective).all())
+    assert bool((found.value > found.clean_value).all())
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), random)
@@ -177,19 +181,41 @@ def test_hidden_gradients_are_flagged() -> None:
     """A method that kills its gradient is reported as masked, not as robust."""
     counts, expected, _, method = _linear(4.0)
     attack = ProjectedGradient(steps=2)
-    found = attack.attack(lambda n: method(n.round() + 0 * n), _value, counts, expected, PoissonBall(1.0))
+    found = attack.attack(lambda n: _value(method(n.round() + 0 * n)), counts, PoissonBall(1.0), expected)
     assert bool(found.masked.all())
 
 
+def test_climb_that_is_not_over_is_flagged() -> None:
+    """One small step of a linear goal leaves more to gain; ten bold ones reach the rim and stay there."""
+    counts, expected, _, method = _linear(1e4)
+
+    def flags(steps: int, step_fraction: float) -> Tensor:
+        attack = ProjectedGradient(steps=steps, step_fraction=step_fraction)
+        goal = lambda n: _value(method(n))  # noqa: E731
+        return attack.attack(goal, counts, PoissonBall(3.0), expected).not_converged
+
+    assert bool(flags(1, 0.1).all())
+    assert not bool(flags(10, 2.5).any())
+
+
+def test_without_expectation_the_counts_tell_the_noise() -> None:
+    """An attack on measured counts, whose expectation nobody knows, is the one whitened by them."""
+    counts, _, _, method = _linear(100.0)
+    attack, threat = ProjectedGradient(steps=3), PoissonBall(2.0)
+    plain = attack.attack(lambda n: _value(method(n)), counts, threat)
+    same = attack.attack(lambda n: _value(method(n)), counts, threat, expected=counts)
+    assert torch.equal(plain.worst, same.worst)
+
+
 def test_nan_raises() -> None:
-    """A NaN objective, or a NaN gradient of a finite one, stops the attack and names the scan."""
+    """A NaN objective, or a NaN gradient of a finite one, stops the attack and names the sample."""
     counts, expected, _, method = _linear(4.0)
     bad = torch.tensor([1.0, torch.nan], dtype=torch.float64)
     attack, threat = ProjectedGradient(steps=2), PoissonBall(1.0)
-    with pytest.raises(FloatingPointError, match=r"objective .* scans \[1\]"):
-        attack.attack(method, lambda x: _value(x) * bad, counts, expected, threat)
-    with pytest.raises(FloatingPointError, match=r"gradient .* scans \[0, 1\]"):
-        attack.attack(method, lambda x: (_value(x) * 0).sqrt(), counts, expected, threat)
+    with pytest.raises(FloatingPointError, match=r"goal .* samples \[1\]"):
+        attack.attack(lambda n: _value(method(n)) * bad, counts, threat, expected)
+    with pytest.raises(FloatingPointError, match=r"gradient .* samples \[0, 1\]"):
+        attack.attack(lambda n: (_value(method(n)) * 0).sqrt(), counts, threat, expected)
 
 
 @pytest.mark.parametrize("setting", [{"steps": 0}, {"restarts": 0}, {"step_fraction": 0.0}])

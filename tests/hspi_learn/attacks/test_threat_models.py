@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from data_gen.core.errors import UserError
-from hspi_learn.attacks import PoissonBall, PoissonBox, noise_sd
-from hspi_learn.attacks.threat_models import perturbed
+from hspi_learn.attacks import PoissonBall, PoissonBox, check_space, noise_sd
 
 BALLS = (PoissonBall, PoissonBox)
 
@@ -44,7 +43,7 @@ def test_perturbation_is_allowed(
     threat = ball(radius)
     counts, sd, generator = _scan(seed, level)
     u = threat.project(stretch * torch.randn(counts.shape, generator=generator), counts, sd)
-    after = perturbed(counts, u, sd)
+    after = threat.perturbed(counts, u, sd)
     assert bool((after >= 0).all())
     assert bool((_size(threat, u) <= radius * (1 + 1e-6)).all())
     ulp = torch.nextafter(counts, torch.full_like(counts, math.inf)) - counts
@@ -71,8 +70,9 @@ def test_projection_is_nearest(ball: type[PoissonBall] | type[PoissonBox]) -> No
 def test_nothing_allowed_changes_nothing(ball: type[PoissonBall] | type[PoissonBox]) -> None:
     """Radius 0 leaves the counts exactly as they are."""
     counts, sd, generator = _scan(2, 30.0)
-    u = ball(0.0).project(torch.randn(counts.shape, generator=generator), counts, sd)
-    assert torch.equal(perturbed(counts, u, sd), counts)
+    threat = ball(0.0)
+    u = threat.project(torch.randn(counts.shape, generator=generator), counts, sd)
+    assert torch.equal(threat.perturbed(counts, u, sd), counts)
 
 
 @pytest.mark.parametrize("level", [0.01, 1.0, 100.0])
@@ -90,3 +90,13 @@ def test_wrong_radius_is_named(ball: type[PoissonBall] | type[PoissonBox], radiu
     """A radius that is not 0 or more is refused with its value."""
     with pytest.raises(UserError, match=rf"radius is {radius}"):
         ball(radius)
+
+
+@pytest.mark.parametrize("ball", BALLS)
+def test_other_spaces_are_refused(ball: type[PoissonBall] | type[PoissonBox]) -> None:
+    """Noise of counts means nothing to an image: one sentence names both."""
+    check_space(ball(1.0), "counts", "GAN")
+    with pytest.raises(
+        UserError, match=f"{ball.__name__}, which changes counts, but the inputs of X are image"
+    ):
+        check_space(ball(1.0), "image", "X")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from hspi_learn.commands.benchmark import main
 
@@ -23,12 +24,15 @@ def test_a_run_leaves_its_folder_and_resumes(
 ) -> None:
     """The usual run folder; a resumed run reads its cells and gives the same numbers."""
     folder, docs = tmp_path / "run", tmp_path / "docs"
-    run(monkeypatch, *TINY, f"run_dir={folder}", f"results={docs}")
+    run(monkeypatch, *TINY, f"run_dir={folder}", f"results={docs}", "logger=tensorboard")
     first = json.loads((folder / "metrics.json").read_text())
     assert first["suite/passed"] == first["suite/points"] > 10
     assert json.loads((docs / "physics_quick.json").read_text()) == first
     for name in ("config.yaml", "environment.json", "report.html", "tables/physics_quick.csv"):
         assert (folder / name).is_file(), name
+    told = EventAccumulator(str(folder / "logs" / "tensorboard")).Reload()
+    assert told.Scalars("suite/passed")[0].value == first["suite/passed"]
+    assert "tables/physics_quick/text_summary" in told.Tags()["tensors"]
     (folder / "metrics.json").unlink()
     next((folder / "cells").glob("poisson-*.json")).unlink()
     capsys.readouterr()

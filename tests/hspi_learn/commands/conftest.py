@@ -32,7 +32,7 @@ TINY_TASK = (
     "task.generator.channels=[4,8]",
     "task.generator.strides=[1]",
     "task.generator.residual_units=1",
-    "task.discriminator.channels=4",
+    "task.adversary.discriminator.channels=4",
     "task.initial.subsets=2",
     "checkpoint_every_steps=2",
 )

@@ -57,7 +57,7 @@ def _told(command: str, arguments: list[str], monkeypatch, capsys) -> str:
         ("generate", ["resume=y"], "cannot resume"),
         ("train", ["data.folder=nowhere"], "nowhere holds no manifest.json"),
         ("train", ["data.fodler=x"], "data.fodler is not a known key; did you mean folder?"),
-        ("train", ["data.folder=x", "task.voxel_weight=much"], "task.voxel_weight is 'much'"),
+        ("train", ["data.folder=x", "task.losses.voxel.weight=much"], "task.losses.voxel.weight is 'much'"),
         ("train", ["data.folder=x", "+task.generator.chanels=[1]"], "did you mean channels?"),
         ("train", ["data.folder=x", "task._target_=os.system"], "may not call"),
         ("train", ["data.folder=x", "+trainer.callbacks=[{_target_: builtins.open}]"], "may not call"),

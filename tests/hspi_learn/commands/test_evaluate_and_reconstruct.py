@@ -20,6 +20,7 @@ from hspi_learn.commands.generate import GenerateSettings, generate
 from hspi_learn.commands.reconstruct import ReconstructSettings, reconstruct
 from hspi_learn.commands.train import TrainSettings, train
 from hspi_learn.configs import check_config
+from hspi_learn.io.run_folder import RunFolder
 
 CAMERA = Path(__file__).parent / "tiny_camera.yaml"
 KEYS = ("nrmse", "nrmse_mean", "nrmse_worst")
@@ -53,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
     _run("generate", generate, GenerateSettings, *data)
     steps = ("trainer.max_steps=2", "task.generator.channels=[4,8]", "task.generator.strides=[1]")
-    task = (*steps, "task.discriminator.channels=4", "task.initial.subsets=2", "data.batch_size=2")
+    task = (*steps, "task.adversary.discriminator.channels=4", "task.initial.subsets=2", "data.batch_size=2")
     _run("train", train, TrainSettings, f"data.folder={path}/data", f"run_dir={path}/run", *task)
     yield path
     patch.undo()
@@ -80,18 +81,20 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
         f"runs.control={folder}/run",
         f"run_dir={folder}/report",
         "workers=0",
-        "classical.subsets=2",
+        "protocols.reconstruction.classical.subsets=2",
         "count_fractions=[1.0,0.5]",
-        "tuning_iterations=[1,3]",
-        "tuning_postfilters_fwhm_mm=[0.0,4.0]",
+        "protocols.reconstruction.tuning_iterations=[1,3]",
+        "protocols.reconstruction.tuning_postfilters_fwhm_mm=[0.0,4.0]",
         "attacks.attacked.steps=2",
         "+attack@attacks.random=random",
         "attacks.random.draws=2",
         "attacked_scans=2",
-        "noise_realisations=3",
-        "noise_iterations=[1]",
+        "protocols.reconstruction.noise_realisations=3",
+        "protocols.reconstruction.noise_iterations=[1]",
+        "logger=mlflow",
     )
     report = folder / "report"
+    _check_dashboard(report, RunFolder(folder / "run").run_id, numbers)
     assert json.loads((report / "metrics.json").read_text()) == numbers
     assert all(math.isfinite(value) for value in numbers.values())
     wanted = {
@@ -109,6 +112,18 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
         assert saved["osem"].shape == saved["truth"].shape == (3, 2, 8, 8, 8)
     assert not [p for p in report.rglob("*") if p.name.endswith(".part")]
     assert "report.html" in capsys.readouterr().out
+
+
+def _check_dashboard(report: Path, trained: str, numbers: dict[str, float]) -> None:
+    """MLflow has all scores, clean and attacked, tables, curves, and the training they are of."""
+    run = (report / "logs" / "mlflow_run_id").read_text()
+    (kept,) = (report / "logs" / "mlruns").glob(f"*/{run}")
+    for name in ("nrmse.gan", "nrmse.gan_attacked", "nrmse.gan.Ra-223"):
+        told = (kept / "metrics" / "test" / name).read_text().split()
+        assert float(told[1]) == numbers["test/" + name.replace("gan.", "gan/").replace("nrmse.", "nrmse/")]
+    assert (kept / "tags" / "trained.gan").read_text() == trained
+    assert {p.name for p in (kept / "artifacts" / "tables").iterdir()} >= {"counts.csv", "attacks.md"}
+    assert (kept / "artifacts" / "figures" / "error_against_counts").is_dir()
 
 
 def test_a_run_and_osem_reconstruct_a_shard(folder: Path, shard: Path) -> None:

@@ -1,12 +1,21 @@
-"""Dashboards: every job of a sweep is a run of its own, with pictures, and finished also when it fails."""
+"""Sweeps: each job is a run of its own in its dashboard, with numbers and pictures; a table ends them."""
 
+import csv
+import json
+import statistics
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
-from pytorch_lightning.loggers import CSVLogger, Logger
 
-from hspi_learn.io.loggers import finished, log_figure, shows_figures
+MONITORED = {
+    "lr-Adam",
+    "lr-AdamW",
+    "train/gradient_norm",
+    "train/samples_per_second",
+    "train/score_fake",
+    "train/score_real",
+}
+"""What a training tells beside its losses."""
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +25,7 @@ def sweep(program, tiny_training: tuple[str, ...], tmp_path_factory: pytest.Temp
     swept = ("-m", "run_dir=all", "logger=wandb,tensorboard,mlflow", "seed=0,1", "trainer.max_steps=6")
     done = program("-m", "hspi_learn.commands.train", *tiny_training, *swept, cwd=folder)
     assert done.returncode == 0, done.stderr
+    (folder / "all" / "printed.txt").write_text(done.stdout)
     return folder / "all"
 
 
@@ -45,7 +55,9 @@ def test_tensorboard_runs_are_separate(sweep: Path) -> None:
         events.Reload()
         tags = events.Tags()
         assert any(tag.startswith("validation/") or tag.startswith("published/") for tag in tags["images"])
-        assert "val/nrmse" in tags["scalars"]
+        assert {"val/nrmse", *MONITORED} <= set(tags["scalars"])
+        assert "_hparams_/session_start_info" in events.summary_metadata
+        assert all(scalar.value > 0 for scalar in events.Scalars("train/samples_per_second"))
 
 
 def test_mlflow_runs_are_separate(sweep: Path) -> None:
@@ -57,32 +69,27 @@ def test_mlflow_runs_are_separate(sweep: Path) -> None:
         ids.add(run.name)
         assert "status: 3" in (run / "meta.yaml").read_text()  # FINISHED
         assert (run / "metrics" / "val" / "nrmse").is_file()
+        assert (run / "metrics" / "train" / "score_real").is_file()
+        assert int((run / "params" / "run.weights").read_text()) > 100
+        assert (run / "params" / "task.generator.channels").read_text() == "[4, 8]"
     assert len(ids) == 2
 
 
-class Recorded(CSVLogger):
-    """Tells how it was finished."""
-
-    status = ""
-
-    def finalize(self, status: str) -> None:
-        self.status = status
+def test_csv_has_the_same_numbers(sweep: Path) -> None:
+    """What a dashboard shows is in logs/csv too."""
+    with (sweep / "0" / "logs" / "csv" / "version_0" / "metrics.csv").open() as lines:
+        assert {"val/nrmse", *MONITORED} <= set(next(csv.reader(lines)))
 
 
-def test_loggers_are_finished_also_when_a_run_fails(tmp_path: Path) -> None:
-    """Contract of ``finished``: every logger hears of the failure, and the failure itself comes through."""
-    loggers: list[Logger] = [Recorded(tmp_path), Recorded(tmp_path)]
-    with pytest.raises(ZeroDivisionError), finished(loggers):
-        raise ZeroDivisionError
-    assert [logger.status for logger in loggers] == ["failed", "failed"]
-    with finished(loggers):
-        pass
-    assert [logger.status for logger in loggers] == ["success", "success"]
-
-
-def test_csv_takes_no_pictures(tmp_path: Path) -> None:
-    """A logger without pictures is left alone."""
-    logger = CSVLogger(tmp_path)
-    assert not shows_figures(logger)
-    log_figure(logger, "name", Figure(), 0)
-    assert not list(tmp_path.rglob("*.png"))
+def test_a_sweep_ends_with_a_table_over_its_seeds(sweep: Path) -> None:
+    """Two seeds, each run three times for the dashboards, count as two trainings; mean and SD by hand."""
+    errors = [json.loads((sweep / str(job) / "metrics.json").read_text())["val/nrmse"] for job in (4, 5)]
+    with (sweep / "summary.csv").open() as lines:
+        rows = {row["metric"]: row for row in csv.DictReader(lines)}
+    assert float(rows["val/nrmse"]["n"]) == 2
+    assert float(rows["val/nrmse"]["mean"]) == pytest.approx(statistics.mean(errors))
+    assert float(rows["val/nrmse"]["sd"]) == pytest.approx(statistics.stdev(errors))
+    printed = (sweep / "printed.txt").read_text()
+    assert "val/nrmse" in printed
+    assert "Left out:" in printed
+    assert "which counts" in (sweep / "summary.md").read_text()

@@ -122,7 +122,7 @@ def test_missing_arguments_are_told_when_built() -> None:
     """What a YAML file can hold is missed at once; an object that the program hands over only when built."""
     with pytest.raises(UserError, match=r"bins\.count is not given"):
         _checked(bins={"_target_": GRID["_target_"], "min_kev": 1.0, "max_kev": 2.0})
-    data = {"_target_": "hspi_learn.tasks.GanReconstruction", "windows_kev": [1.0, 2.0], "steps": 1}
+    data = {"_target_": "hspi_learn.tasks.GanReconstruction", "windows_kev": [1.0, 2.0], "seed": 1}
     assert _checked(bins=data)["bins"] == data
     with pytest.raises(UserError, match=r"bins\.system is not given"):
         build(data, key="bins")

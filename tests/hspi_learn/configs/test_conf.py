@@ -12,7 +12,7 @@ from hspi_learn.commands.composing import command_line, composed_jobs, config_fo
 from hspi_learn.configs import build, check_config, check_hydra
 
 COMMANDS = ("benchmark", "evaluate", "generate", "reconstruct", "train")
-ALONE = ("attack", "camera", "network", "nuclide", "phantom", "threat_model")
+ALONE = ("attack", "camera", "network", "nuclide", "objective", "phantom", "threat_model")
 """Groups whose members are built without other objects."""
 
 

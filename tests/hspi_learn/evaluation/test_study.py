@@ -17,7 +17,17 @@ from data_gen.forward_model.event_sampling import draw_counts
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import PoissonBall, ProjectedGradient, RandomPerturbation
 from hspi_learn.classical import MeanImage, Osem
-from hspi_learn.evaluation import Adversary, Case, Condition, Judge, Outcome, Study, Sweep, noise_study
+from hspi_learn.evaluation import (
+    BoundedAttack,
+    Condition,
+    Conditions,
+    Judge,
+    ReconstructionCase,
+    ReconstructionOutcome,
+    ReconstructionStudy,
+    Sweep,
+    noise_study,
+)
 from hspi_learn.evaluation.figures import Album
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.spectrum import expected_spectrum, line_labels
@@ -68,23 +78,24 @@ def judge(model32: HyperspectralForwardModel) -> Judge:
 
 
 @pytest.fixture(scope="module")
-def outcome(model32: HyperspectralForwardModel, judge: Judge, scans: ScanBatch) -> Outcome:
+def outcome(model32: HyperspectralForwardModel, judge: Judge, scans: ScanBatch) -> ReconstructionOutcome:
     osem = Osem(model32, iterations=2, subsets=2)
     methods = {"gan": osem.with_settings(6, 0.0), "osem": osem, "mean_image": MeanImage.of(model32, [scans])}
     ball = PoissonBall(3.0)
     adversaries = {
-        "attacked": Adversary(ProjectedGradient(3), ball),
-        "random": Adversary(RandomPerturbation(3), ball),
+        "attacked": BoundedAttack(ProjectedGradient(3), ball),
+        "random": BoundedAttack(RandomPerturbation(3), ball),
     }
     halves = [ScanBatch(*(part[i : i + 3] for part in scans)) for i in (0, 3)]
-    return Study(model32, judge, {1.0: methods, 0.2: methods}, adversaries).run(halves)
+    conditions = Conditions((1.0, 0.2), adversaries)
+    return ReconstructionStudy(model32, judge, {1.0: methods, 0.2: methods}, conditions).run(halves)
 
 
 def test_scores_of_a_known_estimate(
     model32: HyperspectralForwardModel, judge: Judge, scans: ScanBatch
 ) -> None:
     """0.8 times the truth: NRMSE 0.2 everywhere, bias -0.2 in every organ, slope 0.8; 1e-5."""
-    study = Study(model32, judge, {1.0: {"oracle": Oracle(scans.activity, 0.8)}})
+    study = ReconstructionStudy(model32, judge, {1.0: {"oracle": Oracle(scans.activity, 0.8)}})
     numbers = summary(study.run([scans]), GROUPS, ORGANS)
     for key in ("nrmse", "nrmse_mean", "nrmse_worst", "nrmse_tumour"):
         assert numbers[f"test/{key}/oracle"] == pytest.approx(0.2, abs=1e-5)
@@ -95,18 +106,18 @@ def test_scores_of_a_known_estimate(
     assert numbers["test/mice"] == 6
 
 
-def test_every_condition_is_there(outcome: Outcome) -> None:
+def test_every_condition_is_there(outcome: ReconstructionOutcome) -> None:
     """All methods clean at both levels; attacks on all but the mean image; mice in their order."""
     assert outcome.fractions == (1.0, 0.2)
     assert outcome.attacks == ("attacked", "random")
     assert set(outcome.scores[FULL]) == set(outcome.scores[Condition(0.2)]) == {"gan", "osem", "mean_image"}
     assert set(outcome.scores[Condition(1.0, "attacked")]) == {"gan", "osem"}
-    found = scan_nrmse(outcome.estimates["osem"], outcome.truths)
+    found = scan_nrmse(outcome.predictions["osem"], outcome.truths)
     assert len(found) == 6
     assert torch.isfinite(found).all()
 
 
-def test_attack_is_worse_than_random_and_random_than_clean(outcome: Outcome) -> None:
+def test_attack_is_worse_than_random_and_random_than_clean(outcome: ReconstructionOutcome) -> None:
     """Both keep the worst counts that they find, the clean ones among them, for every mouse."""
     clean, attacked, random = (
         outcome.scores[Condition(1.0, kind)]["osem"].scan_nrmse for kind in ("clean", "attacked", "random")
@@ -118,14 +129,14 @@ def test_attack_is_worse_than_random_and_random_than_clean(outcome: Outcome) -> 
 
 def test_thinning_is_binomial_and_reproducible(model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
     """Counts fall to a fifth within four sigma, never rise; a scan's draw does not depend on its batch."""
-    case = Case.of(model32, scans)
+    case = ReconstructionCase.of(model32, scans)
     thin = case.thinned(0.2, seed=4)
     total = float(scans.projections.sum())
-    assert abs(float(thin.scans.projections.sum()) - 0.2 * total) < 4 * (0.16 * total) ** 0.5
-    assert (thin.scans.projections <= scans.projections).all()
+    assert abs(float(thin.batch.projections.sum()) - 0.2 * total) < 4 * (0.16 * total) ** 0.5
+    assert (thin.batch.projections <= scans.projections).all()
     assert torch.allclose(thin.context.duration_s, torch.tensor(360.0))
-    alone = Case.of(model32, ScanBatch(*(part[4:5] for part in scans))).thinned(0.2, seed=4)
-    assert torch.equal(alone.scans.projections[0], thin.scans.projections[4])
+    alone = ReconstructionCase.of(model32, ScanBatch(*(part[4:5] for part in scans))).thinned(0.2, seed=4)
+    assert torch.equal(alone.batch.projections[0], thin.batch.projections[4])
     assert case.thinned(1.0, seed=4) is case
     with pytest.raises(UserError, match="count_fractions holds 0"):
         case.thinned(0.0, seed=4)
@@ -133,8 +144,8 @@ def test_thinning_is_binomial_and_reproducible(model32: HyperspectralForwardMode
 
 def test_thinned_truth_is_still_right(model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
     """A scan stopped early keeps its activity: expected counts fall with the time; 1e-5."""
-    case = Case.of(model32, scans)
-    assert torch.allclose(0.2 * case.expected(model32), case.thinned(0.2, 0).expected(model32), rtol=1e-5)
+    case = ReconstructionCase.of(model32, scans)
+    assert torch.allclose(0.2 * case.expected(), case.thinned(0.2, 0).expected(), rtol=1e-5)
 
 
 def test_noise_study_of_a_constant(
@@ -146,7 +157,7 @@ def test_noise_study_of_a_constant(
         "oracle": Sweep.of(Oracle(one.activity, 1.5)),
         "osem": Sweep.of_iterations(Osem(model32, 4, 2), (1,)),
     }
-    found = noise_study(model32, judge, methods, Case.of(model32, one), realisations=4)
+    found = noise_study(judge, methods, ReconstructionCase.of(model32, one), realisations=4)
     oracle = found["oracle"][0]
     assert torch.allclose(oracle.bias[:, 1:], torch.tensor(0.5), atol=1e-4)
     assert float(oracle.sd[:, 1:].max()) < 1e-5
@@ -168,7 +179,7 @@ def test_expected_spectrum_is_the_models_own(model32: HyperspectralForwardModel,
     assert strongest.text.startswith("Bi-213 440")
 
 
-def test_tables_say_the_same_in_three_languages(outcome: Outcome, tmp_path: Path) -> None:
+def test_tables_say_the_same_in_three_languages(outcome: ReconstructionOutcome, tmp_path: Path) -> None:
     """CSV holds the full numbers; Markdown and LaTeX the same cells; special characters are escaped."""
     numbers = summary(outcome, GROUPS, ORGANS)
     tables = [
@@ -212,15 +223,14 @@ def test_verdict_claims_only_what_the_interval_shows() -> None:
 
 
 def test_the_page_needs_nothing_else(
-    outcome: Outcome, model32: HyperspectralForwardModel, tmp_path: Path
+    outcome: ReconstructionOutcome, model32: HyperspectralForwardModel, tmp_path: Path
 ) -> None:
     """Every image is inside; no address outside; names from a config cannot become markup."""
     album = Album(outcome, model32.grid, GROUPS, ORGANS.index("tumour"))
     found = noise_study(
-        model32,
         Judge(ORGANS, 1.0),
         {"osem": Sweep.of_iterations(Osem(model32, 2, 2), (1,))},
-        Case.of(model32, _first(outcome)),
+        ReconstructionCase.of(model32, _first(outcome)),
         2,
     )
     pages = album.pages(found)
@@ -237,7 +247,7 @@ def test_the_page_needs_nothing_else(
     assert "T &lt;b&gt;" in page
 
 
-def _first(outcome: Outcome) -> ScanBatch:
+def _first(outcome: ReconstructionOutcome) -> ScanBatch:
     """A scan of the first mouse, its counts not used."""
     labels = (outcome.density[:1] > 0).long()
     return ScanBatch(

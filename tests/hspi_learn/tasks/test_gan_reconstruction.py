@@ -18,7 +18,8 @@ from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import Osem
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 from hspi_learn.reconstructor import ScanBatch, scan_context
-from hspi_learn.tasks import BackProjection, GanReconstruction
+from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction
+from hspi_learn.tasks.physics_input import PhysicsInputs
 
 SCANS = 6
 
@@ -27,13 +28,14 @@ def system_of(model: HyperspectralForwardModel) -> Any:
     return SimpleNamespace(groups=model.groups, forward_model=lambda windows: model)
 
 
-def task_of(model: HyperspectralForwardModel, **changes: Any) -> GanReconstruction:
+def task_of(
+    model: HyperspectralForwardModel, weight: float = 0.01, from_share: float = 0.0, **changes: Any
+) -> GanReconstruction:
+    discriminator = partial(PatchDiscriminator, channels=4, layers=1)
     settings: dict[str, Any] = {
         "generator": partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1),
-        "discriminator": partial(PatchDiscriminator, channels=4, layers=1),
+        "adversary": Adversary(discriminator, weight, from_share=from_share),
         "initial": partial(Osem, iterations=1, subsets=2),
-        "steps": 20,
-        "adversarial_from": 0.0,
         **changes,
     }
     return GanReconstruction(system_of(model), [60.0, 150.0, 300.0, 500.0], **settings)
@@ -80,7 +82,7 @@ class TestTraining:
         self, model32: HyperspectralForwardModel, scans: ScanBatch, tmp_path: Path
     ) -> None:
         """Sixty steps on six scans at least halve the NRMSE of the physics image on those scans."""
-        task = task_of(model32, steps=60, learning_rate=1e-2)
+        task = task_of(model32, optimizer=partial(torch.optim.AdamW, lr=1e-2))
         before = error_of(task, scans)
         trainer_of(tmp_path, 60).fit(task, *loaders(scans))
         assert error_of(task, scans) < 0.5 * before
@@ -89,7 +91,7 @@ class TestTraining:
         self, model32: HyperspectralForwardModel, scans: ScanBatch, tmp_path: Path
     ) -> None:
         """``max_steps`` means generator updates, though two optimisers step; validation is logged."""
-        task, trainer = task_of(model32, steps=4), trainer_of(tmp_path, 4)
+        task, trainer = task_of(model32), trainer_of(tmp_path, 4)
         trainer.fit(task, *loaders(scans))
         assert int(task.updates) == trainer.global_step == 4
         assert 0 < float(trainer.callback_metrics["val/nrmse"]) < 2
@@ -99,8 +101,8 @@ class TestTraining:
     ) -> None:
         """Same first weights; weight 0 never touches the discriminator; an adversary let in after the end
         of training leaves the generator bit for bit as the control's."""
-        control, gan = task_of(model32, adversarial_weight=0.0), task_of(model32, adversarial_weight=0.1)
-        late = task_of(model32, adversarial_weight=0.1, adversarial_from=0.9)
+        control, gan = task_of(model32, 0.0), task_of(model32, 0.1)
+        late = task_of(model32, 0.1, 0.9)
         assert same(control.state_dict(), gan.state_dict())
         first = {name: value.clone() for name, value in control.discriminator.state_dict().items()}
         for task in (control, gan, late):
@@ -120,31 +122,6 @@ class TestTraining:
         torch.manual_seed(2)
         assert same(first.state_dict(), task_of(model32).state_dict())
         assert not same(first.state_dict(), task_of(model32, seed=1).state_dict())
-
-    @pytest.mark.parametrize("cut", [2, 3])
-    def test_resumes_bit_for_bit(
-        self, model32: HyperspectralForwardModel, scans: ScanBatch, tmp_path: Path, cut: int
-    ) -> None:
-        """Stopped after step 2 or 3 (of epochs of 3 batches) and started anew from the checkpoint, in a
-        fresh task without kept images: the weights are those of an undisturbed run. Mid-epoch the loader
-        must hand over the next batch; here it is made to."""
-        whole = task_of(model32, mirror_axes=("x", "y", "z"))
-        trainer_of(tmp_path, 6).fit(whole, *loaders(scans))
-        part, trainer = task_of(model32, mirror_axes=("x", "y", "z")), trainer_of(tmp_path, cut)
-        trainer.fit(part, *loaders(scans))
-        trainer.save_checkpoint(tmp_path / "cut.ckpt")
-        again = task_of(model32, mirror_axes=("x", "y", "z"))
-        order = [i for epoch in range(2) for i in range(SCANS)][2 * cut :]
-        rest = ScanBatch(*(column[order] for column in scans))
-        saved = torch.load(tmp_path / "cut.ckpt", weights_only=True)
-        again.load_state_dict(saved["state_dict"])
-        optimisers = again.configure_optimizers()
-        for optimiser, state in zip(optimisers, saved["optimizer_states"], strict=True):
-            optimiser.load_state_dict(state)
-        again.configure_optimizers = lambda: optimisers  # type: ignore[method-assign]
-        rows = [ScanBatch(*(column[i : i + 2] for column in rest)) for i in range(0, len(order), 2)]
-        trainer_of(tmp_path, len(rows)).fit(again, DataLoader(rows, batch_size=None), loaders(scans)[1])
-        assert same(whole.state_dict(), again.state_dict())
 
 
 class TestReconstruction:
@@ -203,16 +180,44 @@ class TestPhysicsInputs:
     ) -> None:
         """Bit-identical whatever batch a scan comes in; other counts are another scan."""
         task = task_of(model32)
-        alone = task.inputs(ScanBatch(*(column[2:3] for column in scans)))
-        together = task_of(model32).inputs(scans)
+        alone = task.physics_inputs(ScanBatch(*(column[2:3] for column in scans)))
+        together = task_of(model32).physics_inputs(scans)
         assert torch.equal(alone.initial[0], together.initial[2])
-        task.inputs(scans)
-        assert len(task.inputs.kept) == SCANS
-        task.inputs(scans._replace(projections=scans.projections + 1))
-        assert len(task.inputs.kept) == 2 * SCANS
+        task.physics_inputs(scans)
+        assert len(task.physics_inputs.kept) == SCANS
+        task.physics_inputs(scans._replace(projections=scans.projections + 1))
+        assert len(task.physics_inputs.kept) == 2 * SCANS
+
+    def test_kept_beside_the_data_set(
+        self,
+        model32: HyperspectralForwardModel,
+        scans: ScanBatch,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Files made on all cores hold the bits of the uncached inputs, and another task computes nothing."""
+        system = SimpleNamespace(to_dict=lambda: {"camera": "a"})
+
+        def inputs(iterations: int = 1, about: Any = system) -> PhysicsInputs:
+            made = PhysicsInputs(about, model32, Osem(model32, iterations, subsets=2))
+            made.keep_beside(tmp_path)
+            return made
+
+        each = [ScanBatch(*(column[i] for column in scans)) for i in range(SCANS)]
+        inputs().prepare(each, "images")  # type: ignore[arg-type]
+        assert len(list(tmp_path.rglob("*.safetensors"))) == SCANS
+        fresh = task_of(model32).physics_inputs(scans)
+        monkeypatch.setattr(PhysicsInputs, "_computed", lambda *_: pytest.fail("computed again"))
+        kept = inputs()(scans)
+        assert torch.equal(kept.initial, fresh.initial)
+        assert torch.equal(kept.mask, fresh.mask)
+        others = inputs(2), inputs(about=SimpleNamespace(to_dict=lambda: {"camera": "b"}))
+        for other in others:
+            with pytest.raises(pytest.fail.Exception, match="computed again"):
+                other(scans)
 
     def test_memory_is_bounded(self, model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
-        inputs = task_of(model32).inputs
+        inputs = task_of(model32).physics_inputs
         inputs.room = 3 * sum(part[0].nbytes for part in inputs(scans)) + 1
         inputs.kept.clear()
         inputs(scans)
@@ -222,10 +227,11 @@ class TestPhysicsInputs:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"adversarial_weight": -1.0}, r"task\.adversarial_weight is -1"),
-        ({"voxel_weight": float("nan")}, r"task\.voxel_weight is nan"),
+        ({"weight": -1.0}, r"weight is -1"),
+        ({"from_share": 2.0}, r"from_share is 2"),
+        ({"losses": {}}, r"losses holds \[\], none of weight above 0"),
         ({"mirror_axes": ["w"]}, r"task\.mirror_axes holds 'w'"),
-        ({"steps": 0}, r"task\.steps is 0"),
+        ({"accumulate_batches": 0}, r"task\.accumulate_batches is 0"),
     ],
 )
 def test_wrong_settings_are_told(

@@ -1,0 +1,1 @@
+"""A network, a loss, an attack, a phantom and a task for hspi-learn, one in each module."""

@@ -1,0 +1,269 @@
+"""How trained runs of a task are evaluated: by the task's scores, or with all that reconstructions ask for.
+
+A task names its protocol (:attr:`hspi_learn.tasks.Task.protocol`), and ``conf/evaluate.yaml`` says what
+stands under that name. Work is cut into calls of a protocol's own methods, which run in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from data_gen.core.errors import UserError
+from data_gen.forward_model.model import HyperspectralForwardModel
+from hspi_learn.attacks import check_space
+from hspi_learn.classical import MeanImage, Osem, tune
+from hspi_learn.data import ScanDataModule, collate
+from hspi_learn.evaluation.case import ReconstructionCase, TaskCase
+from hspi_learn.evaluation.figures import Captioned
+from hspi_learn.evaluation.judge import Judge, JudgedError
+from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
+from hspi_learn.evaluation.output import ReconstructionReport
+from hspi_learn.evaluation.reconstruction import ReconstructionOutcome, ReconstructionStudy, Tuned
+from hspi_learn.evaluation.study import Conditions, Method, Outcome, run_case
+from hspi_learn.evaluation.tables import Table
+from hspi_learn.evaluation.task_report import SampleScores, TaskReport
+from hspi_learn.reconstructor import Reconstructor, ScanBatch
+from hspi_learn.tasks import Task
+
+Call = tuple[str, tuple[Any, ...]]
+"""Name of a method of the protocol, and its arguments."""
+
+Calls = Callable[[str, Sequence[Call]], list[Any]]
+"""Runs calls in any process, begun in their order, and returns their results; the title tells progress."""
+
+
+class Report(Protocol):
+    """What an evaluation found."""
+
+    def write(self, folder: Path) -> dict[str, float]:
+        """Write tables, figures and ``report.html`` into a folder; returns the flat numbers."""
+
+    def tables(self, numbers: dict[str, float]) -> list[Table]:
+        """Tables, the headline first."""
+
+    def statements(self, numbers: Mapping[str, float]) -> list[str]:
+        """What may be said of the methods, a sentence each."""
+
+
+class EvaluationProtocol(Protocol):
+    """How trained runs are evaluated.
+
+    A config names its class as a partial; the evaluation hands over ``runs``, ``data`` and ``conditions``.
+    """
+
+    def evaluate(self, calls: Calls) -> Report:
+        """Compare all runs under all conditions on the test split.
+
+        Args:
+            calls: runs methods of this protocol in any process, each with a protocol of its own.
+        """
+
+
+class _Batches:
+    """Batches of a split by the numbers of their scans."""
+
+    def __init__(self, data: ScanDataModule) -> None:
+        self.data = data
+
+    def of(self, split: str, most: int | None = None) -> list[range]:
+        """Numbers of the scans of each batch, of the first ``most`` scans at most."""
+        scans = len(self.data.scans(split)) if most is None else min(most, len(self.data.scans(split)))
+        size = self.data.batch_size
+        return [range(first, min(first + size, scans)) for first in range(0, scans, size)]
+
+    def scans(self, split: str, numbers: Iterable[int]) -> ScanBatch:
+        """Scans of a split as a batch."""
+        return collate([self.data.windowed(split)[i] for i in numbers])
+
+
+class TaskScores:
+    """Any task by its own contract: scores of every test sample, clean, with fewer counts, and attacked.
+
+    Args:
+        runs: trained tasks by name, one or more of one kind.
+        data: test scans.
+        conditions: how they are shown.
+
+    Raises:
+        UserError: there is no run, runs score differently, or a threat model does not fit their inputs.
+    """
+
+    def __init__(self, runs: Mapping[str, Task], data: ScanDataModule, conditions: Conditions) -> None:
+        if not runs:
+            raise UserError("runs is empty; this protocol needs one or more, as in +runs.mine=RUN_DIR")
+        kinds = {name: type(run).__name__ for name, run in runs.items()}
+        if len(set(kinds.values())) > 1:
+            raise UserError(f"runs are of different tasks ({kinds}); compare those of one task")
+        self.runs, self.data, self.conditions = runs, data, conditions
+        self.task = next(iter(runs.values()))
+        self.batches = _Batches(data)
+        if conditions.attacks:
+            with torch.no_grad():
+                space = self.task.inputs(self.batches.scans("test", [0])).space
+            for attack in conditions.attacks.values():
+                check_space(attack.threat_model, space, type(self.task).__name__)
+
+    def evaluate(self, calls: Calls) -> TaskReport:
+        """See :class:`EvaluationProtocol`."""
+        batches = self.batches.of("test")
+        found = calls("test samples", [("outcome", (numbers,)) for numbers in batches])
+        kind, first = type(self.task), self.batches.scans("test", [0])
+        with torch.no_grad():
+            figures = {
+                f"{name}_{title}": Captioned(figure, f"{title} of the first test sample, by {name}.")
+                for name, run in self.runs.items()
+                for title, figure in run.figures(first)
+            }
+        facts = {
+            "Task": kind.__name__,
+            "Test samples": str(len(self.data.scans("test"))),
+            "Data": str(self.data.folder),
+        }
+        if self.conditions.attacks:
+            facts["Attack"] = self.conditions.told
+        return TaskReport(
+            f"{kind.__name__}: {len(self.data.scans('test'))} unseen samples",
+            Outcome.joined(found),
+            kind.reduction,
+            kind.higher_is_better,
+            kind.watched.metric.partition("/")[2],
+            facts,
+            figures,
+        )
+
+    def outcome(self, numbers: range) -> Outcome:
+        """Every run under every condition on some test samples."""
+        case = TaskCase(self.task, self.batches.scans("test", numbers), numbers.start)
+        methods = {name: Method(run.predict, run) for name, run in self.runs.items()}
+        by_level = dict.fromkeys(self.conditions.count_fractions, methods)
+        return run_case(
+            case,
+            by_level,
+            self.conditions,
+            lambda prediction, seen: SampleScores(self.task.scores(prediction, seen.batch)),
+        )
+
+
+class ReconstructionProtocol:
+    """Reconstructions beside tuned OSEM and the training mean, with organs, tumours and noise.
+
+    Args:
+        runs: trained tasks by name, each a :class:`~hspi_learn.reconstructor.Reconstructor`; may be none.
+        data: scans: training ones for their mean, validation ones for tuning, test ones.
+        conditions: how the test scans are shown.
+        classical: makes the classical method for a forward model.
+        tuning_iterations: its iterations are chosen among these, for each count level.
+        tuning_postfilters_fwhm_mm: and its Gaussian filter among these.
+        tuning_scans: on so many validation scans.
+        noise_realisations: Poisson draws of one test mouse, for bias against noise; 0 for none.
+        noise_iterations: iterations shown beside the tuned ones.
+
+    Raises:
+        UserError: a run is no reconstruction of activity, or a threat model does not fit counts.
+    """
+
+    def __init__(
+        self,
+        runs: Mapping[str, Task],
+        data: ScanDataModule,
+        conditions: Conditions,
+        classical: Callable[[HyperspectralForwardModel], Osem],
+        tuning_iterations: tuple[int, ...] = (1, 2, 3, 4, 6),
+        tuning_postfilters_fwhm_mm: tuple[float, ...] = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
+        tuning_scans: int = 12,
+        noise_realisations: int = 30,
+        noise_iterations: tuple[int, ...] = (1, 2, 4),
+    ) -> None:
+        for name, run in runs.items():
+            if not isinstance(run, Reconstructor):
+                raise UserError(
+                    f"runs.{name} is a {type(run).__name__}, which makes no activity maps; "
+                    "it needs a protocol of its own, as its class says"
+                )
+        for attack in conditions.attacks.values():
+            check_space(attack.threat_model, "counts", "reconstructions")
+        self.runs: Mapping[str, Any] = runs
+        self.data, self.conditions, self.classical = data, conditions, classical
+        self.tuning_iterations, self.tuning_scans = tuning_iterations, tuning_scans
+        self.tuning_postfilters_fwhm_mm = tuning_postfilters_fwhm_mm
+        self.noise_realisations, self.noise_iterations = noise_realisations, noise_iterations
+        trained: list[Any] = [run.model for run in runs.values()]
+        self.model: HyperspectralForwardModel = (
+            trained[0] if trained else data.system.forward_model(data.windows)
+        )
+        self.judge = Judge.of(self.model)
+        self.batches = _Batches(data)
+
+    def evaluate(self, calls: Calls) -> ReconstructionReport:
+        """Tune, compare all methods on all test scans, and repeat the noise."""
+        fractions = self.conditions.count_fractions
+        found = calls("tuning OSEM", [("tuned", (fraction,)) for fraction in fractions])
+        tunings, mean_activity = dict(zip(fractions, found, strict=True)), self.mean_activity()
+        batches = self.batches.of("test")
+        methods = list(self.methods(tunings[1.0])) if self.noise_realisations else []
+        # In one go, since the first batches, attacked, take longest: noise goes on beside them.
+        found = calls(
+            "test scans and noise",
+            [("outcome", (tunings, mean_activity, numbers)) for numbers in batches]
+            + [("noise", (tunings[1.0], method)) for method in reversed(methods)],
+        )
+        outcome = ReconstructionOutcome.joined(found[: len(batches)])
+        points = dict(zip(methods, reversed(found[len(batches) :]), strict=True))
+        scans, told = self.data.scans("test"), self.conditions.told
+        return ReconstructionReport(self.model, self.judge, outcome, points, tunings, scans, told)
+
+    @cached_property
+    def osem(self) -> Osem:
+        """The classical method before tuning."""
+        return self.classical(self.model)
+
+    def mean_activity(self) -> torch.Tensor:
+        """The mean image of the training mice, [map, z, y, x]."""
+        training = (self.batches.scans("train", numbers) for numbers in self.batches.of("train"))
+        return MeanImage.of(self.model, training).mean_activity
+
+    def tuned(self, fraction: float) -> Tuned:
+        """OSEM at the best iterations and filter for a count level, told from validation scans."""
+        cases = (
+            ReconstructionCase.of(self.model, self.batches.scans("validation", numbers)).thinned(
+                fraction, self.conditions.seed
+            )
+            for numbers in self.batches.of("validation", self.tuning_scans)
+        )
+        found = tune(
+            self.osem,
+            (case.batch for case in cases),
+            JudgedError(self.model),
+            self.tuning_iterations,
+            self.tuning_postfilters_fwhm_mm,
+        )
+        best = found.osem
+        return Tuned(best.iterations, len(best.subsets), best.postfilter_fwhm_mm, found.at_edge)
+
+    def methods(self, tuned: Tuned) -> dict[str, Reconstructor]:
+        """What is compared, but for the mean image."""
+        return {**self.runs, "osem": self.osem.with_settings(tuned.iterations, tuned.postfilter_fwhm_mm)}
+
+    def outcome(
+        self, tunings: Mapping[float, Tuned], mean_activity: torch.Tensor, numbers: range
+    ) -> ReconstructionOutcome:
+        """Every method under every condition on some test scans."""
+        mean_image = MeanImage(self.model, mean_activity)
+        methods = {f: {**self.methods(tuned), "mean_image": mean_image} for f, tuned in tunings.items()}
+        study = ReconstructionStudy(self.model, self.judge, methods, self.conditions)
+        return study.run_batch(self.batches.scans("test", numbers))
+
+    def noise(self, tuned: Tuned, method: str) -> list[NoisePoint]:
+        """Repeated noise on the first test mouse with a tumour; OSEM at other iterations too."""
+        chosen = self.methods(tuned)[method]
+        sweep = Sweep.of(chosen)
+        if isinstance(chosen, Osem):
+            sweep = Sweep.of_iterations(chosen, self.noise_iterations)
+        case = ReconstructionCase.of(self.model, self.judge.first_with_tumour(self.data.windowed("test")))
+        found = noise_study(self.judge, {method: sweep}, case, self.noise_realisations, self.conditions.seed)
+        return found[method]

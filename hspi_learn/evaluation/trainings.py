@@ -1,0 +1,202 @@
+"""Many runs in one table: what differs between settings, and how much of it is the luck of a seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from data_gen.core.errors import UserError
+from hspi_learn.evaluation.tables import Cell, Table
+from hspi_learn.io.atomic import write_text
+from hspi_learn.io.run_folder import RunFolder, flat_config, read_config
+
+ABSENT = "-"
+"""What stands for a setting that a run does not have."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder as it was found.
+
+    Args:
+        folder: of the run.
+        settings: its resolved config by dotted name, without its folder and its dashboard, which change no
+            result. An evaluation has the settings of each training in place of the training's folder.
+        metrics: what came out, by name.
+        problem: why it counts for nothing, in words; "" for a run that counts.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure over n independent trainings: mean, standard deviation (n - 1), 95 % interval of the mean."""
+
+    n: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Runs and what they have in common.
+
+    Args:
+        runs: all that were asked for.
+        differing: names of the settings, seeds aside, in which runs that count differ.
+        rows: value of each differing setting, name of a metric, and its interval over seeds.
+    """
+
+    runs: Sequence[Run]
+    differing: tuple[str, ...]
+    rows: Sequence[tuple[tuple[str, ...], str, Interval]]
+
+    def table(self) -> Table:
+        """As people read it: settings in words, a row for each metric of each."""
+        rows: list[tuple[Cell, ...]] = []
+        for values, metric, found in self.rows:
+            named = zip(self.differing, values, strict=True)
+            told = ", ".join(f"{name}={value}" for name, value in named) or "all"
+            rows.append((told, metric, str(found.n), found.mean, found.sd, found.low, found.high))
+        caption = (
+            "Mean, standard deviation (SD) and 95 % interval of the mean (Student's t) over n trainings that "
+            "differ in their seed alone."
+        )
+        return Table(
+            "summary", caption, ("Settings", "metric", "n", "mean", "SD", "low", "high"), tuple(rows)
+        )
+
+    def full_table(self) -> Table:
+        """The same with a column for each setting, for CSV."""
+        rows: list[tuple[Cell, ...]] = [
+            (*values, metric, float(found.n), found.mean, found.sd, found.low, found.high)
+            for values, metric, found in self.rows
+        ]
+        columns = (*self.differing, "metric", "n", "mean", "sd", "low", "high")
+        return Table("summary", "", columns, tuple(rows))
+
+    def runs_table(self) -> Table:
+        """A row for each run, those that do not count with the reason, and a column for each metric."""
+        metrics = list(dict.fromkeys(name for run in self.runs for name in run.metrics))
+        rows: list[tuple[Cell, ...]] = [
+            (
+                str(run.folder),
+                run.problem or "counts",
+                *(shown_setting(run, name) for name in self.differing),
+                *(run.metrics.get(name, math.nan) for name in metrics),
+            )
+            for run in self.runs
+        ]
+        return Table("runs", "", ("folder", "result", *self.differing, *metrics), tuple(rows))
+
+    def statements(self) -> list[str]:
+        """Which runs do not count, and why."""
+        return [f"Left out: {run.folder} {run.problem}." for run in self.runs if run.problem]
+
+    def write(self, folder: Path) -> None:
+        """Write ``summary.csv``, ``summary.md`` and ``runs.csv``."""
+        write_text(folder / "summary.csv", self.full_table().csv())
+        left_out = "".join(f"\n{told}\n" for told in self.statements())
+        write_text(folder / "summary.md", self.table().markdown() + left_out)
+        write_text(folder / "runs.csv", self.runs_table().csv())
+
+
+def summarise_runs(folders: Iterable[Path], metrics: Sequence[str] | None = None) -> Summary:
+    """The summary of run folders.
+
+    Args:
+        folders: of runs, in any state.
+        metrics: names or patterns of those to show; None for all.
+    """
+    runs = _without_repeats([read_run(folder) for folder in folders])
+    counted = [run for run in runs if not run.problem]
+    names = dict.fromkeys(name for run in counted for name in run.settings)
+    differing = tuple(
+        name for name in names if not is_seed(name) and len({shown_setting(run, name) for run in counted}) > 1
+    )
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in counted:
+        groups.setdefault(tuple(shown_setting(run, name) for name in differing), []).append(run)
+    rows = [
+        (values, metric, interval([run.metrics[metric] for run in group if metric in run.metrics]))
+        for values, group in groups.items()
+        for metric in dict.fromkeys(name for run in group for name in run.metrics)
+        if metrics is None or any(fnmatchcase(metric, pattern) for pattern in metrics)
+    ]
+    return Summary(runs, differing, rows)
+
+
+def read_run(folder: Path) -> Run:
+    """A run folder; one that is not finished, or has a figure that is no number, says so itself."""
+    found = RunFolder(folder)
+    settings: dict[str, Any] = {}
+    if not found.config_file.is_file():
+        return Run(folder, {}, {}, "was not started: it holds no config.yaml")
+    try:
+        settings = settings_of(read_config(folder))
+        if not found.metrics_file.is_file():
+            return Run(folder, settings, {}, "failed or is not finished: it holds no metrics.json")
+        metrics = found.metrics()
+    except (UserError, TypeError, ValueError) as error:
+        return Run(folder, settings, {}, f"is damaged: {error}")
+    odd = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
+    return Run(folder, settings, metrics, f"failed: {odd[0]}" if odd else "")
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a result depends on, by dotted name; see :class:`Run`."""
+    kept = {name: value for name, value in config.items() if name not in ("logger", "run_dir", "runs")}
+    flat = flat_config(kept)
+    for name, folder in (config.get("runs") or {}).items():
+        trained = isinstance(folder, str) and RunFolder(Path(folder)).config_file.is_file()
+        part = settings_of(read_config(folder)) if trained else {"folder": folder}
+        flat |= {f"runs.{name}.{key}": value for key, value in part.items()}
+    return flat
+
+
+def is_seed(name: str) -> bool:
+    """Whether a setting is a seed: ``seed``, ``task.seed``."""
+    return name.rpartition(".")[2] == "seed"
+
+
+def shown_setting(run: Run, name: str) -> str:
+    """The value of a setting as text."""
+    return str(run.settings[name]) if name in run.settings else ABSENT
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """Mean, standard deviation and 95 % interval of the mean by Student's t; one value has a mean alone."""
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return Interval(n, mean, math.nan, math.nan, math.nan)
+    sd = float(np.std(values, ddof=1))
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+    return Interval(n, mean, sd, mean - half, mean + half)
+
+
+def _without_repeats(runs: Sequence[Run]) -> list[Run]:
+    """The same runs; of those with the same settings and the same seed only the last counts."""
+    last = {_identity(run): run for run in runs if not run.problem}
+    return [
+        run
+        if run.problem or last[_identity(run)] is run
+        else replace(run, problem=f"has settings and seed of {last[_identity(run)].folder}, which counts")
+        for run in runs
+    ]
+
+
+def _identity(run: Run) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, str(value)) for name, value in run.settings.items()))

@@ -1,0 +1,37 @@
+"""Every task passes the same contract."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from contracts.task_contract import WINDOWS_KEV, TaskContract
+from own_task.hottest_organ import HottestOrgan
+
+from hspi_learn.classical import Osem
+from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
+from hspi_learn.tasks import Adversary, GanReconstruction, Task
+
+
+class TestGanReconstruction(TaskContract):
+    accumulation = ({"accumulate_batches": 3}, {})
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        task = GanReconstruction(
+            system,
+            WINDOWS_KEV,
+            generator=partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1),
+            adversary=Adversary(partial(PatchDiscriminator, channels=4, layers=1), from_share=0.0),
+            initial=partial(Osem, iterations=1, subsets=2),
+            **changes,
+        )
+        # A head of zeros would hand the physics image through.
+        generator = torch.Generator().manual_seed(7)
+        torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
+        return task
+
+
+class TestHottestOrgan(TaskContract):
+    def make(self, system: Any, **changes: Any) -> Task:
+        return HottestOrgan(system, WINDOWS_KEV, **changes)
