@@ -84,7 +84,7 @@ class CollimatorScatter(nn.Module):
         )
 
     def _matrices(self, arrival_kev: Tensor, how: CollimatorSampling) -> list[tuple[Tensor, Tensor]]:
-        """Response matrix of each energy (:func:`camera_matrix`), built in parallel since their tensors are small."""
+        """Response matrix of each energy, see :func:`camera_matrix`, computed in parallel."""
 
         def make(group: tuple[float, Tensor]) -> tuple[Tensor, Tensor]:
             return camera_matrix(self.camera, self.coarse, *group, how)
