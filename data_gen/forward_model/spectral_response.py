@@ -27,8 +27,8 @@ LOWEST_KEV = 15.0
 """Photons below are not recorded."""
 
 FINE_RATIO, FINE_UP_TO_KEV, COARSE_RATIO = 1.04, 700.0, 1.12
-"""Ratios of neighbouring energies at which the response to a continuum is made: while peaks of full energy
-are recorded, and above, where there is but Compton continuum, which changes slowly."""
+"""Ratios of neighbouring energies at which the response to a continuum is computed: where full-energy peaks
+are recorded, and above, where there is only Compton continuum, which changes slowly."""
 
 FINE_BIN_KEV = 0.5
 POINTS_PER_PIECE = 2 * PARTS

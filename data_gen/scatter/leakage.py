@@ -29,7 +29,7 @@ BLOCK_MM = 6.0
 """Of the coarse voxels and of the blocks of pixels, as seen at the isocentre, at most."""
 
 SHADED_BLOCK_MM, SHADED_RAYS = 3.0, 0.375
-"""Of the blocks where septa cast shadows, and the share of the rays to each if they are so many more."""
+"""Edge of the blocks where septa cast shadows, and fraction of the rays to each if there are so many more."""
 
 
 class Leakage(nn.Module):

@@ -22,7 +22,7 @@ WIDEST = 1.5
 """Tangent of the largest angle to a panel's normal of photons that may be scattered by its plate."""
 
 ASIDE, LEAST = 0.3, 1e-4
-"""What Compton photons count where stops are chosen that get out by the opening's wall, and in any case."""
+"""Weights in the selection of first interactions: for escape through the opening's wall, and in any case."""
 
 
 class CollimatorRays:

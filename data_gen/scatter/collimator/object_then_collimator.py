@@ -117,7 +117,7 @@ class ObjectThenCollimator:
         own = own.expand(*shares.shape[:2], -1, -1)
         self.classes = torch.cat((own, shares[:, :, None]), dim=2)  # [g, h, kind, k]
         self.fed = [g.nonzero()[:, 0] for g in before.turned.sum(dim=1).T]
-        """Energies of emission that each reference stands for scattered photons of."""
+        """Energies of emission whose scattered photons each reference energy represents."""
 
     def forward(self, scattered: Tensor, through: Tensor) -> Tensor:
         """First interactions [channel, block, g, k, map] of scattered photons [g, h, map, voxel], of which so
