@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -139,6 +139,12 @@ class Camera:
         rows, columns = self.spec.detector.rows, self.spec.detector.columns
         inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
         return torch.where(inside, (self.pixel_panel * rows + row) * columns + column, -1)
+
+    def to(self, device: torch.device | str) -> Camera:
+        """The same camera with its tensors on a device; gradients flow back through the copies."""
+        parts: dict[str, Any] = vars(self)
+        moved: dict[str, Any] = {n: p.to(device) for n, p in parts.items() if isinstance(p, Tensor)}
+        return replace(self, **moved)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`from_dict` builds the camera from (replaced tensors are not in it)."""

@@ -1,9 +1,13 @@
-"""Linear maps whose gradient is their transpose, and results recomputed in the backward pass."""
+"""Linear maps whose gradient is their transpose, results recomputed in the backward pass, and full
+precision.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import ExitStack
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -41,6 +45,7 @@ class _Linear(torch.autograd.Function):
         return linear(transpose, forward, grads[0]), None, None
 
 
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
@@ -53,3 +58,31 @@ def recomputed(function: Callable[..., Result], *inputs: object, needed: bool) -
         return function(*inputs)
     result: Result = checkpoint(function, *inputs, use_reentrant=False)
     return result
+
+
+AUTOCAST_DEVICES = ("cpu", "cuda", "xpu", "mps")
+"""Kinds of devices on which torch may compute in half precision of itself."""
+
+
+def in_full_precision(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """``function`` as it is outside of ``torch.autocast``: a decorator.
+
+    Counts span more decades than half precision has digits, and torch has no sparse product in it. Tensors
+    given in half precision, as a network hands them on, become float32 first.
+    """
+
+    @wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with ExitStack() as off:
+            for kind in AUTOCAST_DEVICES:
+                if torch.is_autocast_enabled(kind):
+                    off.enter_context(torch.autocast(kind, enabled=False))
+            full = {name: _at_least_float32(value) for name, value in kwargs.items()}
+            return function(*map(_at_least_float32, args), **full)
+
+    return call
+
+
+def _at_least_float32(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+    return value.float() if half else value

@@ -75,6 +75,11 @@ class EventList:
                     )
         return self
 
+    def to(self, device: torch.device | str) -> EventList:
+        """The same events on a device."""
+        weight = None if self.weight is None else self.weight.to(device)
+        return EventList(self.pixel.to(device), self.energy_kev.to(device), self.time_s.to(device), weight)
+
     def within(self, low_kev: float, high_kev: float) -> EventList:
         """The events with low <= energy < high."""
         return self.select((self.energy_kev >= low_kev) & (self.energy_kev < high_kev))
@@ -94,7 +99,8 @@ class EventList:
             raise UserError(f"count fraction is {fraction}; it needs to be above 0 and at most 1")
         if fraction == 1:
             return self
-        return self.select(torch.rand(len(self), generator=generator) < fraction)
+        drawn = torch.rand(len(self), generator=generator, device=generator.device)
+        return self.select(drawn.to(self.pixel.device) < fraction)
 
     def histogram(self, pixels: int, axis: EnergyAxis) -> Tensor:
         """Counts [pixels, axis.count], float32; events outside the axis are left out."""

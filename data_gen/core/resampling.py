@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_gen.core.grid import VoxelGrid
 
@@ -49,6 +49,35 @@ def resample(field: Tensor, shares: list[Tensor]) -> Tensor:
 def resample_back(field: Tensor, shares: list[Tensor]) -> Tensor:
     """Transpose of :func:`resample`."""
     return resample(field, [share.T for share in shares])
+
+
+class Resampler(nn.Module):
+    """Fields on a fine grid to coarse voxels and back, by shares along each axis.
+
+    Args:
+        shares: along (z, y, x), [coarse, fine] each.
+    """
+
+    def __init__(self, shares: list[Tensor]) -> None:
+        super().__init__()
+        self.z, self.y, self.x = (nn.Buffer(share, persistent=False) for share in shares)
+
+    z: Tensor
+    y: Tensor
+    x: Tensor
+
+    @property
+    def shares(self) -> list[Tensor]:
+        """Along (z, y, x), [coarse, fine] each."""
+        return [self.z, self.y, self.x]
+
+    def forward(self, field: Tensor) -> Tensor:
+        """A field [..., z, y, x] on the coarse grid."""
+        return resample(field, self.shares)
+
+    def transpose(self, field: Tensor) -> Tensor:
+        """Transpose of :meth:`forward`."""
+        return resample_back(field, self.shares)
 
 
 def _parabolas(place: Tensor, count: int) -> Tensor:

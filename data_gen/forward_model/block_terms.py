@@ -7,13 +7,13 @@ Blocks are interpolated bilinearly to pixels; spectra as in ``spectral_response.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from data_gen.camera import Camera
+from data_gen.core.autograd import in_full_precision
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.forward_model.spectral_response import SpectralResponse
@@ -49,7 +49,7 @@ class BlockTerms(nn.Module):
         self.sizes = block_sizes(terms)
         self.blocks = sum(self.sizes)
         for index, factor in enumerate(spectral):
-            self.register_buffer(f"spectral_{index}", factor.float(), persistent=False)
+            self.register_buffer(f"spectral_{index}", factor.float().to(corner.device), persistent=False)
         self.register_buffer("corner", corner, persistent=False)
         self.register_buffer("weight", weight.float(), persistent=False)
         self._spread: SparseMatrix | None = None
@@ -57,10 +57,12 @@ class BlockTerms(nn.Module):
     corner: Tensor
     weight: Tensor
 
+    @in_full_precision
     def state(self, density: Tensor, material: Tensor | None = None) -> tuple[Tensor, ...]:
         """What the terms keep of an object, batch first."""
         return tuple(term.state(density, material) for term in self.terms)
 
+    @in_full_precision
     def project_onto(self, counts: Tensor, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel, added to
         other ``counts``, which are given up for it."""
@@ -68,6 +70,7 @@ class BlockTerms(nn.Module):
         scans = [matrix.added(*scan) for scan in zip(counts, table, strict=True)]
         return scans[0][None] if len(scans) == 1 else torch.stack(scans)
 
+    @in_full_precision
     def table(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second of whole blocks, [batch, block, bin]."""
         by_size: dict[int, Tensor] = {}
@@ -78,6 +81,7 @@ class BlockTerms(nn.Module):
             by_size[size] = by_size[size] + counts if size in by_size else counts
         return torch.cat(list(by_size.values()), dim=1)
 
+    @in_full_precision
     def image(self, table: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Transpose of :meth:`table`: [batch, block, bin] to [batch, map, z, y, x]."""
         values = [
@@ -113,6 +117,7 @@ class BlockTerms(nn.Module):
         )
         return self.image(table.reshape(1, self.blocks, bins), state)
 
+    @in_full_precision
     def summed(self, state: tuple[Tensor, ...]) -> Tensor:
         """The transpose applied to ones: counts a second over all pixels and bins, [batch, map, z, y, x]."""
         by_block = self._given(state[0].dtype)
@@ -122,6 +127,7 @@ class BlockTerms(nn.Module):
         ]
         return self._adjoint(values, state)
 
+    @in_full_precision
     def total(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second of the whole camera, [batch, bin]."""
         return torch.einsum("q,bqk->bk", self._given(activity.dtype), self.table(activity, state))
@@ -161,12 +167,14 @@ class BlockTerms(nn.Module):
 
     def _matrix(self, dtype: torch.dtype) -> SparseMatrix:
         """:attr:`weight` as a matrix [pixel, block]."""
-        if self._spread is None or self._spread.value.dtype != dtype:
-            start = torch.arange(len(self.corner) + 1, dtype=torch.int32) * self.corner.shape[1]
+        made = self._spread
+        if made is None or made.value.dtype != dtype or made.value.device != self.weight.device:
+            row = torch.arange(len(self.corner) + 1, dtype=torch.int32, device=self.corner.device)
             column = self.corner.flatten().to(torch.int32)
             weight = self.weight.flatten().to(dtype)
-            self._spread = SparseMatrix(start, column, weight, self.blocks, at_once=ALL_AT_ONCE)
-        return self._spread
+            made = SparseMatrix(row * self.corner.shape[1], column, weight, self.blocks, at_once=ALL_AT_ONCE)
+            self._spread = made
+        return made
 
 
 def block_sizes(terms: Sequence[ScatterTerm]) -> list[int]:
@@ -223,18 +231,13 @@ ScatterTermName = Literal["leakage", "object_scatter", "collimator_scatter"]
 SCATTER_TERMS: tuple[ScatterTermName, ...] = get_args(ScatterTermName)
 
 
-@dataclass(frozen=True)
-class RecordedTerm:
-    """A term on blocks of pixels, for emission at the reference energies [g] of the interpolation."""
-
-    term: ScatterTerm
-    reference_kev: Tensor
-
-    def recorded(self, recorder: SpectralResponse) -> Tensor:
-        """Counts per first interaction of this term, per photon per decay, [g, k, map, bin]."""
-        if isinstance(self.term, Leakage):
-            return recorder.leaked(self.reference_kev)
-        return recorder.scattered(self.reference_kev, self.term.arrivals)
+def recorded(term: ScatterTerm, response: SpectralResponse, reference_kev: Tensor) -> Tensor:
+    """Counts per first interaction of a term, per photon per decay, [g, k, map, bin], for emission at the
+    reference energies [g] of the interpolation.
+    """
+    if isinstance(term, Leakage):
+        return response.leaked(reference_kev)
+    return response.scattered(reference_kev, term.arrivals)
 
 
 def block_terms(
@@ -245,7 +248,7 @@ def block_terms(
     sharp_kev: float,
     projector: ProjectorFactory,
     sampling: ScatterSampling,
-) -> tuple[RecordedTerm, ...]:
+) -> list[ScatterTerm]:
     """The terms of these names, for emission at the reference energies.
 
     Raises:
@@ -261,4 +264,4 @@ def block_terms(
         terms.append(ObjectScatter(camera, grid, reference_kev, sampling))
     if "collimator_scatter" in names:
         terms.append(CollimatorScatter(camera, grid, reference_kev))
-    return tuple(RecordedTerm(term, reference_kev) for term in terms)
+    return terms

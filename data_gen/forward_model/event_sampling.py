@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,8 +12,12 @@ from data_gen.core.grid import EnergyAxis
 
 
 def draw_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
-    """Poisson counts of the same shape as ``expected`` (counts)."""
-    return torch.poisson(expected, generator=generator)
+    """Poisson counts of the shape, and on the device, of ``expected`` (counts).
+
+    They are drawn where the generator lives: the same seed gives the same counts on any device, up to
+    rounding of what is expected.
+    """
+    return torch.poisson(expected.to(generator.device), generator=generator).to(expected.device)
 
 
 def events_from_counts(
@@ -19,27 +25,31 @@ def events_from_counts(
 ) -> EventList:
     """Events in time order that give back ``counts`` [pixel, bin] when histogrammed on ``axis``.
 
+    They lie on the device of the counts, and are drawn where the generator lives.
+
     Energies are uniform within their bin and times uniform over the frames: the measured rate of a frame
     is constant to first order, since scans are short against the half-life of the parent.
     """
+    device, counts = counts.device, counts.to(generator.device)
     pixel, index = counts.nonzero(as_tuple=True)
     repeats = counts[pixel, index].to(torch.int64)
     pixel, index = pixel.repeat_interleave(repeats), index.repeat_interleave(repeats)
-    edges = axis.edges_kev
+    edges = axis.edges_kev.to(counts.device)
     low, high = edges[index], edges[index + 1]
-    share = torch.rand(len(pixel), generator=generator, dtype=torch.float64)
+    share = torch.rand(len(pixel), generator=generator, dtype=torch.float64, device=counts.device)
     # Rounding to float32 must not lift an energy into the next bin.
     energy = torch.minimum((low + share * (high - low)).float(), torch.nextafter(high.float(), low.float()))
     time = _times(len(pixel), frames, generator)
     order = torch.argsort(time, stable=True)
-    return EventList(pixel[order], energy[order], time[order])
+    return EventList(pixel[order], energy[order], time[order]).to(device)
 
 
 def _times(count: int, frames: tuple[Frame, ...], generator: torch.Generator) -> Tensor:
     """Uniform times over the frames laid end to end, s after the reference time, float64 [count]."""
-    durations = torch.tensor([f.duration_s for f in frames], dtype=torch.float64)
-    starts = torch.tensor([f.start_s for f in frames], dtype=torch.float64)
+    kind: dict[str, Any] = {"dtype": torch.float64, "device": generator.device}
+    durations = torch.tensor([f.duration_s for f in frames], **kind)
+    starts = torch.tensor([f.start_s for f in frames], **kind)
     before = durations.cumsum(0) - durations
-    lived = torch.rand(count, generator=generator, dtype=torch.float64) * total_duration_s(frames)
+    lived = torch.rand(count, generator=generator, **kind) * total_duration_s(frames)
     frame = (torch.bucketize(lived, before, right=True) - 1).clamp_min(0)
     return starts[frame] + (lived - before[frame])

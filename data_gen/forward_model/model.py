@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from data_gen.camera import Camera
+from data_gen.core.autograd import in_full_precision
 from data_gen.core.events import EventList, Frame, total_duration_s
 from data_gen.core.grid import EnergyAxis, VoxelGrid
 from data_gen.forward_model.block_terms import (
@@ -21,6 +23,7 @@ from data_gen.forward_model.block_terms import (
     ScatterTermName,
     block_terms,
     corners_of,
+    recorded,
 )
 from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
 from data_gen.forward_model.pixel_response import PixelResponse
@@ -29,7 +32,7 @@ from data_gen.nuclides import DecayChain, MemberGroups, each_member
 from data_gen.nuclides.spectrum import LineSpectrum
 from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
 from data_gen.projector.energy_interpolation import reference_energies
-from data_gen.scatter import ScatterSampling
+from data_gen.scatter import ScatterSampling, ScatterTerm
 
 EMISSION_KEV = (20.0, 2700.0)
 """Photon energies that the model transports."""
@@ -73,6 +76,9 @@ class HyperspectralForwardModel(nn.Module):
     are counts of all other photons: leakage through plate and septa, scatter in the object and in the
     collimator, computed on blocks of pixels. d is background. docs/physics.md, section 1.
 
+    ``to(device)`` moves everything but the geometry of the camera, which it is built from. Under
+    ``torch.autocast`` all is computed as it is without.
+
     Args:
         camera: the camera.
         chain: the decay chain of the injected nuclide.
@@ -102,23 +108,42 @@ class HyperspectralForwardModel(nn.Module):
         super().__init__()
         self.camera, self.chain, self.grid, self.energy_bins = camera, chain, grid, energy_bins
         self.groups = groups or each_member(chain)
-        self.lines = LineSpectrum.of(chain, *EMISSION_KEV)
-        self.reference_kev = reference_energies(camera, self.lines.up_to(SHARP_KEV), most_energy_groups)
-        self.high_kev = reference_energies(camera, self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
+        lines = self.lines
+        sharp_kev = reference_energies(camera, lines.up_to(SHARP_KEV), most_energy_groups)
+        high_kev = reference_energies(camera, lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
+        self.register_buffer("reference_kev", sharp_kev, persistent=False)
+        self.register_buffer("high_kev", high_kev, persistent=False)
         self.projector: Projector = projector(camera, grid, self.reference_kev)
-        every = torch.cat((self.reference_kev, self.high_kev))
-        self.secondary = block_terms(
-            secondary, camera, grid, every, SHARP_KEV, projector, ScatterSampling(voxel_mm=scatter_voxel_mm)
-        )
+        sampling = ScatterSampling(voxel_mm=scatter_voxel_mm)
+        terms = block_terms(secondary, camera, grid, self.block_reference_kev, SHARP_KEV, projector, sampling)
         recorder = self._recorder(energy_bins)
         share = camera.time_fraction if live is None else live * camera.time_fraction
         self.recording = PixelResponse.of(camera, recorder.sharp(self.reference_kev), share)
         self.blocks: BlockTerms | None = None
-        if self.secondary:
-            terms = [s.term for s in self.secondary]
+        if terms:
             corner, weight = corners_of(camera, terms)
-            spectral = [s.recorded(recorder) for s in self.secondary]
+            spectral = [recorded(term, recorder, self.block_reference_kev) for term in terms]
             self.blocks = BlockTerms(terms, spectral, corner, share[:, None] * weight)
+
+    reference_kev: Tensor
+    """Reference energies of sharp images, [g] keV."""
+    high_kev: Tensor
+    """Those of photons above :data:`SHARP_KEV`, keV."""
+
+    @property
+    def lines(self) -> LineSpectrum:
+        """The photons of the chain that are transported; on the CPU, since only tables are made of them."""
+        return _lines(self.chain)
+
+    @property
+    def secondary(self) -> Sequence[ScatterTerm]:
+        """The leakage and scatter terms."""
+        return self.blocks.terms if self.blocks else ()
+
+    @property
+    def block_reference_kev(self) -> Tensor:
+        """Reference energies of leakage and scatter, [g] keV."""
+        return torch.cat((self.reference_kev, self.high_kev))
 
     def _recorder(self, axis: EnergyAxis) -> SpectralResponse:
         return SpectralResponse(self.camera, self.lines, self.groups, axis.edges_kev, SHARP_KEV)
@@ -162,21 +187,25 @@ class HyperspectralForwardModel(nn.Module):
 
     # The same with what is kept of the object made once.
 
+    @in_full_precision
     def attenuation(self, density: Tensor, material: Tensor | None = None) -> ObjectState:
         """What the model keeps of an object; hand it to the methods below."""
         blocks = self.blocks.state(density, material) if self.blocks else ()
         return ObjectState(self.projector.attenuation(density, material), blocks)
 
+    @in_full_precision
     def project(self, activity: Tensor, state: ObjectState) -> Tensor:
         """Counts a second [batch, pixel, bin] for activity [batch, map, z, y, x] in Bq per voxel."""
         counts = self.recording.record(self.projector.forward(activity, state.sharp))
         return self.blocks.project_onto(counts, activity, state.blocks) if self.blocks else counts
 
+    @in_full_precision
     def back_project(self, projections: Tensor, state: ObjectState) -> Tensor:
         """Transpose of :meth:`project`."""
         image = self.projector.adjoint(self.recording.unrecord(projections), state.sharp)
         return image + self.blocks.back_project(projections, state.blocks) if self.blocks else image
 
+    @in_full_precision
     def project_at(self, activity: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor) -> Tensor:
         """Counts a second of one scan [1, map, z, y, x] in the pixels and bins of events, [event].
 
@@ -189,6 +218,7 @@ class HyperspectralForwardModel(nn.Module):
         table = self.blocks.table(activity, state.blocks)[0]
         return rate + self.blocks.spread_at(table, pixel, energy_bin)
 
+    @in_full_precision
     def back_project_at(
         self, values: Tensor, state: ObjectState, pixel: Tensor, energy_bin: Tensor
     ) -> Tensor:
@@ -199,6 +229,7 @@ class HyperspectralForwardModel(nn.Module):
             return image
         return image + self.blocks.back_project_at(values, state.blocks, pixel, energy_bin)
 
+    @in_full_precision
     def expected_counts(self, activity: Tensor, state: ObjectState, duration_s: float | Tensor) -> Tensor:
         """Expected counts [batch, pixel, bin] in ``duration_s`` (a number or [batch]), with background."""
         duration = torch.as_tensor(duration_s, dtype=activity.dtype, device=activity.device).reshape(-1, 1, 1)
@@ -209,12 +240,14 @@ class HyperspectralForwardModel(nn.Module):
         width = self.energy_bins.edges_kev.diff().float().to(self.recording.live.device)
         return self.recording.live[:, None] * (self.camera.background_cps_per_kev * width)
 
+    @in_full_precision
     def sensitivity(self, state: ObjectState) -> Tensor:
         """Counts a second over all pixels and bins per Bq in each voxel, [batch, map, z, y, x]."""
         recorded = self.recording.summed(state.sharp.dtype)
         image = self.projector.adjoint(recorded.expand(len(state), -1, -1, -1), state.sharp)
         return image + self.blocks.summed(state.blocks) if self.blocks else image
 
+    @in_full_precision
     def spectrum(self, activity: Tensor, state: ObjectState) -> Tensor:
         """Counts a second of the whole camera with background, [batch, bin], never held by pixel."""
         rate = self.recording.total(self.projector.forward(activity, state.sharp))
@@ -235,8 +268,10 @@ class HyperspectralForwardModel(nn.Module):
 
     def with_energy_bins(self, energy_bins: EnergyAxis) -> HyperspectralForwardModel:
         """The same model recording other energy bins; the projector is shared."""
-        recorder = self._recorder(energy_bins)
-        blocks = self.blocks and self.blocks.recording([s.recorded(recorder) for s in self.secondary])
+        recorder, reference_kev = self._recorder(energy_bins), self.block_reference_kev
+        blocks = self.blocks and self.blocks.recording(
+            [recorded(term, recorder, reference_kev) for term in self.secondary]
+        )
         recording = self.recording.recording(recorder.sharp(self.reference_kev))
         return self._sharing(self.projector, energy_bins, recording, blocks)
 
@@ -256,8 +291,16 @@ class HyperspectralForwardModel(nn.Module):
         """A copy around another projector, energy axis and recording."""
         other = HyperspectralForwardModel.__new__(HyperspectralForwardModel)
         nn.Module.__init__(other)
-        for name in ("camera", "chain", "grid", "groups", "lines", "reference_kev", "high_kev", "secondary"):
+        for name in ("camera", "chain", "grid", "groups"):
             setattr(other, name, getattr(self, name))
+        for name in ("reference_kev", "high_kev"):
+            other.register_buffer(name, getattr(self, name), persistent=False)
         other.energy_bins, other.projector = energy_bins, projector
         other.recording, other.blocks = recording, blocks
         return other
+
+
+@cache
+def _lines(chain: DecayChain) -> LineSpectrum:
+    """The photons of a chain that are transported, made once."""
+    return LineSpectrum.of(chain, *EMISSION_KEV)

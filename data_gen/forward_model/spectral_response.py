@@ -41,7 +41,7 @@ class SpectralResponse:
     """Spectral response of a camera's detector to the photons of a decay chain, on one energy axis.
 
     Lines up to ``sharp_kev`` are interpolated between the reference energies up to there, lines above between
-    those above.
+    those above. Computed on the CPU, whatever the device of the model.
 
     Args:
         camera: the camera.
@@ -62,12 +62,14 @@ class SpectralResponse:
     def sharp(self, reference_kev: Tensor) -> Tensor:
         """R [offset, g, map, bin]: counts per first interaction behind apertures at the reference energies up
         to ``sharp_kev``, for one photon per decay there."""
+        reference_kev = reference_kev.cpu()
         low = self.lines.energy_kev <= self.sharp_kev
         share = interpolation_weights(self.camera, self.lines.energy_kev[low], reference_kev, "aperture")
         return torch.einsum("lg,lm,olb->ogmb", share, self.emitted[low], self.kernel[:, low])
 
     def leaked(self, reference_kev: Tensor) -> Tensor:
         """The same behind plate and septa, wherever the event is recorded, [g, 1, map, bin]."""
+        reference_kev = reference_kev.cpu()
         share = self._weights("leakage", reference_kev)
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
@@ -78,7 +80,10 @@ class SpectralResponse:
         scatter adds to 1/E by the angle alone, which shifts all classes but those that are K lines of the
         scatterer.
         """
-        own_lines, arrival_kev = arrivals.own_lines, arrivals.kev
+        reference_kev, arrival_kev, filling = (
+            part.cpu() for part in (reference_kev, arrivals.kev, arrivals.filling)
+        )
+        own_lines = arrivals.own_lines
         share = self._weights("emission", reference_kev)
         line, group = share.nonzero().unbind(dim=1)
         lost = (1 / arrival_kev - 1 / reference_kev[:, None, None])[group]
@@ -86,9 +91,9 @@ class SpectralResponse:
         arrives_kev[:, :own_lines] = arrival_kev[group, :own_lines]
         unchanged = lost.abs().amax(dim=-1) < 1e-12
         unchanged[:, :own_lines] = False
-        emitted, filling = share[line, group, None] * self.emitted[line], arrivals.filling[group]
+        emitted = share[line, group, None] * self.emitted[line]
         recorded = torch.einsum(
-            "pm,pkb->pkmb", emitted, self._by_class(line, arrives_kev, filling, unchanged)
+            "pm,pkb->pkmb", emitted, self._by_class(line, arrives_kev, filling[group], unchanged)
         )
         return recorded.new_zeros(len(reference_kev), *recorded.shape[1:]).index_add(0, group, recorded)
 

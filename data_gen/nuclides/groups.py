@@ -46,7 +46,7 @@ class MemberGroups:
             raise UserError(
                 f"groups {self.members} need each chain member at most once, and at least one member"
             )
-        self.weights = self._weights(chain)
+        self._chain_members = chain.members
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,12 +62,13 @@ class MemberGroups:
         """Plain data that rebuilds the groups."""
         return {name: list(tied) for name, tied in self.members.items()}
 
-    def _weights(self, chain: DecayChain) -> Tensor:
+    @property
+    def weights(self) -> Tensor:
         """Activity of each chain member per activity of each map, [member, map], float64."""
-        weights = torch.zeros(len(chain.members), len(self.members), dtype=torch.float64)
+        weights = torch.zeros(len(self._chain_members), len(self.members), dtype=torch.float64)
         for column, tied in enumerate(self.members.values()):
             for member in tied:
-                weights[chain.members.index(member), column] = self._ratios[member]
+                weights[self._chain_members.index(member), column] = self._ratios[member]
         return weights
 
 

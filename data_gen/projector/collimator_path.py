@@ -33,7 +33,7 @@ def path_in_plate(
         [k, ray] mm along the plate's normal; divide by the cosine of incidence for the length.
     """
     half = camera.plate_mm / 2
-    share = torch.linspace(-1, 1, 2 * steps + 1, dtype=waist.dtype)
+    share = torch.linspace(-1, 1, 2 * steps + 1, dtype=waist.dtype, device=waist.device)
     height = half * share * share.abs()  # finest at the waist, where rays graze the walls
     nearest = None
     for opening in beside.unbind(dim=1):
@@ -62,7 +62,7 @@ def waist_on_panel(camera: Camera, aperture: Tensor) -> Tensor:
     along = torch.stack(
         ((centre * camera.panel_u[panel]).sum(-1), (centre * camera.panel_v[panel]).sum(-1)), dim=-1
     )
-    return along - torch.tensor([0.0, camera.spec.panels.axial_mm], dtype=along.dtype)
+    return along - along.new_tensor([0.0, camera.spec.panels.axial_mm])
 
 
 def axis_slope(camera: Camera, aperture: Tensor) -> Tensor:
@@ -116,8 +116,8 @@ def path_in_septa(waist: Tensor, slope: Tensor, detector_mm: Tensor, camera: Cam
     rows, columns = spec.collimator.apertures
     detector = spec.detector
     across = (
-        _walls(columns, detector.columns * detector.pitch_mm),
-        _walls(rows, detector.rows * detector.pitch_mm),
+        _walls(columns, detector.columns * detector.pitch_mm).to(waist.device),
+        _walls(rows, detector.rows * detector.pitch_mm).to(waist.device),
     )
     half = spec.collimator.septa_mm / 2
     spans = [

@@ -37,7 +37,8 @@ class Crossings:
 def cross_grid(rays: Rays, grid: VoxelGrid, axis: int, steps_per_voxel: int) -> Crossings:
     """Crossings of rays with the planes of the grid across axis 0 (x), 1 (y) or 2 (z)."""
     count, spacing = grid.shape[2 - axis] * steps_per_voxel, grid.spacing_mm[2 - axis] / steps_per_voxel
-    plane = (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) * spacing
+    plane = torch.arange(count, dtype=torch.float64, device=rays.waist_mm.device)
+    plane = (plane - (count - 1) / 2) * spacing
     along = rays.direction[..., axis, None]
     way = (plane - rays.waist_mm[..., axis, None]) / along
     point = rays.waist_mm[:, :, None] + way[..., None] * rays.direction[:, :, None]

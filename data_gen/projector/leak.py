@@ -58,7 +58,7 @@ def looks_unhidden(camera: Camera, pairs: Tensor) -> Tensor:
     """Whether no septum hides the aperture from the pixel, [pair] bool."""
     spec = camera.spec
     if not spec.collimator.septa:
-        return torch.ones(len(pairs), dtype=torch.bool)
+        return torch.ones(len(pairs), dtype=torch.bool, device=pairs.device)
     rows, columns = spec.collimator.apertures or (1, 1)
     pixel, aperture = pairs.unbind(dim=1)
     panel = camera.aperture_panel[aperture]
@@ -73,7 +73,7 @@ def looks_unhidden(camera: Camera, pairs: Tensor) -> Tensor:
 
 def _same_panel(camera: Camera, aperture: Tensor) -> Tensor:
     """All apertures of the panel of each, [k, aperture of panel]."""
-    panels = torch.arange(camera.aperture_count).reshape(camera.panels, -1)
+    panels = torch.arange(camera.aperture_count, device=aperture.device).reshape(camera.panels, -1)
     return panels[camera.aperture_panel[aperture]]
 
 
@@ -81,12 +81,13 @@ def _rim_mm(camera: Camera, aperture: Tensor, heading: Tensor, within_mm: float)
     """Distance to where no ray from activity to the detector passes, [k, ray]."""
     spec = camera.spec
     size = torch.tensor([spec.detector.columns, spec.detector.rows]) * spec.detector.pitch_mm / 2
-    depth = within_mm * torch.linspace(-1, 1, 33, dtype=torch.float64)
+    size = size.to(heading.device)
+    depth = within_mm * torch.linspace(-1, 1, 33, dtype=torch.float64, device=heading.device)
     beside = (within_mm**2 - depth.square()).sqrt()
     behind = spec.panels.detector_mm - spec.collimator.plane_mm
     nearer = 1 - behind / (spec.panels.detector_mm - depth)
     # The isocentre lies off the panel's middle where panels are shifted along the ring's axis.
-    ahead = heading.sign()[..., None, :] * torch.tensor([0.0, -spec.panels.axial_mm], dtype=torch.float64)
+    ahead = heading.sign()[..., None, :] * depth.new_tensor([0.0, -spec.panels.axial_mm])
     activity = (1 - nearer)[:, None] * (beside[:, None] + ahead)
     farthest = (nearer[:, None] * size + activity).amax(dim=-2)
     room = farthest - heading.sign() * waist_on_panel(camera, aperture)[:, None]
@@ -147,7 +148,7 @@ class LeakCaster(RayCaster):
         self.plate_rays = self._plate_rays()
         plate = camera.plate_mm * self.plate_mu
         radius = float(camera.aperture_diameter_mm.detach().median()) / 2
-        self.rings = Rings.of(radius + self.edge_mm, 1 / self.fold_mm, max(0.0, plate - EDGE_FOLDS))
+        self.rings = Rings(radius + self.edge_mm, 1 / self.fold_mm, max(0.0, plate - EDGE_FOLDS))
         self._spread(sum(self.counts) + self.plate_rays)
 
     @property
@@ -182,7 +183,7 @@ class LeakCaster(RayCaster):
         aperture = pairs[:, 1]
         first = self.camera.aperture_diameter_mm[aperture, None] / 2 + self.edge_mm
         last = torch.maximum(cell_mm(self.camera, aperture, heading[:, near:], self.within_mm), first)
-        share = torch.arange(self.plate_rays, dtype=torch.float64) + further[:, None]
+        share = torch.arange(self.plate_rays, dtype=torch.float64, device=further.device) + further[:, None]
         radius, plate_area = self.rings.nodes(first, last, share / self.plate_rays)
         outside = radius[..., None] * heading[:, near:]
         return torch.cat((place, outside), dim=1), torch.cat((area, plate_area), dim=1)
@@ -192,7 +193,7 @@ class LeakCaster(RayCaster):
         if self.everything:
             return passed
         left = passed_whole if self.is_level else torch.zeros_like(passed)
-        near = torch.arange(self.rays) < sum(self.counts)
+        near = torch.arange(self.rays, device=passed.device) < sum(self.counts)
         return torch.where(near & looks_unhidden(self.camera, pairs)[:, None], left, passed)
 
     def _shifts(self, pairs: Tensor) -> Tensor:
@@ -203,7 +204,7 @@ class LeakCaster(RayCaster):
         pixel, aperture = pairs.unbind(dim=1)
         centre = self.camera.aperture_centre_mm.detach()[aperture]
         place = (self.camera.pixel_centre_mm.detach()[pixel] + centre / 3) * octant(centre)
-        shifts: Tensor = (SHIFTS @ place.T / self.camera.pitch_mm) % 1.0
+        shifts: Tensor = (SHIFTS.to(place.device) @ place.T / self.camera.pitch_mm) % 1.0
         return shifts
 
     def _beside(self, aperture: Tensor) -> Tensor:

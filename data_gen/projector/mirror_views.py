@@ -97,6 +97,7 @@ class Views(nn.Module):
         Mirrored pixels keep sharing a row where the same mirrors of every row are wanted; otherwise each
         aperture gets a block of its own.
         """
+        pixels = pixels.to(self.pixel.device)
         number = torch.full((all_pixels,), -1, dtype=torch.int64, device=pixels.device)
         number[pixels] = torch.arange(len(pixels), device=pixels.device)
         pair = (number[self.pixel] >= 0).nonzero()[:, 0]

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_gen.camera import Camera
 from data_gen.materials import interaction_attenuation_per_mm
@@ -47,7 +47,7 @@ CasterFactory = Callable[[Camera, float, RaySampling], "RayCaster"]
 """Makes the caster of one energy, in keV."""
 
 
-class RayCaster:
+class RayCaster(nn.Module):
     """Casts the rays of a camera at one energy.
 
     phi_q = sum over rays of  dA_q cos(t) D dA_a cos(t) / (4 pi r^2) exp(-mu L)  x  line integral of activity
@@ -72,6 +72,7 @@ class RayCaster:
     """Largest multiple of the requested rays that is cast, where photons penetrate a wide zone."""
 
     def __init__(self, camera: Camera, energy_kev: float, sampling: RaySampling) -> None:
+        super().__init__()
         self.camera, self.sampling = camera, sampling
         self.detector_mu = float(interaction_attenuation_per_mm(camera.detector_material, energy_kev))
         # Without coherent scatter, which turns photons by a few degrees: nearly all still come through.
@@ -89,9 +90,16 @@ class RayCaster:
         self.rays = rays
         spread = spread_points(rays, 4)[:, self.order]
         turn = 2 * math.pi * spread[:, 0]
-        self.heading = torch.stack((turn.cos(), turn.sin()), dim=-1)
-        self.pixel_offset_mm = (spread[:, 1:3] - 0.5) * self.camera.pitch_mm
-        self.depth_share = spread[:, 3]
+        self.heading = nn.Buffer(torch.stack((turn.cos(), turn.sin()), dim=-1), persistent=False)
+        self.pixel_offset_mm = nn.Buffer((spread[:, 1:3] - 0.5) * self.camera.pitch_mm, persistent=False)
+        self.depth_share = nn.Buffer(spread[:, 3], persistent=False)
+
+    heading: Tensor
+    """Direction (u, v) from the aperture's centre to each ray's place in the waist plane, [ray, 2]."""
+    pixel_offset_mm: Tensor
+    """Where each ray meets the pixel's face, from its centre, [ray, 2]."""
+    depth_share: Tensor
+    """Share of the photons that interact at a smaller depth than each ray ends at, [ray]."""
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -114,7 +122,7 @@ class RayCaster:
         }
 
     def seeing(self, camera: Camera) -> RayCaster:
-        """The same rays for some pixels of the camera."""
+        """The same rays for some pixels of the camera, or for the camera on another device."""
         other = copy(self)
         other.camera = camera
         return other
@@ -203,7 +211,7 @@ def leaks_beneath(camera: Camera, plate_per_mm: float) -> bool:
 def _hand(centre: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Signs of (u, v) [pair, 2] that make apertures which mirror each other have mirrored rays."""
     fold = octant(centre)
-    somewhere = torch.tensor([0.27, 0.51, 0.82], dtype=torch.float64)
+    somewhere = fold.new_tensor([0.27, 0.51, 0.82])
     along = torch.stack([((axis.detach() * fold) * somewhere).sum(-1) for axis in (u, v)], dim=-1)
     return torch.where(along < 0, -1.0, 1.0).to(torch.float64)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +55,17 @@ class RayProjector(nn.Module):
         self.planes_per_voxel = planes_per_voxel
         self.register_buffer("energies_kev", energies_kev.to(torch.float64), persistent=False)
         self.register_buffer("mass_attenuation", tissue_attenuation(self.energies_kev), persistent=False)
-        self.casters = [caster(camera, e, sampling or RaySampling()) for e in self.energies_kev.tolist()]
-        self.pairs, self.axes = camera.pairs, main_axis(camera, camera.pairs)
+        casters = (caster(camera, e, sampling or RaySampling()) for e in self.energies_kev.tolist())
+        self.casters = nn.ModuleList(casters)
+        self.register_buffer("pairs", camera.pairs, persistent=False)
+        self.register_buffer("axes", main_axis(camera, camera.pairs), persistent=False)
 
     energies_kev: Tensor
     mass_attenuation: Tensor
+    pairs: Tensor
+    """(pixel, aperture) that see each other, [pair, 2]."""
+    axes: Tensor
+    """Axis of the grid that the rays of each pair run along, [pair]."""
 
     def attenuation(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """Density of each tissue [batch, tissue, z, y, x]; see ``Projector.attenuation``."""
@@ -69,10 +76,10 @@ class RayProjector(nn.Module):
         batch, maps = checked_activity(activity, self.grid).shape[:2]
         asked = activity.requires_grad or attenuation.requires_grad or _requires_grad(self.camera)
         seen = []
-        for g in range(len(self.casters)):
+        for g, caster in enumerate(self._casters()):
             total = activity.new_zeros(batch, self.pixels, maps)
-            for pairs, axis in self._chunks(g):
-                part = recomputed(self._seen, activity, attenuation, g, pairs, axis, needed=asked)
+            for pairs, axis in self._chunks(caster):
+                part = recomputed(self._seen, activity, attenuation, g, caster, pairs, axis, needed=asked)
                 total = total.index_add(1, pairs[:, 0], part)
             seen.append(total)
         return torch.stack(seen, dim=2)
@@ -84,44 +91,58 @@ class RayProjector(nn.Module):
         keep = torch.is_grad_enabled() and (
             values.requires_grad or attenuation.requires_grad or _requires_grad(self.camera)
         )
-        for g in range(len(self.casters)):
-            for pairs, axis in self._chunks(g):
+        for g, caster in enumerate(self._casters()):
+            for pairs, axis in self._chunks(caster):
                 with torch.enable_grad():
                     source = torch.zeros_like(image, requires_grad=True)
-                    seen = self._seen(source, attenuation, g, pairs, axis)
+                    seen = self._seen(source, attenuation, g, caster, pairs, axis)
                     back = torch.autograd.grad(seen, source, values[:, pairs[:, 0], g], create_graph=keep)
                 image = image + back[0]
         return image
 
     def subset(self, pixels: Tensor) -> RayProjector:
         """The same projector restricted to these pixels [k], in this order."""
-        place = torch.full((self.pixels,), -1, dtype=torch.int64)
-        place[pixels] = torch.arange(len(pixels))
-        pairs = self.camera.pairs
+        pairs, centre = self.camera.pairs, self.camera.pixel_centre_mm
+        pixels = pixels.to(pairs.device)
+        place = torch.full((self.pixels,), -1, dtype=torch.int64, device=pairs.device)
+        place[pixels] = torch.arange(len(pixels), device=pairs.device)
         chosen = (place[pairs[:, 0]] >= 0).nonzero()[:, 0]
         own = torch.stack((place[pairs[chosen, 0]], pairs[chosen, 1]), dim=1)
-        camera = replace(self.camera, pixel_centre_mm=self.camera.pixel_centre_mm[pixels], pairs=own)
+        camera = replace(self.camera, pixel_centre_mm=centre[pixels], pairs=own)
         other = RayProjector.__new__(RayProjector)
         nn.Module.__init__(other)
-        for name in ("grid", "planes_per_voxel", "energies_kev", "mass_attenuation"):
-            setattr(other, name, getattr(self, name))
-        other.camera, other.pixels, other.pairs = camera, len(pixels), own
-        other.axes = main_axis(camera, own)
-        other.casters = [caster.seeing(camera) for caster in self.casters]
+        other.grid, other.planes_per_voxel = self.grid, self.planes_per_voxel
+        other.camera, other.pixels, other.casters = camera, len(pixels), self.casters
+        device = self.pairs.device
+        buffers = {
+            "energies_kev": self.energies_kev,
+            "mass_attenuation": self.mass_attenuation,
+            "pairs": own.to(device),
+            "axes": main_axis(camera, own).to(device),
+        }
+        for name, buffer in buffers.items():
+            other.register_buffer(name, buffer, persistent=False)
         return other
 
-    def _chunks(self, g: int) -> Iterator[tuple[Tensor, int]]:
+    def _casters(self) -> list[RayCaster]:
+        """The casters of each energy, with the camera where this projector lies."""
+        camera = self.camera.to(self.pairs.device)
+        return [cast(RayCaster, caster).seeing(camera) for caster in self.casters]
+
+    def _chunks(self, caster: RayCaster) -> Iterator[tuple[Tensor, int]]:
         """Pairs whose rays run along the same axis of the grid, a few at a time, and that axis."""
         for axis in range(3):
             chosen = self.pairs[self.axes == axis]
             planes = self.grid.shape[2 - axis] * self.planes_per_voxel
             if len(chosen):
-                parts = chosen.split(max(1, SAMPLES_AT_ONCE // (self.casters[g].rays * planes)))
+                parts = chosen.split(max(1, SAMPLES_AT_ONCE // (caster.rays * planes)))
                 yield from ((part, axis) for part in parts)
 
-    def _seen(self, activity: Tensor, tissue_density: Tensor, g: int, pairs: Tensor, axis: int) -> Tensor:
+    def _seen(
+        self, activity: Tensor, tissue_density: Tensor, g: int, caster: RayCaster, pairs: Tensor, axis: int
+    ) -> Tensor:
         """First interactions a second of pairs at one energy, [batch, pair, map]."""
-        rays = self.casters[g].cast(pairs)
+        rays = caster.cast(pairs)
         crossings = cross_grid(rays, self.grid, axis, self.planes_per_voxel)
         maps = activity.shape[1]
         mu = torch.einsum(
@@ -138,7 +159,7 @@ class RayProjector(nn.Module):
     def _sample(self, field: Tensor, point_mm: Tensor) -> Tensor:
         """Fields [batch, channel, z, y, x] at points [pair, ray, plane, 3], points in place of z, y, x."""
         z, y, x = self.grid.extent_mm
-        half = torch.tensor((x, y, z), dtype=point_mm.dtype) / 2
+        half = point_mm.new_tensor((x, y, z)) / 2
         where = (point_mm / half).to(field.dtype).expand(len(field), *point_mm.shape)
         flat = where.reshape(len(field), 1, 1, -1, 3)
         sampled = functional.grid_sample(field, flat, padding_mode="zeros", align_corners=False)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _STEPS = 2000
 _FURTHEST_MM = 1000.0
@@ -14,34 +13,32 @@ _SOFTENED = 0.75
 """Exponent of the transmission that rays follow: oblique rays cross other paths than is assumed here."""
 
 
-@dataclass(frozen=True)
-class Rings:
+class Rings(nn.Module):
     """Density of rays over the distance from where the plate begins, outwards.
 
     Rays follow area times transmission, so that each stands for about as many photons: near the
     opening where the plate is opaque, evenly where it is thin.
+
+    Args:
+        first_mm: distance from the aperture's centre at which the plate begins.
+        optical_per_mm: increase of its optical thickness from there, 1/mm.
+        most_optical: largest optical thickness.
     """
 
-    first_mm: float
-    """Distance from the aperture's centre at which the plate begins."""
-    optical_per_mm: float
-    """How its optical thickness grows from there, 1/mm."""
-    most_optical: float
-    """Up to this."""
-    distance_mm: Tensor
-    """From where it begins, rising from 0, [step + 1]."""
-    rays: Tensor
-    """As many as are up to there, in any unit, [step + 1]."""
-
-    @classmethod
-    def of(cls, first_mm: float, optical_per_mm: float, most_optical: float) -> Rings:
-        """The density of a plate that begins, thickens and ends so."""
+    def __init__(self, first_mm: float, optical_per_mm: float, most_optical: float) -> None:
+        super().__init__()
+        self.first_mm, self.optical_per_mm, self.most_optical = first_mm, optical_per_mm, most_optical
         finest = min(1.0, 1 / optical_per_mm) / 50
         distance = torch.logspace(math.log10(finest), math.log10(_FURTHEST_MM), _STEPS, dtype=torch.float64)
         distance = torch.cat((distance.new_zeros(1), distance))
-        empty = cls(first_mm, optical_per_mm, most_optical, distance, distance)
-        step = empty._rate((distance[1:] + distance[:-1]) / 2) * distance.diff()
-        return replace(empty, rays=torch.cat((step.new_zeros(1), step.cumsum(0))))
+        step = self._rate((distance[1:] + distance[:-1]) / 2) * distance.diff()
+        self.distance_mm = nn.Buffer(distance, persistent=False)
+        self.rays = nn.Buffer(torch.cat((step.new_zeros(1), step.cumsum(0))), persistent=False)
+
+    distance_mm: Tensor
+    """From where the plate begins, rising from 0, [step + 1]."""
+    rays: Tensor
+    """As many as are up to there, in any unit, [step + 1]."""
 
     def _rate(self, distance_mm: Tensor) -> Tensor:
         """Rays for each mm."""

@@ -75,8 +75,7 @@ def waist_nodes(
     Returns:
         Radius mm and area mm2, [k, ray] each, outermost last.
     """
-    inner = (torch.arange(counts[0], dtype=torch.float64) + 0.5) / counts[0]
-    outer = (torch.arange(counts[1], dtype=torch.float64) + 0.5) / counts[1]
+    inner, outer = ((torch.arange(n, dtype=torch.float64, device=radius.device) + 0.5) / n for n in counts)
     edge, area = ring_nodes(radius[:, None], (radius + edge_mm)[:, None], fold_mm, outer)
     core_area = (math.pi * radius.square() / counts[0])[:, None].expand(-1, counts[0])
     return torch.cat((radius[:, None] * inner.sqrt(), edge), dim=1), torch.cat((core_area, area), dim=1)

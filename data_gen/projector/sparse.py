@@ -9,6 +9,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor, nn
 
+from data_gen.core.autograd import in_full_precision
+
 # torch announces once a process that its CSR layout is in beta.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -62,6 +64,7 @@ class SparseMatrix(nn.Module):
         """The product with [column, k]: [row, k]."""
         return _product(dense, self, False)
 
+    @in_full_precision
     def added(self, base: Tensor, dense: Tensor) -> Tensor:
         """``base`` [row, k] and the product with [column, k], in one pass. ``base`` is given up for it."""
         if not (torch.is_grad_enabled() and (base.requires_grad or dense.requires_grad)):
@@ -124,6 +127,7 @@ class _Sum(torch.autograd.Function):
         return grads[0], _product(grads[0], ctx.matrix, True), None
 
 
+@in_full_precision
 def _product(dense: Tensor, matrix: SparseMatrix, flip: bool) -> Tensor:
     product: Tensor = _Product.apply(dense, matrix, flip)  # type: ignore[no-untyped-call]
     return product

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_gen.camera import Camera
 
 
-@dataclass(frozen=True)
-class Channels:
+class Channels(nn.Module):
     """Pixel blocks grouped into channels with about the same direction from each voxel: behind one aperture
     where there are septa, behind all apertures of a panel otherwise.
+
+    Args:
+        block: block of the camera, [channel, block of channel].
+        aim_mm: point that photons for a channel travel to, [channel, 3]: the mean of its apertures' centres.
     """
 
+    def __init__(self, block: Tensor, aim_mm: Tensor) -> None:
+        super().__init__()
+        self.block = nn.Buffer(block, persistent=False)
+        self.aim_mm = nn.Buffer(aim_mm, persistent=False)
+
     block: Tensor
-    """Block of the camera, [channel, block of channel]."""
     aim_mm: Tensor
-    """Point that photons for a channel travel to, [channel, 3]: the mean of its apertures' centres."""
 
     @classmethod
     def of(cls, camera: Camera) -> Channels:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 PARTS = 12
 """Parts of a class of arrival energies within which photons are taken as uniformly distributed."""
 
 
-@dataclass(frozen=True)
-class EnergyClasses:
-    """Classes k of the energies with which photons emitted at energies g arrive."""
+class EnergyClasses(nn.Module):
+    """Classes k of the energies with which photons emitted at energies g arrive.
+
+    Args:
+        kev: lower and upper edge of each class, [g, k, 2] keV; equal for a line.
+        filling: fraction of a class's photons in each of :data:`PARTS` equal parts of it in ascending energy,
+            for a
+            typical place of source and pixel, [g, k, part].
+        own_lines: number of classes, the first ones, that are K lines of the scatterer, whatever the energy
+            of
+            emission.
+    """
+
+    def __init__(self, kev: Tensor, filling: Tensor, own_lines: int = 0) -> None:
+        super().__init__()
+        self.own_lines = own_lines
+        self.kev = nn.Buffer(kev, persistent=False)
+        self.filling = nn.Buffer(filling, persistent=False)
 
     kev: Tensor
-    """Lower and upper edge of each class, [g, k, 2] keV; equal for a line."""
     filling: Tensor
-    """Fraction of a class's photons in each of :data:`PARTS` equal parts of it in ascending energy, for a
-    typical place of source and pixel, [g, k, part].
-    """
-    own_lines: int = 0
-    """Number of classes, the first ones, that are K lines of the scatterer, whatever the energy of
-    emission.
-    """
 
     @classmethod
     def evenly(cls, kev: Tensor, own_lines: int = 0) -> EnergyClasses:

@@ -14,11 +14,10 @@ from data_gen.camera import Camera
 from data_gen.camera.binning import coarse_camera, seeing_every_aperture
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.resampling import (
+    Resampler,
     coarse_grid,
     density_shares,
     linear_shares,
-    resample,
-    resample_back,
 )
 from data_gen.projector import MatrixProjector, ProjectorFactory
 from data_gen.projector.leak import leak_caster
@@ -59,25 +58,28 @@ class Leakage(nn.Module):
         blocks = coarse_camera(camera, SHADED_BLOCK_MM if camera.spec.collimator.septa else BLOCK_MM)
         rays = SHADED_RAYS if blocks.pixel_count > coarse_camera(camera, BLOCK_MM).pixel_count else 1.0
         self.camera = seeing_every_aperture(blocks)
-        self.energies_kev = energies_kev.to(torch.float64)
+        self.energies_kev = nn.Buffer(energies_kev.to(torch.float64), persistent=False)
         self.arrivals = EnergyClasses.evenly(self.energies_kev[:, None, None].expand(-1, 1, 2))
-        self._source, self._density = linear_shares(grid, self.coarse), density_shares(grid, self.coarse)
+        self._source = Resampler(linear_shares(grid, self.coarse))
+        self._density = Resampler(density_shares(grid, self.coarse))
         self.projector = projector(
             self.camera, self.coarse, self.energies_kev, caster=leak_caster(grid, sharp_kev, rays)
         )
 
+    energies_kev: Tensor
+
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """The projector's attenuation of the coarse object; see ``ScatterTerm.state``."""
-        coarse = resample(density, self._density)
+        coarse = self._density(density)
         if material is None:
             return self.projector.attenuation(coarse)
-        near = [share.argmax(dim=1) for share in self._density]  # a fine voxel inside each coarse one
+        near = [share.argmax(dim=1) for share in self._density.shares]  # a fine voxel inside each coarse one
         return self.projector.attenuation(coarse, material[:, near[0]][:, :, near[1]][..., near[2]])
 
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:
         """First interactions a second [batch, block, g, 1, map]; see ``ScatterTerm.forward``."""
-        return self.projector.forward(resample(activity, self._source), state)[:, :, :, None]
+        return self.projector.forward(self._source(activity), state)[:, :, :, None]
 
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [batch, block, g, 1, map] to [batch, map, z, y, x]."""
-        return resample_back(self.projector.adjoint(values[:, :, :, 0], state), self._source)
+        return self._source.transpose(self.projector.adjoint(values[:, :, :, 0], state))

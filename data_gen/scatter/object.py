@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,7 @@ from data_gen.camera import Camera
 from data_gen.camera.binning import coarse_camera
 from data_gen.core.autograd import linear, recomputed
 from data_gen.core.grid import VoxelGrid
-from data_gen.core.resampling import (
-    coarse_grid,
-    density_shares,
-    resample,
-    resample_back,
-    source_shares,
-)
+from data_gen.core.resampling import Resampler, coarse_grid, density_shares, source_shares
 from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.channels import Channels
@@ -88,34 +83,39 @@ class ObjectScatter(nn.Module):
         how = sampling or ScatterSampling()
         self.grid, self.coarse = grid, coarse_grid(grid, how.voxel_mm)
         self.camera = coarse_camera(camera, how.block_mm)
-        self.energies_kev = energies_kev.to(torch.float64)
-        self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
+        self.energies_kev = nn.Buffer(energies_kev.to(torch.float64), persistent=False)
+        self._source = Resampler(source_shares(grid, self.coarse))
+        self._density = Resampler(density_shares(grid, self.coarse))
         self._channels = Channels.of(self.camera)
-        self._energies = [self.energies_kev, mean_scattered_kev(self.energies_kev)]
+        emitted_kev = [self.energies_kev, mean_scattered_kev(self.energies_kev)]
         counts = [(how.classes, how.order), (how.twice_classes, how.twice_order)]
         if not how.twice_classes:
-            self._energies, counts = self._energies[:1], counts[:1]
-        arrivals = [arrival_classes(e, count) for e, (count, _) in zip(self._energies, counts, strict=True)]
+            emitted_kev, counts = emitted_kev[:1], counts[:1]
+        arrivals = [arrival_classes(e, count) for e, (count, _) in zip(emitted_kev, counts, strict=True)]
         spread = [spread_arrivals(arrival, self.energies_kev) for arrival in arrivals[1:]]
         filling = [EnergyClasses.evenly(s).filling for s in spread]
         filling = [compton_filling(self.energies_kev, arrivals[0]), *filling]
         self.arrivals = EnergyClasses(torch.cat((arrivals[0], *spread), dim=1), torch.cat(filling, dim=1))
-        self._nodes = energy_nodes(torch.cat(arrivals, dim=1), self.camera.collimator_material)
+        nodes_kev = energy_nodes(torch.cat(arrivals, dim=1), self.camera.collimator_material)
         # [node, channel, block of channel, voxel]
-        self._seen = collimation(self.camera, self.coarse, self._nodes)[:, self._channels.block]
+        seen = collimation(self.camera, self.coarse, nodes_kev)[:, self._channels.block]
+        self._seen = nn.Buffer(seen, persistent=False)
         flight = flight_table(self.coarse, how.order)
-        self._passages = [
-            self._passage(energies, arrival, order, flight)
-            for energies, arrival, (_, order) in zip(self._energies, arrivals, counts, strict=True)
-        ]
+        self._scatters = nn.ModuleList(
+            self._single_scatter(energies, arrival, order, flight, nodes_kev)
+            for energies, arrival, (_, order) in zip(emitted_kev, arrivals, counts, strict=True)
+        )
         self._to_channel = ApertureTransmission(
-            self._channels.aim_mm, tissue_attenuation(self._nodes), self.coarse, 1
+            self._channels.aim_mm, tissue_attenuation(nodes_kev), self.coarse, 1
         )
 
-    def _passage(
-        self, energies_kev: Tensor, arrival_kev: Tensor, order: int, flight: Tensor
+    energies_kev: Tensor
+    _seen: Tensor
+
+    def _single_scatter(
+        self, energies_kev: Tensor, arrival_kev: Tensor, order: int, flight: Tensor, nodes_kev: Tensor
     ) -> SingleScatter:
-        """One scatter of photons of these energies."""
+        """One scatter of photons of these energies into classes of these arrival energies."""
         way = self._channels.aim_mm - self.coarse.centres_mm().reshape(-1, 1, 3)
         # Equivalent even emission per fluence: 4 pi times mm3 per cm2/g/sr times g/cm3.
         volume = 0.1 * 1000.0 * self.coarse.voxel_volume_ml
@@ -124,19 +124,23 @@ class ObjectScatter(nn.Module):
             flight[: (order + 1) ** 2],
             harmonics(way / way.norm(dim=-1, keepdim=True), order),
             4 * math.pi * volume * turning_series(energies_kev, arrival_kev, order),
-            node_weights(arrival_kev, self._nodes, self._seen, self.camera),
+            node_weights(arrival_kev, nodes_kev, self._seen, self.camera),
+            scatterer_ratios(energies_kev, arrival_kev.shape[1] - 1),
+            tissue_attenuation(energies_kev),
         )
+
+    @property
+    def _passages(self) -> list[SingleScatter]:
+        """The first scatter of photons, and the second."""
+        return [cast(SingleScatter, scatter) for scatter in self._scatters]
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """Scatterers and transmissions of an object, [batch, n]; see ``ScatterTerm.state``."""
-        tissues = resample(density_by_tissue(density, material, self.grid), self._density)
+        tissues = self._density(density_by_tissue(density, material, self.grid))
         path = recomputed(path_by_tissue, tissues, self.coarse, needed=tissues.requires_grad)
         parts = [self._to_channel(tissues)[..., 0]]
-        for energies, passage in zip(self._energies, self._passages, strict=True):
-            ratios = scatterer_ratios(energies, passage.turning.shape[1] - 1).to(tissues.dtype)
-            mu = tissue_attenuation(energies).to(tissues.dtype)
-            parts.append(torch.einsum("btv,tgk->bgkv", tissues.flatten(2), ratios))
-            parts.append(torch.exp(-torch.einsum("btsv,tg->bgsv", path, mu)))
+        for passage in self._passages:
+            parts += passage.of(tissues, path)
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def _kept(self, state: Tensor) -> tuple[Seen, list[Kept]]:
@@ -153,7 +157,7 @@ class ObjectScatter(nn.Module):
 
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:
         """First interactions a second [batch, block, g, k, map]; see ``ScatterTerm.forward``."""
-        source = resample(checked_activity(activity, self.grid), self._source).flatten(2)
+        source = self._source(checked_activity(activity, self.grid)).flatten(2)
         return torch.stack([self._applied(*one) for one in zip(source, state, strict=True)])
 
     def _applied(self, source: Tensor, state: Tensor) -> Tensor:
@@ -179,7 +183,7 @@ class ObjectScatter(nn.Module):
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [batch, block, g, k, map] to [batch, map, z, y, x]."""
         source = torch.stack([self._back_project(*one) for one in zip(values, state, strict=True)])
-        return resample_back(source.unflatten(2, self.coarse.shape), self._source)
+        return self._source.transpose(source.unflatten(2, self.coarse.shape))
 
     def _back_project(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""

@@ -6,17 +6,16 @@ Fluence in photons/mm2/s by voxel and spherical harmonic; first interactions per
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_gen.core.grid import VoxelGrid
 
 
 class Kept(NamedTuple):
-    """What one scatter needs of an object."""
+    """What one scatter needs of an object; of several, batch first."""
 
     scatterer: Tensor
     """Density in terms of soft tissue's cross section, [g, k, voxel] g/cm3."""
@@ -38,23 +37,62 @@ class Seen(NamedTuple):
         return self.matrix.shape[2]
 
 
-@dataclass(frozen=True)
-class SingleScatter:
+class SingleScatter(nn.Module):
     """Photons of energies g from coarse voxels that scatter once into classes k.
 
     Sources are [g, map, voxel] in photons/s. Scattered photons are given as equivalent isotropic emission:
     the isotropic source that would emit as many photons towards a channel.
+
+    Args:
+        grid: coarse voxels.
+        flight: from :func:`data_gen.scatter.voxel_to_voxel.flight_table`, [lm, ...].
+        heading: harmonics of the direction from voxels to channels, [voxel, channel, lm].
+        turning: equivalent photons per fluence and density, as a Legendre series, [g, k, l] mm2 cm3/g.
+        weight: weight of each energy node of the collimation for a class, [g, k, node].
+        scatterer_ratios: cross section of each tissue over that of soft tissue, [tissue, g, k].
+        attenuation: of each tissue before scatter, per density, [tissue, g] in 1/mm per g/cm3.
     """
 
-    grid: VoxelGrid
+    def __init__(
+        self,
+        grid: VoxelGrid,
+        flight: Tensor,
+        heading: Tensor,
+        turning: Tensor,
+        weight: Tensor,
+        scatterer_ratios: Tensor,
+        attenuation: Tensor,
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        self.flight = nn.Buffer(flight, persistent=False)
+        self.heading = nn.Buffer(heading, persistent=False)
+        self.turning = nn.Buffer(turning, persistent=False)
+        self.weight = nn.Buffer(weight, persistent=False)
+        self.scatterer_ratios = nn.Buffer(scatterer_ratios, persistent=False)
+        self.attenuation = nn.Buffer(attenuation, persistent=False)
+        degree = torch.arange(len(flight)).sqrt().floor().to(torch.int64)
+        self.degree = nn.Buffer(degree, persistent=False)
+
     flight: Tensor
-    """From :func:`data_gen.scatter.voxel_to_voxel.flight_table`, [lm, ...]."""
     heading: Tensor
-    """Harmonics of the direction from voxels to channels, [voxel, channel, lm]."""
     turning: Tensor
-    """Equivalent photons per fluence and density, as a Legendre series, [g, k, l] mm2 cm3/g."""
     weight: Tensor
-    """What each energy node of the collimation counts for a class, [g, k, node]."""
+    scatterer_ratios: Tensor
+    attenuation: Tensor
+    degree: Tensor
+    """Degree l of each harmonic, [lm]."""
+
+    def of(self, tissues: Tensor, path: Tensor) -> Kept:
+        """What is kept of objects, batch first.
+
+        Args:
+            tissues: density by tissue, [batch, tissue, z, y, x] in g/cm3.
+            path: from :func:`data_gen.scatter.voxel_to_voxel.path_by_tissue`.
+        """
+        ratios, mu = self.scatterer_ratios.to(tissues.dtype), self.attenuation.to(tissues.dtype)
+        scatterer = torch.einsum("btv,tgk->bgkv", tissues.flatten(2), ratios)
+        return Kept(scatterer, torch.exp(-torch.einsum("btsv,tg->bgsv", path, mu)))
 
     def fluence(self, source: Tensor, between: Tensor) -> Tensor:
         """Photons/mm2/s in each voxel times harmonics of direction, [voxel, lm, g, map]."""
@@ -125,8 +163,7 @@ class SingleScatter:
 
     def _by_harmonic(self, dtype: torch.dtype) -> Tensor:
         """:attr:`turning` for each harmonic, [lm, g, k]."""
-        degree = torch.arange(len(self.flight)).sqrt().floor().to(torch.int64)
-        return self.turning.to(dtype)[..., degree].movedim(2, 0)
+        return self.turning.to(dtype)[..., self.degree].movedim(2, 0)
 
     def _flights(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """For each row of voxels, its slice and its part of the fluence table, [voxel, source, lm]."""

@@ -70,11 +70,11 @@ def path_by_tissue(tissue_density: Tensor, grid: VoxelGrid) -> Tensor:
     Returns:
         [batch, tissue, voxel, voxel] in mm g/cm3.
     """
-    centre = grid.centres_mm().reshape(-1, 3)
+    centre = grid.centres_mm().reshape(-1, 3).to(tissue_density.device)
     z, y, x = grid.extent_mm
-    half = torch.tensor((x, y, z), dtype=torch.float64) / 2
+    half = centre.new_tensor((x, y, z)) / 2
     steps = max(4, max(grid.shape))
-    share = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
+    share = (torch.arange(steps, dtype=centre.dtype, device=centre.device) + 0.5) / steps
     rows = []
     for part in centre.split(max(1, 2_000_000 // (steps * len(centre)))):
         way = part[:, None] - centre

@@ -90,8 +90,8 @@ def _parts(model: HyperspectralForwardModel, density: Tensor) -> Iterator[tuple[
     state, shape = model.attenuation(density), (1, len(model.groups.names), *model.grid.shape)
     seen = model.projector.forward(_draw(shape, 5, density.dtype), state.sharp)
     yield "recording", _Stage(model.recording.record, model.recording.unrecord, tuple(seen.shape))
-    for part in model.secondary:
-        yield type(part.term).__name__.lower(), _term(part.term, density, shape)
+    for term in model.secondary:
+        yield type(term).__name__.lower(), _term(term, density, shape)
     pixel, energy = (torch.randint(n, (200,), generator=_generator(6)) for n in (model.pixels, 29))
     yield (
         "model_at_events",

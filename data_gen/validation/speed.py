@@ -109,7 +109,7 @@ def _whole(
 def _block_products(model: HyperspectralForwardModel, activity: Tensor, state: ObjectState) -> list[Tensor]:
     """First interactions by leakage and scatter."""
     pairs = zip(model.secondary, state.blocks, strict=True)
-    return [part.term.forward(activity, kept) for part, kept in pairs]
+    return [term.forward(activity, kept) for term, kept in pairs]
 
 
 def _iteration(

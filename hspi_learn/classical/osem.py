@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,11 +67,25 @@ class Osem(nn.Module):
             raise UserError(f"osem.subsets is {subsets}; it needs to be from 1 to the {model.pixels} pixels")
         self._set(iterations, postfilter_fwhm_mm)
         self.model = model
-        self.subsets = balanced_subsets(model.camera, model.pixels, subsets)
+        chosen = balanced_subsets(model.camera, model.pixels, subsets)
+        for index, pixels in enumerate(chosen):
+            self.register_buffer(f"subset_{index}", pixels, persistent=False)
         primary = model.primary
-        self.parts = nn.ModuleList([primary] if subsets == 1 else [primary.subset(s) for s in self.subsets])
-        self.blocks = [model.blocks and model.blocks.subset(s) for s in self.subsets]
+        self.parts = nn.ModuleList([primary] if subsets == 1 else [primary.subset(s) for s in chosen])
+        blocks = model.blocks
+        self.blocks = nn.ModuleList([] if blocks is None else [blocks.subset(s) for s in chosen])
         self._last_seen: list[tuple[ObjectState, list[Tensor]]] = []
+
+    @property
+    def subsets(self) -> list[Tensor]:
+        """Pixels of each subset."""
+        return [self.get_buffer(f"subset_{index}") for index in range(len(self.parts))]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Osem:
+        """Move or convert everything; what is kept of the last objects is of the old place."""
+        self._last_seen.clear()
+        moved: Osem = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
 
     def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
         if iterations < 1:
@@ -126,7 +140,7 @@ class Osem(nn.Module):
 
     def event_iterates(self, events: EventList, context: ScanContext, iterations: int) -> Iterator[Tensor]:
         """The activity after each iteration over the events of one scan, before smoothing."""
-        dtype = context.density.dtype
+        dtype, events = context.density.dtype, events.to(context.density.device)
         rows = [event_rows(m, blocks, pixels, events, dtype) for m, blocks, pixels in self._parts()]
         total = torch.stack([part.weight.sum() for part in rows]).sum().reshape(1)
         return self._em(rows, total, context, iterations)
@@ -138,9 +152,9 @@ class Osem(nn.Module):
 
     def _parts(self) -> Iterator[tuple[HyperspectralForwardModel, BlockTerms | None, Tensor]]:
         """The model of each subset, its leakage and scatter, and its pixels."""
-        for model, blocks, pixels in zip(self.parts, self.blocks, self.subsets, strict=True):
-            assert isinstance(model, HyperspectralForwardModel)
-            yield model, blocks, pixels
+        blocks: list[nn.Module | None] = [*self.blocks] or [None] * len(self.parts)
+        for model, terms, pixels in zip(self.parts, blocks, self.subsets, strict=True):
+            yield cast(HyperspectralForwardModel, model), cast(BlockTerms | None, terms), pixels
 
     def _em(
         self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int

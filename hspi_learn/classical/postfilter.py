@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d
 
+from data_gen.core.autograd import in_full_precision
 from data_gen.core.grid import VoxelGrid
 
 FWHM_PER_SD = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
 
+@in_full_precision
 def smoothed_in_body(activity: Tensor, body: Tensor, grid: VoxelGrid, fwhm_mm: float) -> Tensor:
     """Activity averaged with a Gaussian over the voxels of the body alone.
 
@@ -37,9 +39,19 @@ def gaussian_smoothed(image: Tensor, grid: VoxelGrid, fwhm_mm: float) -> Tensor:
         kernel = _gaussian(fwhm_mm / FWHM_PER_SD / spacing_mm).to(image)
         lines = image.movedim(axis, -1)
         rows = lines.reshape(-1, 1, lines.shape[-1])
-        smooth = conv1d(rows, kernel[None, None], padding=len(kernel) // 2)
+        smooth = _convolved(rows, kernel)
         image = smooth.reshape(lines.shape).movedim(-1, axis)
     return image
+
+
+def _convolved(rows: Tensor, kernel: Tensor) -> Tensor:
+    """Rows [row, 1, voxel] convolved with a kernel [k].
+
+    On CUDA in double precision: there torch rounds factors of single ones to 11 bits (TF32) unless told
+    otherwise.
+    """
+    dtype = torch.float64 if rows.is_cuda else rows.dtype
+    return conv1d(rows.to(dtype), kernel[None, None].to(dtype), padding=len(kernel) // 2).to(rows.dtype)
 
 
 def _gaussian(sd_voxels: float) -> Tensor:

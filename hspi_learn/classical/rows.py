@@ -86,12 +86,14 @@ def event_rows(
     dtype: torch.dtype,
 ) -> EventRows:
     """The events in ``pixels`` [k], which ``model`` is restricted to, and in its energy bins."""
-    energy_bin = bin_index(model.energy_bins, events.energy_kev)
-    place = torch.full((max(int(pixels.max()), int(events.pixel.max()) if len(events) else 0) + 1,), -1)
-    place[pixels] = torch.arange(len(pixels))
+    energy_bin, device = bin_index(model.energy_bins, events.energy_kev), events.pixel.device
+    most = max(int(pixels.max()), int(events.pixel.max()) if len(events) else 0)
+    place = torch.full((most + 1,), -1, device=device)
+    place[pixels.to(device)] = torch.arange(len(pixels), device=device)
     local = place[events.pixel]
     mine = (energy_bin >= 0) & (local >= 0)
-    weight = torch.ones(len(events), dtype=dtype) if events.weight is None else events.weight.to(dtype)
+    counted = torch.ones(len(events), device=device) if events.weight is None else events.weight
+    weight = counted.to(dtype)
     return EventRows(model, blocks, local[mine], energy_bin[mine], weight[mine])
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
+from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
 from hspi_learn.commands.summarise import summarise_sweep
 from hspi_learn.configs.schema import Node
@@ -52,6 +53,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     from hspi_learn.io.loggers import log_run, open_loggers
     from hspi_learn.io.run_folder import RunFolder
 
+    _check_accelerator(config)
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
     if resume and folder.metrics_file.is_file():
         print(f"{folder.path} is finished; there is nothing to resume")
@@ -69,6 +71,18 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
         last = folder.last_checkpoint
         trainer.fit(task, datamodule=data, ckpt_path=last if last.is_file() else None)
         return _publish(folder, trainer, task, data)
+
+
+def _check_accelerator(config: DictConfig) -> None:
+    """Refuse a training on a card that is not there."""
+    import torch
+
+    wanted = config.trainer.get("accelerator")
+    if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator is {wanted!r}, but torch {torch.__version__} sees no CUDA device here; "
+            "it needs one, or trainer=default to train on the CPU"
+        )
 
 
 def _settle(config: DictConfig) -> None:

@@ -157,13 +157,18 @@ def thinned_scans(scans: ScanBatch, fraction: float, seed: int) -> ScanBatch:
         raise UserError(f"count_fractions holds {fraction}; it needs shares above 0 and at most 1")
     counts = torch.stack(
         [
-            torch.binomial(
-                scan, torch.full_like(scan, fraction), generator=_generator(seed, fraction, int(i))
-            )
+            _binomial(scan, fraction, _generator(seed, fraction, int(i)))
             for scan, i in zip(scans.projections, scans.index, strict=True)
         ]
     )
     return scans._replace(projections=counts, duration_s=scans.duration_s * fraction)
+
+
+def _binomial(counts: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    """A binomial share of counts, drawn where the generator lives."""
+    there = counts.to(generator.device)
+    drawn = torch.binomial(there, torch.full_like(there, fraction), generator=generator)
+    return drawn.to(counts.device)
 
 
 def _generator(seed: int, fraction: float, index: int) -> torch.Generator:

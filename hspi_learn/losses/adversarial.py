@@ -6,9 +6,12 @@ from typing import Literal
 
 from torch import Tensor
 
+from data_gen.core.autograd import in_full_precision
+
 AdversarialKind = Literal["least_squares", "hinge"]
 
 
+@in_full_precision
 def discriminator_loss(real: Tensor, fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
     """What the discriminator lowers: truth should score 1 (or above), estimates 0 (hinge: below -1)."""
     if kind == "hinge":
@@ -16,6 +19,7 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: AdversarialKind = "leas
     return 0.5 * ((real - 1).square().mean() + fake.square().mean())
 
 
+@in_full_precision
 def generator_loss(fake: Tensor, kind: AdversarialKind = "least_squares") -> Tensor:
     """What the generator lowers: its estimates should score as the truth does."""
     return -fake.mean() if kind == "hinge" else (fake - 1).square().mean()

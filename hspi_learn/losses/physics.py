@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from data_gen.core.autograd import in_full_precision
 from hspi_learn.losses.loss import Loss
 from hspi_learn.reconstructor import ScanBatch
 
@@ -54,6 +55,7 @@ class CountMismatch(_AgainstCounts):
         return count_mismatch(expected, counts)
 
 
+@in_full_precision
 def poisson_deviance(expected: Tensor, counts: Tensor) -> Tensor:
     """Poisson deviance per count, mean over the batch: 2 sum(e - n + n ln(n / e)) / sum(n).
 
@@ -72,6 +74,7 @@ def poisson_deviance(expected: Tensor, counts: Tensor) -> Tensor:
     return (deviance / counts.sum(dim=(1, 2)).clamp_min(1.0)).mean()
 
 
+@in_full_precision
 def count_mismatch(expected: Tensor, counts: Tensor) -> Tensor:
     """Squared relative error of the counts in each window over all pixels, windows weighted by their counts.
 

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from data_gen.core.autograd import in_full_precision
 from hspi_learn.losses.loss import Loss
 from hspi_learn.reconstructor import ScanBatch
 
@@ -26,6 +27,7 @@ class RelativeError(Loss):
         return relative_error(prediction, batch.activity, view.weight)
 
 
+@in_full_precision
 def relative_error(estimate: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """||estimate - truth|| / ||truth|| over weighted voxels, mean over batch and maps: NRMSE with a gradient.
 

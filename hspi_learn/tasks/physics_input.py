@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data_gen.core.cache import content_key
@@ -28,7 +29,7 @@ STATES_A_SCAN = 4
 """What computing a scan takes of memory at most, in states of its object, about."""
 
 
-class BackProjection:
+class BackProjection(nn.Module):
     """Back-projection of the counts above background, over the sensitivity; a blurred but cheap image.
 
     Scaled to expect as many counts as were measured. Leakage and scatter are left to the network.
@@ -38,6 +39,7 @@ class BackProjection:
     """
 
     def __init__(self, model: HyperspectralForwardModel) -> None:
+        super().__init__()
         self.model = model.primary
 
     @property
@@ -70,7 +72,8 @@ class PhysicsInputs:
 
     A scan is known by its content, so that thinned or redrawn counts never meet a stale image. Scans are
     computed one by one, each on one thread: the result does not depend on the batch around them or on the
-    machine's cores, and a resumed run sees the same bits.
+    machine's cores, and a resumed run sees the same bits. They are kept on the CPU,
+    wherever the model lies.
 
     Args:
         system: the imaging system that ``model`` is of.
@@ -87,7 +90,7 @@ class PhysicsInputs:
         keep_bytes: int = 2**30,
     ) -> None:
         self.system, self.model, self.method, self.room = system, model, method, keep_bytes
-        self.kept: dict[str, PhysicsInput] = {}
+        self.kept: dict[str, list[NDArray[Any]]] = {}
         self.files: KeptTensors | None = None
 
     def keep_beside(self, data: Path) -> None:
@@ -150,8 +153,8 @@ class PhysicsInputs:
             if size > self.room:
                 return fresh
             self.room -= size
-            self.kept[name] = fresh
-        return self.kept[name]
+            self.kept[name] = [part.numpy() for part in fresh]
+        return PhysicsInput(*map(torch.from_numpy, self.kept[name]))
 
     def _found(self, name: str, *scan: Tensor) -> PhysicsInput:
         """The input of a scan from its file, or fresh."""
@@ -165,14 +168,16 @@ class PhysicsInputs:
 
     @torch.no_grad()
     def _computed(self, projections: Tensor, duration_s: Tensor, density: Tensor) -> PhysicsInput:
-        """The input of one scan, without the batch dimension."""
-        context = scan_context(self.model, density[None], duration_s[None])
-        initial = self.method.reconstruct(projections[None], context)
+        """The input of one scan, without the batch dimension, on the CPU."""
+        device = self.model.recording.live.device
+        context = scan_context(self.model, density[None].to(device), duration_s[None].to(device))
+        initial = self.method.reconstruct(projections[None].to(device), context)
         mask = evaluated_voxels(self.model.primary.sensitivity(context.attenuation), context.body)
-        return PhysicsInput(initial[0].detach(), mask[0])
+        return PhysicsInput(initial[0].detach().cpu(), mask[0].cpu())
 
     def _side_by_side(self) -> int:
         """Scans that may be computed at once, by memory."""
-        state = self.model.attenuation(torch.zeros(1, *self.model.grid.shape))
+        device = self.model.recording.live.device
+        state = self.model.attenuation(torch.zeros(1, *self.model.grid.shape, device=device))
         bytes_each = sum(part.nbytes for part in (state.sharp, *state.blocks))
         return max(1, MOST_BYTES // (STATES_A_SCAN * bytes_each))

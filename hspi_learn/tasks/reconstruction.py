@@ -215,6 +215,12 @@ class GanReconstruction(Task):
         """NRMSE in the voxels where it is measured, mean over maps."""
         return scan_nrmse(prediction, batch.activity, self._physics(batch).mask)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GanReconstruction:
+        """Move or convert everything; the last batch lies in the old place."""
+        self._last = None
+        moved: GanReconstruction = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return moved
+
     def _physics(self, batch: ScanBatch) -> PhysicsInput:
         """The physics input of a batch, made once where a prediction and its scores follow each other."""
         if self._last is None or self._last[0] is not batch:

@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data_gen.camera import Camera
 from data_gen.core.autograd import recomputed
@@ -36,7 +36,7 @@ class Scatterers(NamedTuple):
     """Fluence in voxels per photon from others, [g, target, source] 1/mm2."""
 
 
-class ScatterTowardsCollimator:
+class ScatterTowardsCollimator(nn.Module):
     """Sources at the reference energies that represent photons scattered once in an object.
 
     They emit isotropically, since the collimator is all around.
@@ -48,23 +48,43 @@ class ScatterTowardsCollimator:
     """
 
     def __init__(self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> None:
-        self.grid, self.energies_kev = grid, energies_kev
+        super().__init__()
+        self.grid = grid
         arrival = arrival_classes(energies_kev, CLASSES)
-        self.scattered_kev = arrival.mean(dim=-1)
-        share = interpolation_weights(camera, self.scattered_kev.flatten(), energies_kev)
+        scattered_kev = arrival.mean(dim=-1)
+        share = interpolation_weights(camera, scattered_kev.flatten(), energies_kev)
+        share = share.unflatten(0, arrival.shape[:2])
         # Photons scattered per fluence: 4 pi times mm3 per cm2/g/sr times g/cm3.
         volume = 0.1 * 1000.0 * grid.voxel_volume_ml
         turned = 4 * math.pi * volume * turning_series(energies_kev, arrival, 0)
-        self.share = share.unflatten(0, arrival.shape[:2])  # [g, k, h]
-        self.turned = turned * self.share
-        self.flight = _between_all(flight_table(grid, 0)[0], grid)
+        flight = _between_all(flight_table(grid, 0)[0], grid)
+        self.energies_kev = nn.Buffer(energies_kev, persistent=False)
+        self.scattered_kev = nn.Buffer(scattered_kev, persistent=False)
+        self.share = nn.Buffer(share, persistent=False)
+        self.turned = nn.Buffer(turned * share, persistent=False)
+        self.flight = nn.Buffer(flight, persistent=False)
+        self.ratios = nn.Buffer(scatterer_ratios(energies_kev, CLASSES), persistent=False)
+        self.attenuation = nn.Buffer(tissue_attenuation(energies_kev), persistent=False)
+
+    energies_kev: Tensor
+    scattered_kev: Tensor
+    """Mean energy of each class after the scatter, [g, k]."""
+    share: Tensor
+    """With how many photons each reference h stands for one of a class, [g, k, h]."""
+    turned: Tensor
+    """The same times the photons that are scattered into the class per fluence and density, mm2 cm3/g."""
+    flight: Tensor
+    """Fluence without attenuation from voxel to voxel, [target, source] 1/mm2."""
+    ratios: Tensor
+    """Cross section of each tissue over that of soft tissue, [tissue, g, k]."""
+    attenuation: Tensor
+    """Of each tissue per density, [tissue, g] in 1/mm per g/cm3."""
 
     def of(self, tissues: Tensor) -> Scatterers:
         """Of densities [batch, tissue, z, y, x] in g/cm3; all with the batch first."""
         path = recomputed(path_by_tissue, tissues, self.grid, needed=tissues.requires_grad)
-        ratios = scatterer_ratios(self.energies_kev, CLASSES).to(tissues.dtype)
+        ratios, mu = self.ratios.to(tissues.dtype), self.attenuation.to(tissues.dtype)
         rate = torch.einsum("btv,tgk,gkh->bghv", tissues.flatten(2), ratios, self.turned.to(tissues.dtype))
-        mu = tissue_attenuation(self.energies_kev).to(tissues.dtype)
         through = torch.exp(-torch.einsum("btsv,tg->bgsv", path, mu))
         return Scatterers(rate, through * self.flight.to(tissues.dtype))
 
@@ -94,7 +114,7 @@ _NEVER = 1e-30
 """Photons so few that they count for none; keeps what is divided by above 0."""
 
 
-class ObjectThenCollimator:
+class ObjectThenCollimator(nn.Module):
     """Blocks that see metal which scattered photons come to, by matrices of the reference energies.
 
     K lines are seen line by line. Compton photons are seen all together; their energies are those that the
@@ -107,17 +127,29 @@ class ObjectThenCollimator:
     """
 
     def __init__(self, before: ScatterTowardsCollimator, arrivals: EnergyClasses, matrix: Tensor) -> None:
+        super().__init__()
         lines, compton = matrix.split((arrivals.own_lines, matrix.shape[3] - arrivals.own_lines), dim=3)
-        self.matrix = torch.cat((lines, compton.sum(dim=3, keepdim=True)), dim=3)  # [h, c, b, kind, voxel]
+        kinds = torch.cat((lines, compton.sum(dim=3, keepdim=True)), dim=3)
         own = torch.eye(arrivals.own_lines, matrix.shape[3], dtype=torch.float64)
         shares = torch.nn.functional.pad(
             _compton_shares(before, arrivals, compton.sum(dim=(1, 2, 4), dtype=torch.float64)),
             (arrivals.own_lines, 0),
         )
         own = own.expand(*shares.shape[:2], -1, -1)
-        self.classes = torch.cat((own, shares[:, :, None]), dim=2)  # [g, h, kind, k]
-        self.fed = [g.nonzero()[:, 0] for g in before.turned.sum(dim=1).T]
+        self.matrix = nn.Buffer(kinds, persistent=False)
+        self.classes = nn.Buffer(torch.cat((own, shares[:, :, None]), dim=2), persistent=False)
+        for h, stands_for in enumerate(before.turned.sum(dim=1).T):
+            self.register_buffer(f"fed_{h}", stands_for.nonzero()[:, 0], persistent=False)
+
+    matrix: Tensor
+    """Of K lines one by one and of all Compton photons together, [h, channel, block, kind, voxel]."""
+    classes: Tensor
+    """Fraction of each kind in each class of arrival energies, [g, h, kind, k]."""
+
+    @property
+    def fed(self) -> list[Tensor]:
         """Energies of emission whose scattered photons each reference energy represents."""
+        return [self.get_buffer(f"fed_{h}") for h in range(len(self.matrix))]
 
     def forward(self, scattered: Tensor, through: Tensor) -> Tensor:
         """First interactions [channel, block, g, k, map] of scattered photons [g, h, map, voxel], of which so

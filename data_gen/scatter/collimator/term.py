@@ -15,13 +15,7 @@ from data_gen.camera import Camera
 from data_gen.camera.binning import coarse_camera
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.parallel import on_all_cores, told
-from data_gen.core.resampling import (
-    coarse_grid,
-    density_shares,
-    resample,
-    resample_back,
-    source_shares,
-)
+from data_gen.core.resampling import Resampler, coarse_grid, density_shares, source_shares
 from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.channels import Channels
@@ -67,13 +61,14 @@ class CollimatorScatter(nn.Module):
         how = sampling or CollimatorSampling()
         self.grid, self.coarse = grid, coarse_grid(grid, how.voxel_mm)
         self.camera = coarse_camera(camera, block_mm)
-        self.energies_kev = energies_kev.to(torch.float64)
+        self.energies_kev = nn.Buffer(energies_kev.to(torch.float64), persistent=False)
         arrival_kev = arrival_edges(camera.collimator_material, self.energies_kev, how.classes)
-        self._source, self._density = source_shares(grid, self.coarse), density_shares(grid, self.coarse)
+        self._source = Resampler(source_shares(grid, self.coarse))
+        self._density = Resampler(density_shares(grid, self.coarse))
         self._channels = Channels.of(self.camera)
         matrices, filled = zip(*self._matrices(arrival_kev, how), strict=True)
         # [g, channel, block of channel, k, voxel]
-        self._matrix = torch.stack(matrices)[:, self._channels.block]
+        self._matrix = nn.Buffer(torch.stack(matrices)[:, self._channels.block], persistent=False)
         lines = EnergyClasses.evenly(arrival_kev[:, : -how.classes])
         filling = torch.cat((lines.filling, shares_of_parts(torch.stack(filled).double())), dim=1)
         self.arrivals = EnergyClasses(arrival_kev, filling, lines.kev.shape[1])
@@ -82,6 +77,9 @@ class CollimatorScatter(nn.Module):
         self._to_channel = ApertureTransmission(
             self._channels.aim_mm, tissue_attenuation(self.energies_kev), self.coarse, 1
         )
+
+    energies_kev: Tensor
+    _matrix: Tensor
 
     def _matrices(self, arrival_kev: Tensor, how: CollimatorSampling) -> list[tuple[Tensor, Tensor]]:
         """Response matrix of each energy, see :func:`camera_matrix`, computed in parallel."""
@@ -99,7 +97,7 @@ class CollimatorScatter(nn.Module):
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
         """Transmission to each channel, and scatterers, [batch, n]; see ``ScatterTerm.state``."""
-        tissues = resample(density_by_tissue(density, material, self.grid), self._density)
+        tissues = self._density(density_by_tissue(density, material, self.grid))
         parts = (self._to_channel(tissues)[..., 0], *self._before.of(tissues))
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
@@ -113,7 +111,7 @@ class CollimatorScatter(nn.Module):
 
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:
         """First interactions a second [batch, block, g, k, map]; see ``ScatterTerm.forward``."""
-        source = resample(checked_activity(activity, self.grid), self._source).flatten(2)
+        source = self._source(checked_activity(activity, self.grid)).flatten(2)
         return torch.stack([self._project(s, *self._kept(one)) for s, one in zip(source, state, strict=True)])
 
     def _project(self, source: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
@@ -126,7 +124,7 @@ class CollimatorScatter(nn.Module):
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [batch, block, g, k, map] to [batch, map, z, y, x]."""
         back = [self._back_project(v, *self._kept(one)) for v, one in zip(values, state, strict=True)]
-        return resample_back(torch.stack(back).unflatten(2, self.coarse.shape), self._source)
+        return self._source.transpose(torch.stack(back).unflatten(2, self.coarse.shape))
 
     def _back_project(self, values: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
         """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""

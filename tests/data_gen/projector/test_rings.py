@@ -23,7 +23,7 @@ def test_rings_add_up_to_what_comes_through(optical_per_mm: float, most: float) 
     """Areas times exp(-thickness) sum to the integral over a ring whose thickness grows evenly up to a most:
     closed form, 1 %."""
     first, last = 0.7, 6.0
-    radius, area = Rings.of(first, optical_per_mm, most).nodes(*between(first, last), SHARE)
+    radius, area = Rings(first, optical_per_mm, most).nodes(*between(first, last), SHARE)
     found = float((area * torch.exp(-(optical_per_mm * (radius - first)).clamp_max(most))).sum())
     ramp = min(most / optical_per_mm, last - first)
     a = optical_per_mm
@@ -35,7 +35,7 @@ def test_rings_add_up_to_what_comes_through(optical_per_mm: float, most: float) 
 def test_nodes_move_with_their_ends() -> None:
     """The gradient of the ring's area is 2 pi times its radii (closed form, 1 %)."""
     first, last = (end.requires_grad_() for end in between(1.0, 5.0))
-    _, area = Rings.of(1.0, 0.01, 0.0).nodes(first, last, SHARE)
+    _, area = Rings(1.0, 0.01, 0.0).nodes(first, last, SHARE)
     inward, outward = torch.autograd.grad(area.sum(), (first, last))
     assert float(outward.sum()) == pytest.approx(2 * math.pi * 5.0, rel=0.01)
     assert float(inward.sum()) == pytest.approx(-2 * math.pi * 1.0, rel=0.01)
