@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from data_gen.camera import load_camera
     from data_gen.core.errors import UserError
     from data_gen.core.grid import EnergyBins, EnergyWindows, VoxelGrid
-    from data_gen.forward_model import HyperspectralForwardModel, ImagingSystem
+    from data_gen.forward_model import HyperspectralForwardModel, ImagingSystem, ModelOptions
     from data_gen.materials import mass_attenuation
     from data_gen.nuclides import decay_chain, photon_lines
 
@@ -20,6 +20,7 @@ _PACKAGES = {
     "EnergyWindows": "core.grid",
     "HyperspectralForwardModel": "forward_model",
     "ImagingSystem": "forward_model",
+    "ModelOptions": "forward_model",
     "UserError": "core.errors",
     "VoxelGrid": "core.grid",
     "decay_chain": "nuclides",
@@ -33,6 +34,7 @@ __all__ = [
     "EnergyWindows",
     "HyperspectralForwardModel",
     "ImagingSystem",
+    "ModelOptions",
     "UserError",
     "VoxelGrid",
     "decay_chain",

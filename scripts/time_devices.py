@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from data_gen.camera import load_camera
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
 from hspi_learn.classical import Osem
@@ -49,8 +50,7 @@ def main() -> None:
         decay_chain("Ra-223"),
         VoxelGrid([options.voxels] * 3, SPACING_MM),
         EnergyBins(20.0, 600.0, 580),
-        most_energy_groups=6,
-        scatter_voxel_mm=4.8,
+        options=ModelOptions(reference_energies=6, scatter_voxel_mm=4.8),
     )
     task = build(config.task, key="task", system=system)
     print(f"{options.camera}, {options.voxels}^3 voxels, {options.threads} CPU threads", flush=True)

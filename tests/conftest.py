@@ -14,6 +14,7 @@ from data_gen.camera import Camera
 from data_gen.core.events import EventList, Frame
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.core.random import seeded_generator
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
 from data_gen.storage import Manifest, Provenance, StoredScan, write_shard
@@ -52,7 +53,11 @@ def tiny_system() -> ImagingSystem:
     """Four panels of 6x6 pixels around 6x6x6 voxels of 4 mm; Ra-223, two maps."""
     camera = Camera.from_dict(TINY_CAMERA)
     return ImagingSystem(
-        camera, decay_chain("Ra-223"), VoxelGrid((6, 6, 6), 4.0), EnergyBins(20.0, 600.0, 58), secondary=()
+        camera,
+        decay_chain("Ra-223"),
+        VoxelGrid((6, 6, 6), 4.0),
+        EnergyBins(20.0, 600.0, 58),
+        options=ModelOptions(scatter_terms=()),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,8 +20,23 @@ def camera_names() -> list[str]:
     return sorted(path.stem for path in NAMED.glob("*.yaml"))
 
 
-def load_camera(name_or_path: str | Path) -> Camera:
-    """The camera of this name, or the one that a YAML file describes (see ``data_gen.camera.spec``).
+def load_camera(
+    name_or_path: str | Path,
+    name: str | None = None,
+    panels: Mapping[str, Any] | None = None,
+    collimator: Mapping[str, Any] | None = None,
+    detector: Mapping[str, Any] | None = None,
+) -> Camera:
+    """The camera of this name, or the one that a YAML file describes, with some of its keys changed.
+
+    ``docs/cameras.md`` lists the keys.
+
+    Args:
+        name_or_path: a known camera or a YAML file.
+        name: to be given to the camera; None: the file's.
+        panels: keys of the panels that differ from the file, key to value.
+        collimator: such keys of the collimator.
+        detector: such keys of the detector, ``{"response": {"electronic_noise_kev": 1.0}}`` for instance.
 
     Raises:
         UserError: no such name or file, no YAML, or a key that is missing, unknown or wrong.
@@ -39,4 +56,18 @@ def load_camera(name_or_path: str | Path) -> Camera:
         raise UserError(f"{path} is no YAML file; it needs plain keys and values in UTF-8") from error
     if not isinstance(data, dict):
         raise UserError(f"{path} holds {type(data).__name__}; a camera file needs keys and values")
-    return Camera.from_dict(data, source=str(path.name))
+    changes = {"name": name, "panels": panels, "collimator": collimator, "detector": detector}
+    given = {key: change for key, change in changes.items() if change is not None}
+    return Camera.from_dict(_changed(data, given), source=str(path.name))
+
+
+def _changed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested data with some values changed; a list is a value."""
+    changed = dict(data)
+    for key, change in changes.items():
+        before = changed.get(key)
+        if isinstance(before, Mapping) and isinstance(change, Mapping):
+            changed[key] = _changed(before, change)
+        else:
+            changed[key] = change
+    return changed

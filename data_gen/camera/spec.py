@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -16,67 +17,84 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class _Part(BaseModel):
-    """Part of a description: unknown keys are mistakes."""
+    """Part of a description: unknown keys are mistakes. What is written under a field is its description."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class RotationSpec(_Part):
     """The ring rotates about z to ``steps`` positions, evenly over ``arc_deg``, for equal times."""
 
     steps: Count
+    """Stops."""
     arc_deg: Positive = 360.0
+    """Angle over which they are spread."""
 
 
 class PanelSpec(_Part):
     """Where the panels stand: at angles about z, 0 on the x axis, facing the isocentre."""
 
     angles_deg: Annotated[tuple[Finite, ...], Field(min_length=1)]
+    """One panel at each."""
     detector_mm: Positive
     """Isocentre to the detector's entrance face."""
     axial_mm: Finite = 0.0
     """Shift of all panels along z."""
     rotation: RotationSpec | None = None
+    """How the ring of panels turns; without it, it stands still."""
 
 
 class DetectorSpec(_Part):
     """The detector of one panel: rows along z, columns along the ring."""
 
     material: str
+    """A compound of ``data_gen.materials``: CdTe, CZT, NaI, ..."""
     thickness_mm: Positive
+    """Depth of the crystal."""
     rows: Count
+    """Pixels along z."""
     columns: Count
+    """Pixels along the ring."""
     pitch_mm: Positive
+    """Edge of a pixel."""
     background_cps_per_kev: NotNegative = 0.0
     """Counts a second and keV in each pixel, without any source."""
     response: dict[str, Any]
-    """``kind`` and the constants of the response; see ``data_gen.detector``."""
+    """``kind`` (cdte or gaussian) and the constants of that response, which the tables below list."""
 
 
 class CollimatorSpec(_Part):
     """The plate in front of one panel and its apertures.
 
     Apertures are double cones (``knife_edge``, opening in full by ``opening_deg``) or double lofts
-    (``loft_hole``: round at the waist, opening to the rectangle that shows a whole block of pixels).
-    ``apertures`` is (rows, columns) of equal blocks, each aperture on the line from its block's centre to
-    the isocentre; ``positions_mm`` puts apertures freely at (row, column) mm on the plate instead.
+    (``loft_hole``: round at the waist, opening to the rectangle that shows a whole block of pixels). Either
+    ``apertures`` or ``positions_mm`` says where they are.
     """
 
     material: str
+    """A metal of ``data_gen.materials``: tungsten, gold, lead, platinum, ..."""
     plane_mm: Positive
     """Isocentre to the plane of the waists, the middle of the plate."""
     plate_mm: Positive
+    """Thickness of the plate."""
     shape: Literal["knife_edge", "loft_hole"]
+    """Of every aperture."""
     diameter_mm: Positive
+    """Of the waist, the narrowest part of an aperture."""
     opening_deg: Annotated[float, Field(gt=0, lt=180)] | None = None
+    """Full opening angle of a knife edge."""
     apertures: tuple[Count, Count] | None = None
+    """(Rows, columns) of equal blocks of pixels, each with an aperture on the line from the block's centre to
+    the isocentre."""
     positions_mm: Annotated[tuple[tuple[Finite, Finite], ...], Field(min_length=1)] | None = None
+    """(Row, column) on the plate of each aperture, from its middle."""
     aim: Literal["isocentre", "normal"] = "isocentre"
     """Direction of the aperture axes."""
     septa: bool = False
-    """Walls between the blocks, from the plate's back face to the detector, of the plate's material: upright
-    on the block boundaries, ``septa_mm`` thick. Without them a pixel sees every aperture of its panel."""
+    """Walls between the blocks, from the plate's back face to the detector, of the plate's material, upright
+    on the block boundaries. Without them a pixel sees every aperture of its panel."""
     septa_mm: Positive = 1.0
+    """Their thickness."""
 
     @model_validator(mode="after")
     def _agree(self) -> CollimatorSpec:
@@ -95,9 +113,13 @@ class CameraSpec(_Part):
     """A whole camera."""
 
     name: Annotated[str, Field(min_length=1)]
+    """What tables and messages call it."""
     panels: PanelSpec
+    """Where the panels stand."""
     collimator: CollimatorSpec
+    """The plate in front of each panel."""
     detector: DetectorSpec
+    """The pixels of each panel."""
 
     @model_validator(mode="after")
     def _agree(self) -> CameraSpec:
@@ -124,6 +146,17 @@ def checked_spec(data: Mapping[str, Any], source: str) -> CameraSpec:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"]) or "camera"
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{source}: {key} is no key of a camera; check its spelling") from error
+            raise UserError(f"{source}: {key} is no key of a camera; {_hint(first['loc'])}") from error
         found = "" if isinstance(first["input"], Mapping) else f" is {first['input']!r}"
         raise UserError(f"{source}: {key}{found}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def _hint(place: Sequence[int | str]) -> str:
+    """What an unknown key could have been."""
+    part: Any = CameraSpec
+    for step in place[:-1]:
+        annotation = part.model_fields[step].annotation
+        part = next((a for a in get_args(annotation) if a is not type(None)), annotation)
+    known = list(part.model_fields)
+    close = get_close_matches(str(place[-1]), known, n=1)
+    return f"did you mean {close[0]}" if close else f"it needs one of {known}"

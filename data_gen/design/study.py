@@ -7,20 +7,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
+from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyAxis, VoxelGrid
 from data_gen.design.objective import DesignObjective
 from data_gen.design.redesign import redesigned
 from data_gen.design.search import Bounds, Search, by_gradient, by_grid
 from data_gen.design.task import RegionalTask
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import DecayChain, MemberGroups
-from data_gen.projector import RayProjector, RaySampling
 
 PARAMETERS = ("diameter_mm", "plane_mm")
 
@@ -40,8 +40,11 @@ class DesignProblem:
         groups: which chain members share an activity map.
         task: what to estimate, on that grid and of those groups.
         bounds: of :data:`PARAMETERS`.
-        sampling: rays.
-        most_energy_groups: reference energies, at most.
+        options: of the model; traced rays, as only they have gradients in apertures, and no more than leakage
+            beside the apertures.
+
+    Raises:
+        UserError: the options name another projector or other scatter terms.
     """
 
     camera: Camera
@@ -51,8 +54,18 @@ class DesignProblem:
     groups: MemberGroups
     task: RegionalTask
     bounds: Bounds
-    sampling: RaySampling
-    most_energy_groups: int
+    options: ModelOptions
+
+    def __post_init__(self) -> None:
+        if self.options.projector != "ray":
+            raise UserError(
+                f"projector is {self.options.projector!r}; a design needs 'ray', whose apertures can move"
+            )
+        if not set(self.options.scatter_terms) <= {"leakage"}:
+            raise UserError(
+                f"scatter_terms is {list(self.options.scatter_terms)}; a design needs ['leakage'] or none, "
+                "since it leaves scatter out"
+            )
 
     @property
     def start(self) -> tuple[float, float]:
@@ -68,18 +81,10 @@ class DesignProblem:
         """
         diameter, plane = torch.tensor(self.start, dtype=torch.float64)
         camera = redesigned(self.camera, diameter, plane, material)
-        projector = partial(RayProjector, sampling=self.sampling)
         model = HyperspectralForwardModel(
-            camera,
-            self.chain,
-            self.grid,
-            self.windows,
-            self.groups,
-            projector,
-            self.most_energy_groups,
-            secondary=("leakage",),
+            camera, self.chain, self.grid, self.windows, self.groups, self.options
         )
-        return DesignObjective(model, self.task, self.sampling)
+        return DesignObjective(model, self.task, self.options.ray_sampling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,9 +158,10 @@ class Comparison:
 
 
 def compare(problem: DesignProblem, designs: Sequence[MaterialDesign]) -> Comparison:
-    """Compare the original camera with the best design, with :data:`FINER` times the rays."""
-    sampling = replace(problem.sampling, rays=FINER * problem.sampling.rays)
-    finer, best = replace(problem, sampling=sampling), best_of(designs)
+    """Compare the camera as it came with the best design, with :data:`FINER` times the rays."""
+    sampling = problem.options.ray_sampling
+    options = replace(problem.options, ray_sampling=replace(sampling, rays=FINER * sampling.rays))
+    finer, best = replace(problem, options=options), best_of(designs)
     own = finer.objective(problem.camera.collimator_material)
     with torch.no_grad():
         before = own.deviations(torch.tensor(problem.start, dtype=torch.float64))

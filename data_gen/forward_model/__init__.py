@@ -2,6 +2,14 @@
 
 from data_gen.forward_model.line_windows import energy_windows, line_windows
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 
-__all__ = ["HyperspectralForwardModel", "ImagingSystem", "ObjectState", "energy_windows", "line_windows"]
+__all__ = [
+    "HyperspectralForwardModel",
+    "ImagingSystem",
+    "ModelOptions",
+    "ObjectState",
+    "energy_windows",
+    "line_windows",
+]

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from data_gen.camera import Camera
 from data_gen.core.autograd import in_full_precision
-from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.forward_model.spectral_response import SpectralResponse
 from data_gen.projector import ProjectorFactory
@@ -249,14 +248,7 @@ def block_terms(
     projector: ProjectorFactory,
     sampling: ScatterSampling,
 ) -> list[ScatterTerm]:
-    """The terms of these names, for emission at the reference energies.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    for name in names:
-        if name not in SCATTER_TERMS:
-            raise UserError(f"secondary is {list(names)}; it needs some of {list(SCATTER_TERMS)}")
+    """The terms of these names, for emission at the reference energies."""
     terms: list[ScatterTerm] = []
     if "leakage" in names:
         terms.append(Leakage(camera, grid, reference_kev, sharp_kev, projector))

@@ -17,20 +17,14 @@ from data_gen.camera import Camera
 from data_gen.core.autograd import in_full_precision
 from data_gen.core.events import EventList, Frame, total_duration_s
 from data_gen.core.grid import EnergyAxis, VoxelGrid
-from data_gen.forward_model.block_terms import (
-    SCATTER_TERMS,
-    BlockTerms,
-    ScatterTermName,
-    block_terms,
-    corners_of,
-    recorded,
-)
+from data_gen.forward_model.block_terms import BlockTerms, block_terms, corners_of, recorded
 from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.pixel_response import PixelResponse
 from data_gen.forward_model.spectral_response import SpectralResponse
 from data_gen.nuclides import DecayChain, MemberGroups, each_member
 from data_gen.nuclides.spectrum import LineSpectrum
-from data_gen.projector import MatrixProjector, Projector, ProjectorFactory
+from data_gen.projector import Projector, ProjectorFactory
 from data_gen.projector.energy_interpolation import reference_energies
 from data_gen.scatter import ScatterSampling, ScatterTerm
 
@@ -85,10 +79,8 @@ class HyperspectralForwardModel(nn.Module):
         grid: voxels, centred on the isocentre.
         energy_bins: recorded energies.
         groups: which chain members share a map; None gives each radioactive member a map of its own.
-        projector: builds the projectors; by default the cached system matrix.
-        most_energy_groups: number of reference energies of sharp images, at most.
-        secondary: the terms of B; by default all.
-        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most.
+        options: reference energies, scatter terms (what is in B), rays and projector.
+        projector: what builds projectors, in place of that of the options.
         live: fraction of its time that each pixel records, [pixel]; None: all of it.
     """
 
@@ -99,23 +91,23 @@ class HyperspectralForwardModel(nn.Module):
         grid: VoxelGrid,
         energy_bins: EnergyAxis,
         groups: MemberGroups | None = None,
-        projector: ProjectorFactory = MatrixProjector,
-        most_energy_groups: int = 8,
-        secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
-        scatter_voxel_mm: float = 3.3,
+        options: ModelOptions | None = None,
+        projector: ProjectorFactory | None = None,
         live: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.camera, self.chain, self.grid, self.energy_bins = camera, chain, grid, energy_bins
         self.groups = groups or each_member(chain)
-        lines = self.lines
-        sharp_kev = reference_energies(camera, lines.up_to(SHARP_KEV), most_energy_groups)
-        high_kev = reference_energies(camera, lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
-        self.register_buffer("reference_kev", sharp_kev, persistent=False)
+        options = options or ModelOptions()
+        factory = projector or options.projector_factory
+        high_kev = reference_energies(camera, self.lines.above(SHARP_KEV), MOST_HIGH_GROUPS)
+        self.register_buffer("reference_kev", sharp_energies(camera, chain, options), persistent=False)
         self.register_buffer("high_kev", high_kev, persistent=False)
-        self.projector: Projector = projector(camera, grid, self.reference_kev)
-        sampling = ScatterSampling(voxel_mm=scatter_voxel_mm)
-        terms = block_terms(secondary, camera, grid, self.block_reference_kev, SHARP_KEV, projector, sampling)
+        self.projector: Projector = factory(camera, grid, self.reference_kev)
+        sampling = ScatterSampling(voxel_mm=options.scatter_voxel_mm)
+        terms = block_terms(
+            options.scatter_terms, camera, grid, self.block_reference_kev, SHARP_KEV, factory, sampling
+        )
         recorder = self._recorder(energy_bins)
         share = camera.time_fraction if live is None else live * camera.time_fraction
         self.recording = PixelResponse.of(camera, recorder.sharp(self.reference_kev), share)
@@ -136,7 +128,7 @@ class HyperspectralForwardModel(nn.Module):
         return _lines(self.chain)
 
     @property
-    def secondary(self) -> Sequence[ScatterTerm]:
+    def scatter_terms(self) -> Sequence[ScatterTerm]:
         """The leakage and scatter terms."""
         return self.blocks.terms if self.blocks else ()
 
@@ -270,7 +262,7 @@ class HyperspectralForwardModel(nn.Module):
         """The same model recording other energy bins; the projector is shared."""
         recorder, reference_kev = self._recorder(energy_bins), self.block_reference_kev
         blocks = self.blocks and self.blocks.recording(
-            [recorded(term, recorder, reference_kev) for term in self.secondary]
+            [recorded(term, recorder, reference_kev) for term in self.scatter_terms]
         )
         recording = self.recording.recording(recorder.sharp(self.reference_kev))
         return self._sharing(self.projector, energy_bins, recording, blocks)
@@ -304,3 +296,8 @@ class HyperspectralForwardModel(nn.Module):
 def _lines(chain: DecayChain) -> LineSpectrum:
     """The photons of a chain that are transported, made once."""
     return LineSpectrum.of(chain, *EMISSION_KEV)
+
+
+def sharp_energies(camera: Camera, chain: DecayChain, options: ModelOptions) -> Tensor:
+    """Reference energies [g] in keV of what comes through apertures without scatter."""
+    return reference_energies(camera, _lines(chain).up_to(SHARP_KEV), options.reference_energies)

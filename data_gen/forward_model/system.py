@@ -11,9 +11,10 @@ from typing import Any
 from data_gen.camera import Camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyAxis, EnergyBins, VoxelGrid
-from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
-from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.model import HyperspectralForwardModel, sharp_energies
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, tied_groups
+from data_gen.projector import Projector
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,7 @@ class ImagingSystem:
         energy_bins: the fine energy axis of recorded events.
         groups: name of each activity map to the chain members that share it, head first; None ties
             members shorter-lived than ten minutes to their parent.
-        most_energy_groups: reference energies of the geometry, at most.
-        secondary: what reaches the detector otherwise than through apertures,
-            see :mod:`data_gen.forward_model.block_terms`.
-        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most; coarser is faster.
+        options: how finely the model is computed and what it counts.
     """
 
     camera: Camera
@@ -38,9 +36,7 @@ class ImagingSystem:
     grid: VoxelGrid
     energy_bins: EnergyBins
     groups: MemberGroups
-    most_energy_groups: int = 8
-    secondary: tuple[ScatterTermName, ...] = SCATTER_TERMS
-    scatter_voxel_mm: float = 3.3
+    options: ModelOptions
 
     def __init__(
         self,
@@ -49,23 +45,10 @@ class ImagingSystem:
         grid: VoxelGrid,
         energy_bins: EnergyBins,
         groups: Mapping[str, Sequence[str]] | None = None,
-        most_energy_groups: int = 8,
-        secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
-        scatter_voxel_mm: float = 3.3,
+        options: ModelOptions | None = None,
     ) -> None:
         tied = tied_groups(chain) if groups is None else MemberGroups(chain, groups)
-        if not scatter_voxel_mm > 0:
-            raise UserError(f"scatter_voxel_mm is {scatter_voxel_mm}; it needs a positive number of mm")
-        parts = (
-            camera,
-            chain,
-            grid,
-            energy_bins,
-            tied,
-            most_energy_groups,
-            tuple(secondary),
-            scatter_voxel_mm,
-        )
+        parts = (camera, chain, grid, energy_bins, tied, options or ModelOptions())
         for field, part in zip(fields(self), parts, strict=True):
             object.__setattr__(self, field.name, part)
 
@@ -76,11 +59,19 @@ class ImagingSystem:
             self.chain,
             self.grid,
             energy_bins or self.energy_bins,
-            groups=self.groups,
-            most_energy_groups=self.most_energy_groups,
-            secondary=self.secondary,
-            scatter_voxel_mm=self.scatter_voxel_mm,
+            self.groups,
+            self.options,
         )
+
+    def projector(self) -> Projector:
+        """The projector of the forward model by itself: no detector response or scatter is computed."""
+        energies_kev = sharp_energies(self.camera, self.chain, self.options)
+        return self.options.projector_factory(self.camera, self.grid, energies_kev)
+
+    def with_options(self, options: ModelOptions) -> ImagingSystem:
+        """The same camera, nuclide, groups, voxels and energies, modelled otherwise."""
+        parts = (self.camera, self.chain, self.grid, self.energy_bins, self.groups.members)
+        return ImagingSystem(*parts, options)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that :meth:`from_dict` rebuilds the system from."""
@@ -92,9 +83,7 @@ class ImagingSystem:
             "groups": [[name, list(tied)] for name, tied in self.groups.members.items()],
             "grid": self.grid.to_dict(),
             "energy_bins": {"min_kev": bins.min_kev, "max_kev": bins.max_kev, "count": bins.count},
-            "most_energy_groups": self.most_energy_groups,
-            "secondary": list(self.secondary),
-            "scatter_voxel_mm": self.scatter_voxel_mm,
+            **self.options.to_dict(),
         }
 
     @classmethod
@@ -104,8 +93,7 @@ class ImagingSystem:
         Raises:
             UserError: a part is missing or wrong.
         """
-        geometry = {"camera", "nuclide", "groups", "grid", "energy_bins"}
-        missing = (geometry | {"most_energy_groups", "secondary", "scatter_voxel_mm"}) - set(data)
+        missing = {"camera", "nuclide", "groups", "grid", "energy_bins"} - set(data)
         if missing:
             raise UserError(f"imaging system lacks {sorted(missing)}; it was written by another version")
         return cls(
@@ -114,9 +102,7 @@ class ImagingSystem:
             VoxelGrid(**data["grid"]),
             EnergyBins(**data["energy_bins"]),
             dict(data["groups"]),
-            data["most_energy_groups"],
-            data["secondary"],
-            data["scatter_voxel_mm"],
+            ModelOptions.from_dict(data),
         )
 
     @property

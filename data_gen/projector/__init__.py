@@ -1,6 +1,7 @@
 """Projectors from activity to first interactions in the pixels: ray tracing, or a cached sparse matrix."""
 
 from data_gen.projector.matrix_projector import MatrixProjector
+from data_gen.projector.measured_matrix import MeasuredMatrix, MeasuredMatrixFile, export_matrix
 from data_gen.projector.projector import Projector, ProjectorFactory
 from data_gen.projector.ray_projector import RayProjector
 from data_gen.projector.sampling import RaySampling
@@ -8,10 +9,13 @@ from data_gen.projector.symmetry import MirrorOrbits, mirror_orbits
 
 __all__ = [
     "MatrixProjector",
+    "MeasuredMatrix",
+    "MeasuredMatrixFile",
     "MirrorOrbits",
     "Projector",
     "ProjectorFactory",
     "RayProjector",
     "RaySampling",
+    "export_matrix",
     "mirror_orbits",
 ]

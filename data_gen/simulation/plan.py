@@ -12,7 +12,7 @@ from data_gen.camera import Camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.core.random import checked_range
-from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import DecayChain
 from data_gen.phantoms import PhantomFamily, family_for
@@ -39,10 +39,7 @@ class DatasetPlan:
         seed: of everything random.
         shard_size: scans in a file.
         groups: which chain members share a map; None ties those that live shorter than ten minutes.
-        most_energy_groups: reference energies of the geometry, at most.
-        secondary: what reaches the detector otherwise than through apertures,
-            see :mod:`data_gen.forward_model.block_terms`.
-        scatter_voxel_mm: edge of the voxels on which object scatter is computed, at most; coarser is faster.
+        options: how finely the forward model is computed and what it counts.
         licence: under which the data set may be used.
         readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
 
@@ -63,9 +60,7 @@ class DatasetPlan:
     seed: int = 0
     shard_size: int = 8
     groups: Mapping[str, Sequence[str]] | None = None
-    most_energy_groups: int = 8
-    secondary: Sequence[ScatterTermName] = SCATTER_TERMS
-    scatter_voxel_mm: float = 3.3
+    options: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     licence: str = "CC0-1.0"
     readout: Readout = dataclasses.field(default_factory=lambda: EventReadout(0.0))
 
@@ -87,16 +82,7 @@ class DatasetPlan:
     @property
     def system(self) -> ImagingSystem:
         """Camera, chain, grid and energies together."""
-        return ImagingSystem(
-            self.camera,
-            self.chain,
-            self.grid,
-            self.energy_bins,
-            self.groups,
-            self.most_energy_groups,
-            self.secondary,
-            self.scatter_voxel_mm,
-        )
+        return ImagingSystem(self.camera, self.chain, self.grid, self.energy_bins, self.groups, self.options)
 
     @property
     def limits(self) -> ExposureLimits:

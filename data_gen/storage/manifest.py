@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data_gen.core.errors import UserError
-from data_gen.storage.files import sha256_of, whole_file
+from data_gen.core.files import sha256_of, whole_file
 from data_gen.storage.schema import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"

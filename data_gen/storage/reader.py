@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from data_gen.core.errors import UserError
 from data_gen.core.events import EventList, Frame
+from data_gen.core.hdf5 import tree_of
 from data_gen.storage.schema import COLUMNS, MOST_BYTES, SCHEMA_VERSION, SYSTEM, StoredScan
-
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 
 
 class ShardReader:
@@ -78,7 +77,7 @@ class ShardReader:
         version = file.attrs.get("schema_version")
         if version != SCHEMA_VERSION:
             raise self._wrong(f"has schema_version {version}")
-        found = self._datasets(file)
+        found = tree_of(file, 4 * len(COLUMNS), self._wrong)
         truths = "truths" in found
         wanted = {SYSTEM, *(name for name in COLUMNS if truths or not name.startswith("truths/"))}
         names = {name for name, data in found.items() if data is not None}
@@ -91,30 +90,8 @@ class ShardReader:
             if data is not None:
                 self._check_dataset(name, data, sizes)
 
-    def _datasets(self, file: h5py.File) -> dict[str, h5py.Dataset | None]:
-        """Every data set by name, and every group with None; links out of the file are refused."""
-        found: dict[str, h5py.Dataset | None] = {}
-        open_groups = [("", file)]
-        while open_groups:
-            prefix, group = open_groups.pop()
-            for key in group:
-                name = f"{prefix}{key}"
-                if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                    raise self._wrong(f"holds the link {name}")
-                item = group[key]
-                found[name] = item if isinstance(item, h5py.Dataset) else None
-                if len(found) > 4 * len(COLUMNS):
-                    raise self._wrong("holds more than a shard does")
-                if isinstance(item, h5py.Group):
-                    open_groups.append((f"{name}/", item))
-        return found
-
     def _check_dataset(self, name: str, data: h5py.Dataset, sizes: dict[str, int]) -> None:
-        """Refuse storage elsewhere, filters, and types or shapes that are not the schema's."""
-        plist = data.id.get_create_plist()
-        filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
-        if data.is_virtual or data.external or filters - _FILTERS:
-            raise self._wrong(f"keeps {name} in other files or behind a filter of its own")
+        """Refuse types and shapes that are not the schema's."""
         kind, axes = ("|u1", "byte") if name == SYSTEM else COLUMNS[name]
         if data.dtype != np.dtype(kind) or data.ndim != axes.count(",") + 1:
             raise self._wrong(f"has {name} of type {data.dtype} and shape {data.shape}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.core.errors import UserError
-from data_gen.storage.files import sha256_of, whole_file
+from data_gen.core.files import sha256_of, whole_file
 from data_gen.storage.manifest import ShardEntry
 from data_gen.storage.schema import COLUMNS, SCHEMA_VERSION, SYSTEM, StoredScan
 

@@ -18,6 +18,7 @@ from data_gen.design import (
     organ_task,
 )
 from data_gen.design import design as search
+from data_gen.forward_model import ModelOptions
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.phantoms import MousePhantom
 from data_gen.projector import RaySampling
@@ -121,6 +122,6 @@ def _problem(camera: str, nuclide: str, bounds: Bounds, rays: int, seed: int) ->
     phantom = mouse(grid, torch.Generator().manual_seed(seed))
     organs = ("kidneys", "liver")
     task = organ_task(phantom, chain, groups, "tumour", organs, _INJECTED_BQ, _START_S, _DURATION_S)
-    sampling = RaySampling(rays=rays, plate_steps=4)
+    options = ModelOptions(6, ("leakage",), ray_sampling=RaySampling(rays, plate_steps=4), projector="ray")
     windows = EnergyWindows(_WINDOWS_KEV)
-    return DesignProblem(load_camera(camera), chain, grid, windows, groups, task, bounds, sampling, 6)
+    return DesignProblem(load_camera(camera), chain, grid, windows, groups, task, bounds, options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,9 +13,9 @@ from data_gen.core.events import Frame
 from data_gen.core.grid import EnergyAxis, EnergyBins, EnergyWindows, VoxelGrid
 from data_gen.core.random import seeded_generator
 from data_gen.design.information import fisher_information, relative_deviations
-from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.line_windows import energy_windows
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
 from data_gen.phantoms import ORGANS, PhantomFamily, ScannedObject, family_for
@@ -35,14 +35,12 @@ _FRAME = Frame(86_400.0, 1800.0)
 
 def windows(
     phantom: PhantomFamily,
+    options: ModelOptions,
     camera: str = "demo",
     nuclide: str = "Ra-223",
     voxels: int = 24,
     spacing_mm: float = 1.2,
     bins: int = 580,
-    groups: int = 6,
-    scatter_voxel_mm: float = 4.8,
-    secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
     events: float = 23_000.0,
     mouse: int = 0,
 ) -> Findings:
@@ -50,14 +48,12 @@ def windows(
 
     Args:
         phantom: who is scanned.
+        options: of the forward model.
         camera: name.
         nuclide: parent of the chain.
         voxels: along each axis.
         spacing_mm: their edge.
         bins: of the fine energy axis from 20 to 600 keV.
-        groups: reference energies of the model.
-        scatter_voxel_mm: edge of the voxels of object scatter.
-        secondary: what reaches the detector otherwise than through apertures.
         events: of the scan, background left out.
         mouse: number of the individual among the test scans of a data set of seed 0.
     """
@@ -66,9 +62,7 @@ def windows(
         decay_chain(nuclide),
         VoxelGrid([voxels] * 3, spacing_mm),
         EnergyBins(20.0, 600.0, bins),
-        most_energy_groups=groups,
-        secondary=secondary,
-        scatter_voxel_mm=scatter_voxel_mm,
+        options=options,
     )
     scanned = family_for(phantom, system.chain)(system.grid, seeded_generator(0, "test", mouse))
     at_lines = energy_windows("lines", system)

@@ -6,6 +6,7 @@ import torch
 
 from data_gen.camera import load_camera
 from data_gen.core.grid import EnergyWindows, VoxelGrid
+from data_gen.forward_model import ModelOptions
 from data_gen.validation.point import Findings, Point
 from data_gen.validation.warm import warm_model
 
@@ -26,7 +27,7 @@ def grouping(
     totals = []
     for count in (groups, many):
         model, activity, state = warm_model(
-            load_camera(camera), nuclide, VoxelGrid([voxels] * 3, 28.0 / voxels), 58, count
+            load_camera(camera), nuclide, VoxelGrid([voxels] * 3, 28.0 / voxels), 58, ModelOptions(count)
         )
         with torch.no_grad():
             totals.append(model.with_energy_bins(windows).project(activity, state).sum((0, 1)).double())

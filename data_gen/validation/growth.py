@@ -12,6 +12,7 @@ from data_gen.camera import Camera, load_camera
 from data_gen.camera.binning import binned
 from data_gen.core.grid import VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
+from data_gen.forward_model.options import ModelOptions
 from data_gen.validation.clock import best_s
 from data_gen.validation.point import Array, Findings, Plot, Point
 from data_gen.validation.warm import random_events, warm_model
@@ -61,7 +62,7 @@ def _straight(
     camera: Camera, nuclide: str, voxels: int, groups: int
 ) -> tuple[HyperspectralForwardModel, Tensor, ObjectState]:
     """A model of what comes through apertures alone."""
-    return warm_model(camera, nuclide, VoxelGrid([voxels] * 3, 28.0 / voxels), 58, groups, ())
+    return warm_model(camera, nuclide, VoxelGrid([voxels] * 3, 28.0 / voxels), 58, ModelOptions(groups, ()))
 
 
 def _forward_s(model: HyperspectralForwardModel, activity: Tensor, state: ObjectState) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.detector import GaussianResponse
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 from data_gen.scatter import ScatterTerm
@@ -79,7 +80,12 @@ def _stages(
         blurred = GaussianResponse("CdTe", 2.0, 3.0, 122.0, 5.0, position_fwhm_mm=4.0)
         camera = replace(camera, response=blurred)
     model = HyperspectralForwardModel(
-        camera, decay_chain("Pb-212"), _GRID, EnergyBins(20, 600, 29), projector=matrix, most_energy_groups=2
+        camera,
+        decay_chain("Pb-212"),
+        _GRID,
+        EnergyBins(20, 600, 29),
+        options=ModelOptions(reference_energies=2),
+        projector=matrix,
     )
     yield from _parts(model, density[:1])
     yield "model", _model(model, density[:1])
@@ -90,7 +96,7 @@ def _parts(model: HyperspectralForwardModel, density: Tensor) -> Iterator[tuple[
     state, shape = model.attenuation(density), (1, len(model.groups.names), *model.grid.shape)
     seen = model.projector.forward(_draw(shape, 5, density.dtype), state.sharp)
     yield "recording", _Stage(model.recording.record, model.recording.unrecord, tuple(seen.shape))
-    for term in model.secondary:
+    for term in model.scatter_terms:
         yield type(term).__name__.lower(), _term(term, density, shape)
     pixel, energy = (torch.randint(n, (200,), generator=_generator(6)) for n in (model.pixels, 29))
     yield (

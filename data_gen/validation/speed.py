@@ -108,7 +108,7 @@ def _whole(
 
 def _block_products(model: HyperspectralForwardModel, activity: Tensor, state: ObjectState) -> list[Tensor]:
     """First interactions by leakage and scatter."""
-    pairs = zip(model.secondary, state.blocks, strict=True)
+    pairs = zip(model.scatter_terms, state.blocks, strict=True)
     return [term.forward(activity, kept) for term, kept in pairs]
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.core.grid import EnergyBins, VoxelGrid
-from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import decay_chain, tied_groups
 
 
@@ -19,8 +17,7 @@ def warm_model(
     nuclide: str,
     grid: VoxelGrid,
     bins: int,
-    groups: int = 8,
-    secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
+    options: ModelOptions | None = None,
 ) -> tuple[HyperspectralForwardModel, Tensor, ObjectState]:
     """The model, uniform activity of all maps in a cylinder, and the object state of its density."""
     chain = decay_chain(nuclide)
@@ -30,8 +27,7 @@ def warm_model(
         grid,
         EnergyBins(20.0, 600.0, bins),
         groups=tied_groups(chain),
-        most_energy_groups=groups,
-        secondary=secondary,
+        options=options,
     )
     place, reach = grid.centres_mm(), 0.4 * min(grid.extent_mm)
     body = (place[..., :2].norm(dim=-1) < reach).float()

@@ -99,7 +99,7 @@ def _cells(config: DictConfig) -> list[Cell]:
 def _data_hashes(config: DictConfig) -> dict[str, str]:
     """Hash of every file that the suite says it reads."""
     from data_gen.core.errors import UserError
-    from data_gen.storage.files import sha256_of
+    from data_gen.core.files import sha256_of
 
     for name, file in config.data.items():
         if not Path(file).is_file():

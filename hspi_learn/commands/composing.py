@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from data_gen.core.errors import UserError
+from hspi_learn.commands.overrides import present_overrides
 
 
 def config_folder() -> Path:
@@ -48,6 +49,7 @@ def command_line(name: str, arguments: list[str]) -> argparse.Namespace:
     parser.prog = f"hspi-{name}"
     options = parser.parse_intermixed_args(arguments)
     options.flags = [a for a in arguments if a not in options.overrides]
+    options.overrides = present_overrides(name, options.overrides)
     for option in ("experimental_rerun", "config_path", "config_name"):
         if getattr(options, option) is not None:
             flag = "--" + option.replace("_", "-")

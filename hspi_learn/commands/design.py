@@ -25,6 +25,7 @@ class DesignSettings:
     nuclide: Node
     phantom: Node
     grid: Node
+    model: Node
     windows_kev: tuple[float, ...]
     wanted: str
     organs: tuple[str, ...]
@@ -36,8 +37,6 @@ class DesignSettings:
     plane_mm: tuple[float, float]
     most_evaluations: int
     grid_points: int
-    rays: int
-    most_energy_groups: int
     check: bool
     check_photons: int
     seed: int
@@ -98,7 +97,6 @@ def _problem(config: DictConfig) -> DesignProblem:
     from data_gen.core.grid import EnergyWindows
     from data_gen.design import PARAMETERS, Bounds, DesignProblem
     from data_gen.nuclides import tied_groups
-    from data_gen.projector import RaySampling
     from hspi_learn.configs.build import build
 
     low_high = (config.diameter_mm, config.plane_mm)
@@ -113,8 +111,7 @@ def _problem(config: DictConfig) -> DesignProblem:
         groups=groups,
         task=_task(config, chain, groups, grid),
         bounds=bounds,
-        sampling=RaySampling(rays=config.rays, plate_steps=4),
-        most_energy_groups=config.most_energy_groups,
+        options=build(config.model, key="model"),
     )
 
 
@@ -154,7 +151,7 @@ def _describe(folder: RunFolder, config: DictConfig, problem: DesignProblem) -> 
         problem.grid,
         EnergyBins(edges[0], edges[-1], len(edges) - 1),
         problem.groups.members,
-        problem.most_energy_groups,
+        problem.options,
     )
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)

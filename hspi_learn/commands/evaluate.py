@@ -70,8 +70,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
 
 def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> None:
     """Write down what was evaluated: config, system, versions, hashes of data and runs."""
+    from data_gen.core.files import sha256_of
     from data_gen.storage import MANIFEST
-    from data_gen.storage.files import sha256_of
     from hspi_learn.configs.packages import packages_used
     from hspi_learn.configs.runs import record_windows
     from hspi_learn.io.environment import environment

@@ -16,6 +16,7 @@ class GenerateSettings:
     """Keys of ``conf/generate.yaml``."""
 
     dataset: Node
+    model: Node
     camera: Node
     nuclide: Node
     phantom: Node
@@ -36,6 +37,7 @@ def generate(config: DictConfig) -> dict[str, float]:
     plan = build(
         config.dataset,
         key="dataset",
+        options=build(config.model, key="model"),
         camera=build(config.camera, key="camera"),
         chain=build(config.nuclide, key="nuclide"),
         phantom=build(config.phantom, key="phantom"),

@@ -36,6 +36,7 @@ class ReconstructSettings:
     body_diameter_mm: float
     threads: int
     run: str | None = None
+    model: Node | None = None
     camera: Node | None = None
     nuclide: Node | None = None
     groups: Mapping[str, Sequence[str]] | None = None
@@ -95,6 +96,8 @@ def _trained(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hypersp
             f"run is {config.run}, a {type(task).__name__}, which makes no activity maps; "
             "it needs the run of a reconstruction"
         )
+    if config.get("model") is not None:
+        raise UserError(f"model is given, but run {config.run} knows its own; leave model and projector out")
     _check_config(config, task.system, f"run {config.run}")
     _check_same(scan, task.system.to_dict(), f"run {config.run} was trained for")
     return task, task.model
@@ -114,6 +117,8 @@ def _classical(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hyper
     else:
         system = ImagingSystem.from_dict(scan.system)
         _check_config(config, system, scan.source)
+    if config.get("model") is not None:
+        system = system.with_options(build(config.model, key="model"))
     model = system.forward_model(scan.data.axis if isinstance(scan.data, Histogram) else None)
     return build(config.method, key="method", model=model), model
 

@@ -104,8 +104,8 @@ def _settle(config: DictConfig) -> None:
 
 def _describe(folder: RunFolder, config: DictConfig, data: Any) -> None:
     """Write down what the run is before it starts."""
+    from data_gen.core.files import sha256_of
     from data_gen.storage import MANIFEST
-    from data_gen.storage.files import sha256_of
     from hspi_learn.configs.packages import packages_used
     from hspi_learn.io.environment import environment
 

@@ -13,10 +13,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from data_gen.core.files import whole_file
 from data_gen.core.grid import EnergyBins
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.storage import StoredScan
-from data_gen.storage.files import whole_file
 from hspi_learn.data import Scans
 from hspi_learn.evaluation.figures import Album, Captioned
 from hspi_learn.evaluation.judge import Judge

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_gen.storage.files import whole_file
+from data_gen.core.files import whole_file
 from hspi_learn.evaluation.figures import Captioned
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome

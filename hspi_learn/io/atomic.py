@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data_gen.storage.files import whole_file
+from data_gen.core.files import whole_file
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from data_gen.core.errors import UserError
+from data_gen.core.files import whole_file
 from data_gen.core.grid import VoxelGrid
-from data_gen.storage.files import whole_file
 
 SUFFIXES = (".nii.gz", ".nii")
 _COMMENT = 6

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data_gen.core.errors import UserError
-from data_gen.storage.files import whole_file
+from data_gen.core.files import whole_file
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:

@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from data_gen.storage.files import whole_file
+from data_gen.core.files import whole_file
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
 _COLOURS = {

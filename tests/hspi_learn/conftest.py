@@ -10,6 +10,7 @@ from torch import Tensor
 
 from data_gen.core.grid import EnergyWindows, VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import MemberGroups, decay_chain
 from data_gen.projector.projector import Projector
 
@@ -88,9 +89,8 @@ def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> Hyperspect
 
     groups = MemberGroups(chain, {"ac225": ["Ac-225", "Fr-221"], "bi213": ["Bi-213"]})
     windows = EnergyWindows([60.0, 150.0, 300.0, 500.0])
-    return HyperspectralForwardModel(
-        camera, chain, grid, windows, groups, projector, most_energy_groups=4, secondary=()
-    )
+    options = ModelOptions(reference_energies=4, scatter_terms=())
+    return HyperspectralForwardModel(camera, chain, grid, windows, groups, options, projector)
 
 
 @pytest.fixture(scope="session")

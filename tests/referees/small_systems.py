@@ -13,6 +13,7 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.core.grid import EnergyBins, VoxelGrid
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
 from data_gen.scatter.collimator import CollimatorSampling
@@ -50,8 +51,7 @@ def small_system(folder: Path) -> Iterator[ImagingSystem]:
             decay_chain("Pb-212"),
             GRID,
             EnergyBins(20, 600, 29),
-            most_energy_groups=2,
-            scatter_voxel_mm=9.0,
+            options=ModelOptions(reference_energies=2, scatter_voxel_mm=9.0),
         )
 
 

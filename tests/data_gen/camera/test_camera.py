@@ -138,3 +138,46 @@ def test_files_and_names(tmp_path):
     path.write_text("a: [")
     with pytest.raises(UserError, match="no YAML"):
         load_camera(path)
+
+
+def test_some_keys_of_a_camera_change(tmp_path):
+    """Changes reach the key that they name, lists are replaced whole, and nothing else changes."""
+    changed = load_camera(
+        "demo",
+        name="mine",
+        collimator={"diameter_mm": 0.5},
+        panels={"angles_deg": [0.0, 90.0]},
+        detector={"response": {"electronic_noise_kev": 1.0}},
+    )
+    expected = load_camera("demo").to_dict()
+    expected["name"] = "mine"
+    expected["collimator"]["diameter_mm"] = 0.5
+    expected["panels"]["angles_deg"] = [0.0, 90.0]
+    expected["detector"]["response"]["electronic_noise_kev"] = 1.0
+    assert changed.to_dict() == expected
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(expected))
+    again = load_camera(tmp_path / "own.yaml", collimator={"diameter_mm": 0.6})
+    assert float(again.aperture_diameter_mm[0]) == 0.6
+    assert again.response.electronic_noise_kev == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"collimator": {"diametr_mm": 0.5}},
+            "collimator.diametr_mm is no key of a camera; did you mean diameter_mm",
+        ),
+        ({"panels": {"rotation": {"steps": 3, "arc": 9}}}, "did you mean arc_deg"),
+        ({"detector": {"response": {"noise_kev": 1.0}}}, "detector.response.noise_kev is no constant"),
+        ({"collimator": {"diameter_mm": "wide"}}, "collimator.diameter_mm is 'wide'"),
+        ({"collimator": {"aperture": [1, 1]}}, "did you mean apertures"),
+        ({"detector": {"hue": 1}}, "it needs one of ['material', 'thickness_mm'"),
+    ],
+)
+def test_mistaken_changes_are_told(changes, told):
+    """One sentence with the camera's file, the key, and what it could have been."""
+    with pytest.raises(UserError) as error:
+        load_camera("demo", **changes)
+    assert str(error.value).startswith("demo")
+    assert told in str(error.value)

@@ -24,7 +24,7 @@ def test_counts_of_parts_by_monte_carlo(problem):  # noqa: F811
     """
     task = problem.task
     middle = replace(task, regions=task.regions[:1], shape=task.shape[:1], activity_bq=task.activity_bq[:1])
-    one = replace(problem, task=middle, most_energy_groups=6)
+    one = replace(problem, task=middle, options=replace(problem.options, reference_energies=6))
     by_monte_carlo = simulated_parts(one, CAMERA, pixel_blocks(CAMERA, 4.0), 8000, 1).mean(0).sum(1)
     with torch.no_grad():
         counts = one.objective("tungsten").counts(START)
@@ -35,7 +35,7 @@ def test_counts_of_parts_by_monte_carlo(problem):  # noqa: F811
 def test_gain_of_no_change(problem):  # noqa: F811
     """A camera that stays as it is gains nothing: 1 by the model within 1e-6, by other photons of the Monte
     Carlo within 3 of its errors, which few photons make 0.6 at most: finite, as information is regular."""
-    same = replace(problem, most_energy_groups=6)
+    same = replace(problem, options=replace(problem.options, reference_energies=6))
     search = by_gradient(same.objective("tungsten"), same.bounds, same.start, 1)
     found = compare(same, [MaterialDesign("tungsten", search, search, 0.0, 0.0)])
     check = montecarlo_check(same, found, 8000, 3)

@@ -17,6 +17,7 @@ from data_gen.design import (
     design,
     regional_task,
 )
+from data_gen.forward_model import ModelOptions
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.projector import RaySampling
 
@@ -46,6 +47,7 @@ CAMERA = Camera.from_dict(
     }
 )
 GRID = VoxelGrid((6, 6, 6), 4.0)
+OPTIONS = ModelOptions(2, ("leakage",), ray_sampling=RaySampling(16, 4), projector="ray")
 START = torch.tensor([1.5, 28.0], dtype=torch.float64)
 
 
@@ -60,7 +62,7 @@ def problem() -> DesignProblem:
     task = regional_task(activity, tuple(groups.members), {"middle": middle}, density, 600.0, "middle")
     bounds = Bounds(PARAMETERS, ((0.8, 4.0), (20.0, 31.0)))
     windows = EnergyWindows((20.0, 100.0, 180.0, 250.0, 380.0, 480.0))
-    return DesignProblem(CAMERA, chain, GRID, windows, groups, task, bounds, RaySampling(16, 4), 2)
+    return DesignProblem(CAMERA, chain, GRID, windows, groups, task, bounds, OPTIONS)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +15,7 @@ from data_gen.core.grid import EnergyBins, EnergyWindows, VoxelGrid
 from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.forward_model.event_sampling import draw_counts
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 
@@ -65,7 +65,7 @@ def model(
     of: Camera,
     axis: object = None,
     projector: object = None,
-    secondary: Sequence[ScatterTermName] = SCATTER_TERMS,
+    scatter_terms: tuple[ScatterTermName, ...] = SCATTER_TERMS,
 ) -> HyperspectralForwardModel:
     bins = axis or EnergyBins(20, 600, 29)
 
@@ -75,8 +75,7 @@ def model(
         GRID,
         bins,
         projector=projector or partial(RayProjector, sampling=FEW),
-        most_energy_groups=2,
-        secondary=secondary,
+        options=ModelOptions(2, scatter_terms),
     )
 
 
@@ -134,8 +133,8 @@ def test_charge_goes_to_the_next_row():
     """With 30 % of the charge recorded one row on, counts are 0.7 there and 0.3 one row on (definition of
     offsets); what leaves the panel's last row is lost."""
     plain = camera()
-    shared = model(replace(plain, response=Sharing()), secondary=())
-    alone = model(replace(plain, response=Sharing(offsets=((0, 0),))), secondary=())
+    shared = model(replace(plain, response=Sharing()), scatter_terms=())
+    alone = model(replace(plain, response=Sharing(offsets=((0, 0),))), scatter_terms=())
     alone.recording = alone.recording.recording(shared.recording.spectral[:1] / 0.7)
     activity = torch.ones(1, len(alone.groups.names), *GRID.shape)
     density = torch.zeros(1, *GRID.shape)

@@ -13,6 +13,7 @@ from referees.small_cameras import lofts
 from data_gen.camera import Camera
 from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 from data_gen.projector.columns import Columns
@@ -94,8 +95,8 @@ class TestForwardModel(ProjectorContract):
             decay_chain("Pb-212"),
             GRID,
             EnergyBins(20, 600, 7),
+            options=ModelOptions(reference_energies=2),
             projector=projector,
-            most_energy_groups=2,
         )
         shape = (1, len(model.groups.names), *GRID.shape)
         return Case(_AsOperator(model), model.pixels, shape=shape, dtype=dtype)

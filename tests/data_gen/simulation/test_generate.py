@@ -17,6 +17,7 @@ import torch
 from data_gen.core.errors import UserError
 from data_gen.core.events import EventList, Frame
 from data_gen.core.random import seeded_generator
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import mean_activity
 from data_gen.phantoms import MousePhantom
@@ -46,7 +47,7 @@ def plan(system: ImagingSystem, **changes: Any) -> DatasetPlan:
         "start_s": [3600, 7200],
         "seed": 3,
         "shard_size": 2,
-        "secondary": (),
+        "options": ModelOptions(scatter_terms=()),
         "phantom": MousePhantom({"soft_tissue": [0.5, 2.0], "liver": [5.0, 10.0]}, freed_fraction=[0.1, 0.3]),
     } | changes
     return DatasetPlan(

@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from data_gen.core.errors import UserError
+from data_gen.core.files import whole_file
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, ShardReader, StoredScan, write_shard
-from data_gen.storage.files import whole_file
 from data_gen.storage.schema import COLUMNS
 
 Record = Callable[[int], StoredScan]
@@ -237,7 +237,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     """Killed with the temporary half written, the file that was there is still whole."""
     (tmp_path / "x.json").write_text("old")
     program = (
-        "import os, signal, sys; from pathlib import Path; from data_gen.storage.files import whole_file\n"
+        "import os, signal, sys; from pathlib import Path; from data_gen.core.files import whole_file\n"
         "with whole_file(Path(sys.argv[1])) as part:\n"
         "    part.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_gen.forward_model import ModelOptions
 from data_gen.phantoms import MousePhantom
 from data_gen.validation import (
     adjoint,
@@ -113,7 +114,8 @@ def test_windows() -> None:
     camera = Path(__file__).parents[2] / "hspi_learn" / "commands" / "tiny_camera.yaml"
     uptake = {"soft_tissue": (1.0, 1.0), "kidneys": (5.0, 5.0), "tumour": (20.0, 20.0)}
     mouse = MousePhantom(uptake, tumours=(1, 1), tumour_diameter_mm=(6.0, 6.0), supersampling=1)
-    held(windows(mouse, str(camera), voxels=10, spacing_mm=2.8, bins=116, groups=2, secondary=()))
+    options = ModelOptions(2, ())
+    held(windows(mouse, options, str(camera), voxels=10, spacing_mm=2.8, bins=116))
 
 
 def test_straight_photons() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 
 from data_gen.core.events import EventList
 from data_gen.core.grid import EnergyWindows, VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel
+from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain, tied_groups
-from data_gen.projector import RayProjector, RaySampling
+from data_gen.projector import RaySampling
 from hspi_learn.classical import Osem
 from hspi_learn.reconstructor import ScanContext, scan_context
 
@@ -29,9 +28,7 @@ def scene(tiny_system: ImagingSystem) -> tuple[HyperspectralForwardModel, torch.
         GRID,
         EnergyWindows([60, 100, 220, 260, 600]),
         tied_groups(chain),
-        partial(RayProjector, sampling=RaySampling(24, 4)),
-        most_energy_groups=3,
-        secondary=("leakage", "object_scatter"),
+        ModelOptions(3, ("leakage", "object_scatter"), ray_sampling=RaySampling(24, 4), projector="ray"),
     )
     generator = torch.Generator().manual_seed(0)
     activity = 1e5 * (0.5 + torch.rand(1, len(model.groups.names), *GRID.shape, generator=generator))

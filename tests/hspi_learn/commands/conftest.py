@@ -19,8 +19,8 @@ TINY_DATA = (
     "dataset.shard_size=3",
     "dataset.energy_bins.count=58",
     "dataset.counts=[200,500]",
-    "dataset.most_energy_groups=2",
-    "dataset.secondary=[]",
+    "model.reference_energies=2",
+    "model.scatter_terms=[]",
     "phantom.supersampling=1",
     "workers=0",
 )

@@ -19,8 +19,8 @@ TINY = (
     "diameter_mm=[0.8,3.0]",
     "most_evaluations=3",
     "grid_points=2",
-    "rays=8",
-    "most_energy_groups=2",
+    "model.ray_sampling.rays=8",
+    "model.reference_energies=2",
     "threads=1",
 )
 
@@ -64,6 +64,9 @@ def test_files_of_a_design(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
         ("wanted=brain", "'brain' has no activity"),
         ("grid_points=1", "grid_points is 1"),
         ("rays=0", "sampling.rays is 0"),
+        ("projector=matrix", "projector is 'matrix'; a design needs 'ray'"),
+        ("model.scatter_terms=[object_scatter]", "a design needs ['leakage'] or none"),
+        ("camera.collimator.diametr_mm=1", "did you mean diameter_mm"),
         ("most_evaluations=many", "most_evaluations is 'many'"),
     ],
 )

@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
         "dataset.sizes={train: 4, validation: 2, test: 3}",
         "dataset.counts=[2e3,4e3]",
         "dataset.injected_bq=[1e4,1e8]",
-        "dataset.most_energy_groups=2",
+        "model.reference_energies=2",
         "workers=0",
     )
     _run("generate", generate, GenerateSettings, *data)
@@ -248,7 +248,7 @@ def test_a_run_refuses_another_camera(folder: Path, tmp_path: Path) -> None:
         "dataset.sizes={test: 1, validation: 1, train: 1}",
         "dataset.counts=[2e3,4e3]",
         "dataset.injected_bq=[1e4,1e8]",
-        "dataset.most_energy_groups=2",
+        "model.reference_energies=2",
         "workers=0",
     )
     shard = next((tmp_path / "data").glob("test-*.h5"))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from hspi_learn.commands.composing import command_line, composed_jobs, config_folder
 from hspi_learn.configs import build, check_config, check_hydra
 
-COMMANDS = ("benchmark", "evaluate", "generate", "reconstruct", "train")
+COMMANDS = ("benchmark", "evaluate", "export", "generate", "reconstruct", "train")
 ALONE = ("attack", "camera", "network", "nuclide", "objective", "phantom", "threat_model")
 """Groups whose members are built without other objects."""
 

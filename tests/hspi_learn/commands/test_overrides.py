@@ -1,0 +1,74 @@
+"""What users write on the command line, and what it becomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hspi_learn.commands.composing import command_line, composed_jobs
+from hspi_learn.commands.overrides import present_overrides
+from hspi_learn.configs import build
+
+CAMERA = Path(__file__).parent / "tiny_camera.yaml"
+
+
+@pytest.mark.parametrize(
+    ("written", "present"),
+    [
+        ("dataset.secondary=[]", "model.scatter_terms=[]"),
+        ("+dataset.most_energy_groups=2", "+model.reference_energies=2"),
+        ("camera.collimator.diameter_mm=0.5", "++camera.collimator.diameter_mm=0.5"),
+        ("camera.detector.response={kind: cdte}", "++camera.detector.response={kind: cdte}"),
+        ("camera.name=mine", "++camera.name=mine"),
+        ("camera.name_or_path=my=camera.yaml", "camera.name_or_path=my=camera.yaml"),
+        ("camera._target_=os.system", "camera._target_=os.system"),
+        ("camera=demo", "camera=demo"),
+        ("~camera.collimator", "~camera.collimator"),
+        ("dataset.secondary_beam=1", "dataset.secondary_beam=1"),
+        ("size/generate@_global_=tiny", "size/generate@_global_=tiny"),
+    ],
+)
+def test_overrides_are_made_present(written: str, present: str) -> None:
+    """Former keys get their present names, keys of a camera need no ++; all else stays as it is."""
+    assert present_overrides("generate", [written]) == [present]
+    if not written.startswith("camera"):
+        assert present_overrides("train", [written]) == [written]
+
+
+def _jobs(*overrides: str) -> list:
+    return list(composed_jobs("generate", command_line("generate", ["output=x", *overrides])))
+
+
+def test_keys_of_a_camera_compose_with_any_file() -> None:
+    """A key of a named camera and one of a file of one's own; a sweep over one."""
+    (job,) = _jobs("camera=nai_pinhole", "camera.collimator.diameter_mm=2", "dataset.scatter_voxel_mm=5.5")
+    camera = build(job.camera, key="camera")
+    assert (camera.name, camera.spec.collimator.diameter_mm) == ("nai_pinhole", 2.0)
+    assert build(job.model, key="model").scatter_voxel_mm == 5.5
+    (job,) = _jobs("camera.detector.response.electronic_noise_kev=1.5", f"camera.name_or_path={CAMERA}")
+    camera = build(job.camera, key="camera")
+    assert (camera.name, camera.response.electronic_noise_kev) == ("tiny", 1.5)
+    jobs = _jobs("-m", "camera.collimator.plate_mm=6,7")
+    assert [build(job.camera, key="camera").plate_mm for job in jobs] == [6.0, 7.0]
+
+
+def test_former_keys_of_a_design() -> None:
+    """Rays and reference energies of hspi-design by their former and their present names."""
+    for written in (
+        ["rays=8", "most_energy_groups=2"],
+        ["model.ray_sampling.rays=8", "model.reference_energies=2"],
+    ):
+        (job,) = composed_jobs("design", command_line("design", written))
+        options = build(job.model, key="model")
+        assert (options.ray_sampling.rays, options.reference_energies) == (8, 2)
+        assert (options.projector, options.scatter_terms) == ("ray", ("leakage",))
+
+
+@pytest.mark.parametrize(("choice", "projector"), [([], "matrix"), (["projector=ray"], "ray")])
+def test_projectors_are_a_choice(choice: list[str], projector: str) -> None:
+    """projector=NAME sets what the model is built with; the demo's options stay."""
+    (job,) = _jobs(*choice)
+    options = build(job.model, key="model")
+    assert options.projector == projector
+    assert (options.reference_energies, options.scatter_voxel_mm) == (6, 4.8)
