@@ -17,11 +17,11 @@ from data_gen.core.random import seeded_generator
 from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
-from data_gen.storage import Manifest, Provenance, ScanRecord, write_shard
+from data_gen.storage import Manifest, Provenance, StoredScan, write_shard
 
 # No deadlines: how long an example takes is the machine's affair.
-settings.register_profile("house", deadline=None)
-settings.load_profile("house")
+settings.register_profile("no_deadline", deadline=None)
+settings.load_profile("no_deadline")
 
 TINY_CAMERA = {
     "name": "tiny",
@@ -62,10 +62,10 @@ def tiny_system() -> ImagingSystem:
 
 
 @pytest.fixture(scope="session")
-def tiny_record(tiny_system: ImagingSystem) -> Callable[[int], ScanRecord]:
+def tiny_record(tiny_system: ImagingSystem) -> Callable[[int], StoredScan]:
     """A made-up scan of the tiny system by its number; number 2 has no events."""
 
-    def record(number: int) -> ScanRecord:
+    def record(number: int) -> StoredScan:
         generator = seeded_generator("tiny", number)
         count = 0 if number == 2 else 40 + 7 * number
         shape = tiny_system.grid.shape
@@ -74,7 +74,7 @@ def tiny_record(tiny_system: ImagingSystem) -> Callable[[int], ScanRecord]:
             20.0 + 580.0 * torch.rand(count, generator=generator),
             torch.rand(count, generator=generator, dtype=torch.float64).sort().values * 60.0,
         )
-        return ScanRecord(
+        return StoredScan(
             number=number,
             events=events,
             frames=(Frame(0.0, 60.0), Frame(100.0, 30.0 + number)),
@@ -91,7 +91,7 @@ def tiny_record(tiny_system: ImagingSystem) -> Callable[[int], ScanRecord]:
 
 @pytest.fixture(scope="session")
 def tiny_dataset(
-    tiny_system: ImagingSystem, tiny_record: Callable[[int], ScanRecord]
+    tiny_system: ImagingSystem, tiny_record: Callable[[int], StoredScan]
 ) -> Callable[..., Manifest]:
     """Writes a made-up data set of 10 + 3 + 2 scans into a folder."""
 

@@ -1,4 +1,4 @@
-"""The same camera with coarser pixels."""
+"""Coarser pixels of a camera, and pairs of every pixel with every aperture."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _means(camera: Camera, factor: int) -> Tensor:
 
 
 def seeing_every_aperture(camera: Camera) -> Camera:
-    """The camera with every pixel paired with every aperture of its panel, septa or not."""
+    """The camera with every pixel paired with every aperture of its panel, with or without septa."""
     per_panel = camera.aperture_count // camera.panels
     pixel = torch.arange(camera.pixel_count)
     aperture = (camera.pixel_panel * per_panel)[:, None] + torch.arange(per_panel)

@@ -1,4 +1,4 @@
-"""A pinhole camera as tensors: where its pixels and apertures are, and which see each other."""
+"""A pinhole camera as tensors: positions of pixels and apertures in mm, and which pairs see each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Camera:
     """Panels of pixels behind plates with apertures; lengths in mm, float64, origin at the isocentre.
 
-    A rotating camera is a panel at each of its stops. Geometry is plain tensors, so that
+    A rotating camera has one panel per rotation position. Geometry is plain tensors, so
     ``dataclasses.replace`` with tensors that require gradients gives gradients in poses and diameters.
     Pixels are ordered by panel, row, column.
     """
@@ -62,7 +62,7 @@ class Camera:
 
     @property
     def panels(self) -> int:
-        """Number of panels, stops of a rotation counted apart."""
+        """Number of panels, each rotation position counted separately."""
         return len(self.panel_normal)
 
     @property
@@ -127,7 +127,9 @@ class Camera:
 
     @property
     def time_fraction(self) -> Tensor:
-        """Share of the scan that each pixel looks, [pixel]: 1 on a ring, 1/n at each of n stops."""
+        """Fraction of the scan that each pixel measures, [pixel]: 1 on a ring, 1/n at each of n rotation
+        positions.
+        """
         rotation = self.spec.panels.rotation
         return torch.full((self.pixel_count,), 1.0 / (rotation.steps if rotation else 1), dtype=torch.float64)
 
@@ -196,7 +198,7 @@ def build_camera(spec: CameraSpec) -> Camera:
 
 
 def _panel_axes(spec: CameraSpec) -> tuple[Tensor, Tensor, Tensor]:
-    """Column, row and outward directions of every panel at every stop, [panel, 3] each."""
+    """Column, row and outward directions of every panel at every rotation position, [panel, 3] each."""
     rotation = spec.panels.rotation
     stops = [k * rotation.arc_deg / rotation.steps for k in range(rotation.steps)] if rotation else [0.0]
     angle = torch.tensor(

@@ -1,4 +1,7 @@
-"""The detector's response that a camera's description asks for."""
+"""Construction of the detector response that a camera file asks for, from its kind and constants.
+
+Units are those of the response's own arguments (mm, keV, V, K).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse
 
 KINDS = {"cdte": CdTeResponse, "gaussian": GaussianResponse}
 _WORDS = ("mode",)
-"""Constants that are words; all others are numbers."""
+"""Constants that are strings; all others are numbers."""
 
 
 def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:

@@ -16,7 +16,7 @@ NAMED = Path(__file__).parent / "named"
 
 
 def camera_names() -> list[str]:
-    """Names of the cameras in the box."""
+    """Names of the cameras that come with the package."""
     return sorted(path.stem for path in NAMED.glob("*.yaml"))
 
 

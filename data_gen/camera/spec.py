@@ -1,4 +1,4 @@
-"""The plain data that describes a pinhole camera, as written in its YAML file."""
+"""The schema of a camera file: plain data that describes panels, collimator and detector, lengths in mm."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class RotationSpec(_Part):
-    """The ring turns about z and stops ``steps`` times, evenly over ``arc_deg``, equally long each time."""
+    """The ring rotates about z to ``steps`` positions, evenly over ``arc_deg``, for equal times."""
 
     steps: Count
     """Stops."""

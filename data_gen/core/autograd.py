@@ -1,4 +1,6 @@
-"""Linear maps differentiated by their transpose, results computed again in backward, and full precision."""
+"""Linear maps whose gradient is their transpose, results recomputed in the backward pass, and full
+precision.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +50,9 @@ Result = TypeVar("Result")
 
 
 def recomputed(function: Callable[..., Result], *inputs: object, needed: bool) -> Result:
-    """``function(*inputs)``, computed again in the backward pass rather than kept.
+    """``function(*inputs)``, recomputed in the backward pass instead of stored (gradient checkpointing).
 
-    Only if ``needed``, a gradient is asked for: the plain call is faster, and spares seconds of imports.
+    Only if ``needed`` (a gradient is asked for): the plain call is faster, and avoids seconds of imports.
     """
     if not (needed and torch.is_grad_enabled()):
         return function(*inputs)

@@ -1,4 +1,4 @@
-"""System matrices kept on disk between runs."""
+"""Computed tensors cached on disk between runs, by a hash of what they depend on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """Where matrices are kept: $HSPI_CACHE_DIR, else ~/.cache/hspi-learn."""
+    """Folder of cached tensors: $HSPI_CACHE_DIR, else ~/.cache/hspi-learn."""
     return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".cache" / "hspi-learn")
 
 
@@ -42,9 +42,9 @@ def content_key(numbers: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors kept under ``key``, made and kept now if there are none that can be read.
+    """The tensors cached under ``key``; computed and cached now if there are none that can be read.
 
-    Of processes that want the same tensors at once, one makes them and the others wait for it.
+    Of processes that want the same tensors at once, one computes them and the others wait for it.
     """
     path = folder / f"matrix-{key}.safetensors"
     if path.exists():

@@ -1,4 +1,4 @@
-"""The one exception that means: the input is wrong, and here is what would be right."""
+"""The exception for wrong input: one sentence that says what is wrong and what would be right."""
 
 
 class UserError(ValueError):

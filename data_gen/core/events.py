@@ -1,4 +1,4 @@
-"""A measurement: when the camera looked, and the events that it recorded."""
+"""A measurement: frames (intervals in s) and list-mode events (pixel, energy in keV, time in s)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that appear whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place, on disk, once the block ends without error.
+    """A temporary path beside ``path`` that replaces it, flushed to disk, once the block ends without error.
 
-    A process killed in between leaves a file whose name starts with a dot and ends in ``.part``, which no
+    A killed process leaves a file whose name starts with a dot and ends in ``.part``, which no
     reader looks at and the next writer of the same path overwrites.
     """
     part = path.with_name(f".{path.name}.part")
@@ -28,7 +28,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or a folder."""
+    """Flush a file or a folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

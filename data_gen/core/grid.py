@@ -1,4 +1,4 @@
-"""Voxel grids and energy axes: where activity lives, and how recorded energy is cut into bins."""
+"""Voxel grids (mm) and energy axes (keV)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Freed memory that stays with the process.
+"""Freed memory that the process keeps for its next allocation.
 
-A projection of a whole spectrum takes and frees hundreds of megabytes at every call. By its defaults the C
-library gives large blocks back to the system, which has to clear every page again at the next call: up to a
+A projection of a whole spectrum takes and frees hundreds of megabytes at every call. By default the C
+library returns large blocks to the system, which has to clear every page again at the next call: up to a
 third of the time (docs/results/physics_speed.md).
 """
 

@@ -1,4 +1,4 @@
-"""Numbers drawn from ranges that a config states."""
+"""Random numbers from the ranges that a config states, and seeded generators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Coarse voxels, and what each of them gets of fine ones."""
+"""Resampling of fields from fine to coarse voxels, and its transpose.
+
+Separable: one interpolation matrix [coarse, fine] per axis (z, y, x), dimensionless.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,21 @@ def coarse_grid(grid: VoxelGrid, voxel_mm: float) -> VoxelGrid:
 
 
 def source_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
-    """Share of each fine voxel that goes to each coarse one, along (z, y, x), [coarse, fine] each.
+    """Fraction of each fine voxel that is assigned to each coarse one, along (z, y, x), [coarse, fine] each.
 
-    Parabolas, so that sources keep their place and their width: what spreads them over a coarse voxel is
-    taken off again, by small negative shares.
+    Quadratic interpolation, which preserves mean and variance of a source: the widening by coarse voxels is
+    cancelled by small negative weights.
     """
     return [_parabolas(fine.axis_mm(a) / coarse.spacing_mm[a], coarse.shape[a]) for a in range(3)]
 
 
 def linear_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
-    """The same by straight lines: never negative, at the price of a width of a coarse voxel."""
+    """The same by linear interpolation: never negative, but widened by a coarse voxel."""
     return [_lines(fine.axis_mm(a) / coarse.spacing_mm[a], coarse.shape[a]) for a in range(3)]
 
 
 def density_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
-    """Share of each coarse voxel that each fine one fills, along (z, y, x), [coarse, fine] each."""
+    """Fraction of each coarse voxel that each fine one fills, along (z, y, x), [coarse, fine] each."""
     return [_overlap(fine, coarse, a) / coarse.spacing_mm[a] for a in range(3)]
 
 

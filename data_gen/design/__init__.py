@@ -1,4 +1,4 @@
-"""Cameras designed for a task: the least variance that estimates of uptakes can have, by gradient."""
+"""Optimal design of apertures: the smallest Cramer-Rao bound of regional uptakes, by gradient and by grid."""
 
 from data_gen.design.check import GainCheck, montecarlo_check
 from data_gen.design.objective import DesignObjective

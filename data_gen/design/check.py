@@ -1,4 +1,8 @@
-"""The gain of a design by Monte Carlo, which knows all scatter and shares no geometry code with the model."""
+"""Check of an optimised design by Monte Carlo, which includes all scatter and shares no geometry code.
+
+Input are a design problem and its result; output is the gain (ratio of summed relative Cramer-Rao deviations
+before and after) by the forward model and by the Monte Carlo, with its standard error.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +23,25 @@ from data_gen.montecarlo import Body, Lines, VoxelSource, simulate
 from data_gen.nuclides.spectrum import LineSpectrum
 
 BLOCK_MM = 5.0
-"""Edge of the blocks of pixels whose counts are compared: single pixels would count too few."""
+"""Edge of the blocks of pixels whose counts are compared: single pixels would have too few counts."""
 
 REPEATS = 4
-"""Independent runs of each uptake; products of different ones have no noise of their own on average."""
+"""Independent runs of each uptake; the noise of products of different runs is zero on average."""
 
 
 @dataclass(frozen=True)
 class GainCheck:
-    """Sum of the wanted deviations before over that after, from counts of blocks of pixels, the wanted region
-    being told from all others as one: uptakes of many regions would need many more photons.
+    """Sum of the wanted relative deviations before over that after, from counts of blocks of pixels.
 
-    All photons inform here: the Monte Carlo's, scattered ones too, and those that leak in the model.
+    The wanted region is estimated against all others as one: many regions would need many more photons.
+    Unlike in the design itself, all photons carry information: scattered ones in the Monte Carlo, leakage in
+    the model.
     """
 
     by_model: float
     by_monte_carlo: float
     error: float
-    """Standard error of the Monte Carlo's, from leaving out one run at a time."""
+    """Standard error of the Monte Carlo's gain (jackknife over runs)."""
 
 
 def montecarlo_check(
@@ -49,11 +54,11 @@ def montecarlo_check(
     """Check the gain of the best design.
 
     Args:
-        problem: what was designed.
-        found: before and after.
+        problem: the design problem.
+        found: cameras before and after.
         photons: to emit for each uptake and camera.
-        seed: of the first run; the others count on.
-        progress: is told what is begun.
+        seed: of the first run; the others follow.
+        progress: called with a line when a part begins.
     """
     problem = replace(problem, task=problem.task.against_rest())
     ends = (
@@ -95,7 +100,7 @@ def simulated_parts(problem: DesignProblem, camera: Camera, block: Tensor, photo
 
 
 def _lines(problem: DesignProblem, index: int) -> Lines:
-    """What a decay of the head of a map's group emits, tied members included."""
+    """Photon lines per decay of the head of a map's group, members of the group included."""
     spectrum = LineSpectrum.of(problem.chain, *EMISSION_KEV)
     strength = spectrum.photons_per_decay * problem.groups.weights[spectrum.member, index]
     emitted = strength > 0

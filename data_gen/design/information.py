@@ -1,4 +1,7 @@
-"""Fisher information of Poisson counts, and the Cramer-Rao bound that follows from it."""
+"""Fisher information of Poisson counts, and the Cramer-Rao bound that follows from it.
+
+Source: Barrett and Myers, Foundations of Image Science (2004), chapter 13.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,17 @@ def fisher_information(parts: Tensor, background: Tensor) -> Tensor:
     """
     a = parts.to(torch.float64)
     expected = a.sum(0) + background.to(torch.float64)
-    # A measurement that expects nothing of any part tells nothing.
+    # A measurement without expected counts carries no information.
     weight = torch.where(expected > 0, 1 / expected.clamp_min(1e-300), 0.0)
     return (a * weight) @ a.T
 
 
 def cross_information(repeats: Sequence[Tensor], background: Tensor) -> Tensor:
-    """The same from two or more independent estimates of the parts [k, measurement], free of their noise.
+    """Fisher information from two or more independent estimates of the parts [k, measurement], unbiased by
+    their noise.
 
-    Noise makes products of an estimate with itself too large, and so passes for information; here only
-    products of different ones count.
+    Noise makes the product of an estimate with itself too large, which would count as information; here only
+    products of different estimates are used.
     """
     a = torch.stack(tuple(repeats)).to(torch.float64)
     expected = a.mean(0).sum(0) + background
@@ -42,12 +46,13 @@ def cross_information(repeats: Sequence[Tensor], background: Tensor) -> Tensor:
 
 
 def relative_deviations(information: Tensor) -> Tensor:
-    """Least relative standard deviation of any unbiased estimate of each scale, [k], the others unknown too.
+    """Smallest relative standard deviation of any unbiased estimate of each scale (Cramer-Rao), [k], all
+    others unknown.
 
-    Without positive information about every combination of scales, since two parts look alike for instance,
-    all are infinite.
+    All are infinite where some combination of scales has no positive information, for instance since two
+    parts are alike.
     """
-    # With a unit diagonal the inverse does not care how strong the parts are.
+    # A unit diagonal makes the inverse independent of how strong the parts are.
     size = information.diagonal().clamp_min(1e-300).sqrt()
     factor, failed = torch.linalg.cholesky_ex(information / (size[:, None] * size))
     if int(failed):

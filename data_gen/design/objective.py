@@ -1,4 +1,7 @@
-"""How well a design does its task: one number, differentiable in the design."""
+"""Objective of aperture design: summed relative Cramer-Rao deviations, differentiable in the design.
+
+Input are diameter and plane of the apertures in mm; the counts of every region follow from ray tracing.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ from data_gen.projector.ray_casting import CasterFactory, RayCaster
 from data_gen.scatter import Leakage
 
 LEAK_RAYS = 0.25
-"""Rays through plate and septa for each one through an aperture: what they bring is smooth."""
+"""Rays through plate and septa per ray through an aperture; the image of leakage is smooth."""
 
 
 class OtherRays(RayCaster):
-    """As many rays as :class:`RayCaster` casts, but none of the same."""
+    """As many rays as :class:`RayCaster` casts, all of them different."""
 
     def _spread(self, rays: int) -> None:
         super()._spread(2 * rays)
@@ -48,14 +51,16 @@ class DesignCounts(NamedTuple):
 class DesignObjective:
     """Sum of the relative Cramer-Rao deviations of the wanted uptakes, for a collimator of one material.
 
-    Photons behind apertures inform. Those that leak through plate and septa count as noise alone: what little
-    their smooth image tells would need many rays, since the noise of few rays passes for information; for the
-    same reason rays through apertures are traced twice. Scatter in object and collimator is left out.
+    Photons through apertures carry information. Photons that leak through plate and septa count as noise
+    only: the little information of their smooth image would need many rays, since the noise of few rays
+    counts as information; for the same reason apertures are ray-traced twice. Scatter in object and
+    collimator is left out.
 
     Args:
-        model: of the camera to start from, with that material, ray-traced, and with no more than leakage
-            beside the apertures; response, lines and reference energies are taken from it.
-        task: what to estimate.
+        model: of the camera to start from, with that material, ray-traced, and with no scatter term but
+            leakage;
+            response, lines and reference energies are taken from it.
+        task: the uptakes to estimate.
         sampling: rays, of each of two tracings.
     """
 
@@ -83,7 +88,7 @@ class DesignObjective:
         return DesignCounts(one, two, leaked)
 
     def _through_apertures(self, camera: Camera, caster: CasterFactory) -> Tensor:
-        """Counts a second of every part by photons behind apertures, [part, pixel, bin]."""
+        """Counts per second of every part by photons through apertures, [part, pixel, bin]."""
         model, task = self.model, self.task
         projector = RayProjector(camera, model.grid, model.reference_kev, self.sampling, caster=caster)
         # Regions as maps of one object, whose rays are traced once.
@@ -91,9 +96,9 @@ class DesignObjective:
         return model.recording.record(self._by_part(seen))
 
     def _through_plate(self, camera: Camera, blocks: BlockTerms) -> Tensor:
-        """Counts a second of every part by photons that leak, [part, pixel, bin].
+        """Counts per second of every part by leakage, [part, pixel, bin].
 
-        Leakage is computed on blocks of pixels, which the aperture plane decides on.
+        Leakage is computed on blocks of pixels, whose size depends on the aperture plane.
         """
         model, task = self.model, self.task
         sampling = RaySampling(max(1, round(LEAK_RAYS * self.sampling.rays)), self.sampling.plate_steps)
@@ -107,6 +112,6 @@ class DesignObjective:
         return (by_block[:, corner] * lived[..., None]).sum(dim=2)
 
     def _by_part(self, seen: Tensor) -> Tensor:
-        """[place, g, region] to every part of the task in its own map, [part, place, g, map]."""
+        """[pixel, g, region] to every part of the task in its own map, [part, pixel, g, map]."""
         strength = torch.diag_embed(self.task.activity_bq).to(seen.dtype)
         return torch.einsum("qgr,rkm->rkqgm", seen, strength).flatten(0, 1)

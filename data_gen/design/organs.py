@@ -1,4 +1,4 @@
-"""The task of a mouse: uptakes of one organ, told from those around it."""
+"""The design task of a mouse: the uptake of one organ, estimated together with those around it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def organ_task(
     start_s: float,
     duration_s: float,
 ) -> RegionalTask:
-    """Uptakes of an organ, of four quarters of the tissue beside it, of other organs and of all the rest.
+    """Uptakes of an organ, of four quarters of the tissue around it, of other organs and of all the rest.
 
     Args:
         phantom: one mouse.
         chain: of the injected nuclide.
         groups: which chain members share an activity map.
-        wanted: the organ to be known well.
-        organs: nuisances with uptakes of their own.
+        wanted: the organ whose uptake is to be estimated precisely.
+        organs: nuisance regions with uptakes of their own.
         injected_bq: activity at time 0.
         start_s: of the scan, after injection.
         duration_s: of the scan.

@@ -1,4 +1,4 @@
-"""A camera with other apertures, as tensors that carry gradients back to the design."""
+"""A camera with other apertures, as tensors that carry gradients to the design parameters (mm)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ def redesigned(camera: Camera, diameter_mm: Tensor, plane_mm: Tensor, material: 
     """The camera with apertures of another diameter, on a plate elsewhere, perhaps of another material.
 
     Detector, pixels and plate thickness stay. Apertures between a block of pixels and the isocentre stay on
-    that line, and lofts go on to show their block; apertures placed freely move along the panel's normal.
+    that line, and loft holes still open onto their block; apertures placed freely move along the panel's
+    normal.
 
     Args:
-        camera: what to start from.
+        camera: to start from.
         diameter_mm: of every waist, a scalar that may require a gradient.
-        plane_mm: isocentre to the plane of the waists, the same.
+        plane_mm: distance from the isocentre to the plane of the waists, likewise.
         material: of plate and septa; None keeps it.
 
     Raises:
@@ -38,7 +39,7 @@ def redesigned(camera: Camera, diameter_mm: Tensor, plane_mm: Tensor, material: 
 
 
 def _built(camera: Camera, diameter_mm: float, plane_mm: float, material: str) -> Camera:
-    """The same camera, its geometry plain numbers."""
+    """The same camera with plain numbers as geometry."""
     plate = camera.spec.collimator
     half, detector = plate.plate_mm / 2, camera.spec.panels.detector_mm
     if not (diameter_mm > 0 and half < plane_mm < detector - half):
@@ -51,7 +52,7 @@ def _built(camera: Camera, diameter_mm: float, plane_mm: float, material: str) -
 
 
 def _centres(built: Camera, plane_mm: Tensor) -> Tensor:
-    """Aperture centres [aperture, 3], as built, that move with the plane."""
+    """Aperture centres [aperture, 3] as functions of the plane."""
     if built.spec.collimator.positions_mm is None:
         # All of an aperture's line to its block runs through the isocentre.
         return built.aperture_centre_mm * (plane_mm / built.spec.collimator.plane_mm)
@@ -60,7 +61,7 @@ def _centres(built: Camera, plane_mm: Tensor) -> Tensor:
 
 
 def _openings(built: Camera, diameter_mm: Tensor, plane_mm: Tensor) -> Tensor:
-    """Tangents of the half opening angles [aperture, 2], as built, that move with the design."""
+    """Tangents of the half opening angles [aperture, 2] as functions of the design."""
     plate = built.spec.collimator
     if plate.opening_deg is not None:
         return built.aperture_opening

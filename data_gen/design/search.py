@@ -1,4 +1,4 @@
-"""The least of a function of a few parameters between bounds: by its gradient, and on a grid."""
+"""Minimum of a function of a few bounded parameters: by its gradient (L-BFGS-B), and on a grid."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from torch import Tensor
 from data_gen.core.errors import UserError
 
 _WALL = 1e9
-"""What a search by gradient takes a function to be where it has no finite value or slope."""
+"""Value assigned where the function or its gradient is not finite."""
 
 _FIRST_STEP = 0.25
-"""Length of the first step of a search by gradient, as a share of the ranges."""
+"""Length of the first step of a gradient search, as a fraction of the ranges."""
 
 Objective = Callable[[Tensor], Tensor]
 """From parameters [parameter], float64, to a scalar."""
@@ -27,7 +27,7 @@ Objective = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Bounds:
-    """Lowest and highest value of each parameter, above 0; searches go by their logarithms.
+    """Lowest and highest value of each parameter, above 0; searches run in their logarithms.
 
     Raises:
         UserError: a range is empty, or not of positive finite numbers.
@@ -42,7 +42,9 @@ class Bounds:
                 raise UserError(f"{name} is [{low:g}, {high:g}]; it needs 0 < lowest < highest")
 
     def at(self, share: Tensor) -> Tensor:
-        """Parameters at shares [parameter] of their ranges, 0 at the lowest and 1 at the highest."""
+        """Parameters at fractions [parameter] of their logarithmic ranges, 0 at the lowest and 1 at the
+        highest.
+        """
         low, high = torch.tensor(self.ranges, dtype=torch.float64).unbind(dim=1)
         return low * (high / low) ** share
 
@@ -56,7 +58,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Trial:
-    """A value of the function; trials compare by it."""
+    """One evaluation of the function; trials compare by their value."""
 
     value: float
     parameters: tuple[float, ...]
@@ -64,22 +66,22 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """All that a search tried, in its order; a search by gradient took a gradient at each."""
+    """All evaluations of a search, in order; a gradient search computed the gradient at each."""
 
     trials: tuple[Trial, ...]
 
     @property
     def best(self) -> Trial:
-        """The least that was found."""
+        """The smallest value found."""
         return min(self.trials, key=lambda trial: trial.value)
 
 
 def by_gradient(objective: Objective, bounds: Bounds, start: Sequence[float], most: int = 15) -> Search:
-    """Follow the gradient from ``start`` (L-BFGS-B) until it leads no lower, or the function was evaluated
-    ``most`` times.
+    """Follow the gradient from ``start`` (L-BFGS-B) until it no longer descends, or after ``most``
+    evaluations.
 
     Raises:
-        UserError: no evaluation is allowed, or the function has no finite value at the start.
+        UserError: no evaluation is allowed, or the function is not finite at the start.
     """
     from scipy.optimize import minimize  # slow to import
 
@@ -120,7 +122,7 @@ def by_gradient(objective: Objective, bounds: Bounds, start: Sequence[float], mo
 
 
 def by_grid(objective: Objective, bounds: Bounds, points: int) -> Search:
-    """Try ``points`` values of every parameter, even in logarithm, both bounds included.
+    """Evaluate ``points`` values of every parameter, evenly spaced in logarithm, both bounds included.
 
     Raises:
         UserError: fewer than two points.

@@ -1,4 +1,6 @@
-"""Apertures and material designed for a task: by gradient, and by grid to judge the gradient."""
+"""Design study: apertures and material optimised for a task by gradient, and by grid as a check of the
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from data_gen.nuclides import DecayChain, MemberGroups
 PARAMETERS = ("diameter_mm", "plane_mm")
 
 FINER = 4
-"""Times the rays of the search in the comparison: noise of the quadrature passes for information."""
+"""Factor on the number of rays in the final comparison, since quadrature noise counts as information."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class DesignProblem:
     """What is designed, for which task, and how finely it is computed.
 
     Args:
-        camera: whose detector, plate thickness and kind of aperture stay; its apertures are the start.
+        camera: whose detector, plate thickness and shape of aperture stay; its apertures are the start.
         chain: of the injected nuclide.
         grid: voxels; they are the field of view.
         windows: recorded energies.
@@ -67,7 +69,7 @@ class DesignProblem:
 
     @property
     def start(self) -> tuple[float, float]:
-        """The apertures of the camera."""
+        """Diameter and plane of the camera's own apertures, mm."""
         plate = self.camera.spec.collimator
         return plate.diameter_mm, plate.plane_mm
 
@@ -87,7 +89,7 @@ class DesignProblem:
 
 @dataclass(frozen=True, eq=False)
 class MaterialDesign:
-    """What was found for one material."""
+    """Result of both searches for one material."""
 
     material: str
     gradient: Search
@@ -104,17 +106,17 @@ def design(
     grid_points: int,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[MaterialDesign]:
-    """Design the apertures for each material, all from the camera's own.
+    """Optimise the apertures for each material, starting from the camera's own.
 
     Args:
-        problem: what is designed.
+        problem: the design problem.
         materials: of plate and septa.
         most_evaluations: of the objective and its gradient, for each material.
         grid_points: values of each parameter that the grid search tries.
-        progress: is told what is begun.
+        progress: called with a line when a part begins.
 
     Raises:
-        UserError: a bound leaves no room for the plate, or a material is unknown.
+        UserError: a bound leaves no space for the plate, or a material is unknown.
     """
     for plane in problem.bounds.ranges[1]:
         for diameter in problem.bounds.ranges[0]:
@@ -134,13 +136,13 @@ def design(
 
 
 def best_of(designs: Sequence[MaterialDesign]) -> MaterialDesign:
-    """The material whose gradient ended lowest."""
+    """The material with the lowest optimum of the gradient search."""
     return min(designs, key=lambda found: found.gradient.best.value)
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The camera as it came and the best design, both computed with more rays than the search took."""
+    """The original camera and the best design, both computed with more rays than the search used."""
 
     best: MaterialDesign
     before: Tensor

@@ -1,4 +1,4 @@
-"""What a camera is designed for: the uptakes of regions, in every activity map."""
+"""The estimation task that a camera is designed for: uptakes of regions in every activity map."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from data_gen.core.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class RegionalTask:
-    """Uptakes to be estimated together: one for each region and map, the shape within a region known.
+    """Uptakes to be estimated together: one for each region and map, the distribution within a region known.
 
     Args:
         regions: names, [region].
         maps: names of the forward model's activity maps, [map].
-        shape: share of a region's activity in each voxel, [region, z, y, x]; each sums to 1.
+        shape: fraction of a region's activity in each voxel, [region, z, y, x]; each sums to 1.
         activity_bq: of each region and map, [region, map].
         density: of the object, [z, y, x] in g/cm3.
         duration_s: of the scan.
-        wanted: the region whose uptakes are to be known well; all others are nuisances.
+        wanted: the region whose uptakes are to be estimated precisely; all others are nuisances.
     """
 
     regions: tuple[str, ...]
@@ -46,7 +46,7 @@ class RegionalTask:
         return slice(first, first + len(self.maps))
 
     def against_rest(self) -> RegionalTask:
-        """The coarser question of the wanted region against all others as one, in the shape of their sum."""
+        """The coarser task of the wanted region against all others as one, distributed as their sum."""
         wanted = self.regions.index(self.wanted)
         if len(self.regions) == 1:
             return self
@@ -69,18 +69,18 @@ def regional_task(
     duration_s: float,
     wanted: str,
 ) -> RegionalTask:
-    """The task of some regions; what none of them holds is a region called "rest".
+    """The task of some regions; what is in none of them is a region called "rest".
 
-    Within a region all maps are taken to be of the shape of their sum, smoothed by a voxel: edges as sharp as
+    Within a region all maps are distributed as their sum, smoothed by a voxel: edges as sharp as
     voxels would need many rays. Regions without activity are left out.
 
     Args:
         activity: [map, z, y, x] in Bq per voxel.
         maps: their names.
-        masks: region to voxels [z, y, x]; a voxel goes to the first that holds it.
+        masks: voxels [z, y, x] of each region; a voxel belongs to the first that contains it.
         density: [z, y, x] in g/cm3.
         duration_s: of the scan.
-        wanted: the region to be known well.
+        wanted: the region to be estimated precisely.
 
     Raises:
         UserError: the wanted region has no activity, or a map has none at all.
@@ -106,7 +106,7 @@ def regional_task(
 
 
 def _smoothed(maps: Tensor) -> Tensor:
-    """Maps [k, z, y, x] with weights 1, 2, 1 along each axis."""
+    """Maps [k, z, y, x] smoothed with weights 1, 2, 1 along each axis."""
     for axis in (1, 2, 3):
         size = maps.shape[axis]
         padded = torch.cat((maps.narrow(axis, 0, 1), maps, maps.narrow(axis, size - 1, 1)), dim=axis)
@@ -115,7 +115,7 @@ def _smoothed(maps: Tensor) -> Tensor:
 
 
 def surroundings(mask: Tensor, name: str) -> dict[str, Tensor]:
-    """The voxels beside a region, in four quarters about its centre across the ring's axis, by name."""
+    """The voxels around a region, in four quarters about its centre across the ring's axis, by name."""
     shell = (max_pool3d(mask[None].float(), 3, stride=1, padding=1)[0] > 0) & ~mask
     _, y, x = (torch.arange(n) for n in mask.shape)
     _, cy, cx = mask.nonzero().float().mean(dim=0)

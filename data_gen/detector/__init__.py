@@ -1,4 +1,4 @@
-"""What a detector records for a photon that interacts in it."""
+"""Detector responses: the recorded spectrum of a photon that interacts in a pixel."""
 
 from data_gen.detector.calibration import PixelCalibration
 from data_gen.detector.cdte import CdTeResponse

@@ -1,4 +1,4 @@
-"""Gain and offset of every pixel."""
+"""Gain and offset of every pixel, applied to recorded energies in keV."""
 
 from __future__ import annotations
 

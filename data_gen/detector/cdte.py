@@ -1,4 +1,9 @@
-"""Response of a pixelated CdTe detector."""
+"""Response of a pixelated CdTe detector: recorded energy and pixel of a photon, from the detector's
+constants.
+
+Input are photon energies and bin edges in keV; output is the probability per first interaction of every
+energy bin in each of the 3x3 pixels around it. docs/physics.md, section 7, derives it and lists the sources.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +20,15 @@ from data_gen.detector.constants import CONSTANTS, CdTeConstants
 from data_gen.detector.cross_sections import crystal_tables
 from data_gen.detector.deposits import FWHM_PER_SIGMA
 from data_gen.detector.flight import Block
-from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels, on_nodes
+from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels
 from data_gen.detector.hits import Hits, Readout, Threshold, read_out
 from data_gen.detector.photoelectric import photoelectric_events
 from data_gen.detector.response import peak_fwhm_kev
 
 
 def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -> tuple[Events, ...]:
-    """Events of photons [line] that first interact in the middle of 3x3 pixels, by kind.
+    """Energy deposits and pixel signals of photons [line] that first interact in the middle of 3x3 pixels, by
+    kind.
 
     Probabilities of all kinds together sum to 1 per line.
     """
@@ -38,21 +44,20 @@ def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -
 
 
 _LINES_AT_ONCE = 16
-_DISTANT_STEP_KEV = 4.0
 
 
 @dataclass(frozen=True)
 class CdTeResponse(CdTeConstants):
-    """Spectrum of pixelated CdTe, from its constants.
+    """Recorded spectrum of pixelated CdTe, computed from its constants.
 
-    Photons arrive along the depth and interact all over a pixel. Energy is left by electrons at the point of
-    interaction; K photons and scattered photons are followed within the 3x3 pixels around. Charge drifts in
-    a uniform field, spreads by diffusion, is trapped, and is shared by pixels; each has its noise and its
-    threshold. The event lies in the pixel of the 3x3 with the largest signal. Energies are not corrected for
+    Photons arrive along the depth and interact anywhere in a pixel. Electrons deposit energy at the place of
+    interaction; K X-rays and scattered photons are followed within the 3x3 pixels around. Charge drifts in
+    a uniform field, spreads by diffusion, is trapped, and is shared between pixels, each with noise and a
+    threshold. The event is in the pixel of the 3x3 with the largest signal. Energies are not corrected for
     trapped charge. All arguments are those of :class:`CdTeConstants`.
 
-    Left out: Doppler broadening of Compton scatter, the range of fast electrons (beyond ``cloud_um``),
-    signals of charge that passes by, third interactions, pair production, and obliquity.
+    Neglected: Doppler broadening of Compton scatter, the range of fast electrons (beyond ``cloud_um``),
+    transient signals of neighbours, third interactions, pair production, and oblique incidence.
     """
 
     @property
@@ -83,36 +88,17 @@ class CdTeResponse(CdTeConstants):
     def distant(self, energy_kev: Tensor) -> Tensor:
         """Mean number per first interaction of photons that interact again beyond the 3x3, [line].
 
-        They make events of their own, linked to the first, and in no kernel.
+        They cause events of their own, linked to the first, which are in no kernel.
         """
         parts = [[kind.distant.sum(1) for kind in self._events(few)] for few in self._few(energy_kev)]
         return torch.cat([torch.stack(kinds).sum(0) for kinds in parts])
-
-    def distant_hits(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
-        """Mean number of hits that such photons give, wherever they are recorded, [line, bin].
-
-        Each is taken to respond like a photon of its energy that arrives by itself.
-        """
-        highest = float(energy_kev.max())
-        fine = torch.arange(15.0, min(highest, float(edges_kev[-1])) + 20.0, _DISTANT_STEP_KEV)
-        coarse = torch.linspace(float(fine[-1]) + 20.0, max(highest, float(fine[-1])) + 40.0, 20)
-        nodes = torch.cat((fine, coarse)).to(torch.float64)
-        arrived = torch.cat(
-            [
-                torch.stack(
-                    [on_nodes(kind.distant_kev, kind.distant, nodes) for kind in self._events(few)]
-                ).sum(0)
-                for few in self._few(energy_kev)
-            ]
-        )
-        return arrived.to(edges_kev.device) @ self.kernel(nodes, edges_kev).sum(0)
 
     def fwhm_kev(self, energy_kev: Tensor) -> Tensor:
         """Full width at half maximum of the full-energy peak of :meth:`kernel`, all offsets, [line] keV."""
         return torch.stack([peak_fwhm_kev(self, float(e)) for e in energy_kev.reshape(-1)])
 
     def _spectra(self, energy_kev: Tensor, edges_kev: Tensor, hits: Callable[[Readout], Hits]) -> Tensor:
-        """Some hits of every event, [place, line, bin + 2]."""
+        """Spectra of the selected hits of every event, [place, line, bin + 2]."""
         resolution = Resolution(
             self._noise_kev() ** 2,
             self.constant("fano") * self.constant("pair_creation_kev"),
@@ -135,13 +121,13 @@ class CdTeResponse(CdTeConstants):
         return groups
 
     def _read_out(self, energy_kev: Tensor) -> tuple[Readout, ...]:
-        """What is read out of each kind of events."""
+        """Hits of each kind of events."""
         sigma = torch.sqrt(self.constant("threshold_width_kev") ** 2 + self._noise_kev() ** 2)
         threshold = Threshold(self.constant("threshold_kev"), sigma)
         return tuple(read_out(kind, threshold, self.mode) for kind in self._events(energy_kev))
 
     def _events(self, energy_kev: Tensor) -> tuple[Events, ...]:
-        """What photons leave in the crystal, and the pixels' signals."""
+        """Energy deposits in the crystal, and the pixels' signals."""
         charge = charge_transport(
             self.constant("pixel_pitch_mm") / self.binning,
             self.constant("thickness_mm"),
@@ -153,5 +139,5 @@ class CdTeResponse(CdTeConstants):
         return crystal_events(self.material, energy_kev, charge)
 
     def _noise_kev(self) -> Tensor:
-        """Sigma of the noise of one pixel."""
+        """Standard deviation of the noise of one pixel."""
         return self.constant("electronic_noise_kev") / FWHM_PER_SIGMA

@@ -1,4 +1,8 @@
-"""Compton scatter in the crystal: the electron at once, and the scattered photon."""
+"""Compton scatter in the crystal: the recoil electron, and what the scattered photon does next.
+
+Input are photon energies in keV; output are energy deposits and pixel signals with their probabilities.
+Source: Klein-Nishina formula times the incoherent scattering function (xraylib), electrons at rest.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ def compton_scatter(material: str, energy_kev: Tensor, nodes: int) -> tuple[Tens
     Klein-Nishina times the incoherent scattering function; electrons at rest, so no Doppler broadening.
 
     Returns:
-        scattered photon energy in keV, cosine of its angle, and share of scatters, [line, nodes] each.
+        Scattered photon energy in keV, cosine of its angle, and fraction of scatters, [line, nodes] each.
     """
     energy = energy_kev[:, None]
     scattered, cosine, free = _klein_nishina(energy, (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes)
@@ -31,7 +35,9 @@ def compton_scatter(material: str, energy_kev: Tensor, nodes: int) -> tuple[Tens
 
 
 def klein_nishina_electrons(energy_kev: Tensor, nodes: int = 12) -> tuple[Tensor, Tensor]:
-    """Electron energies in keV and their shares by Klein-Nishina, [..., nodes] for photon energies [...]."""
+    """Electron energies in keV and their probabilities by Klein-Nishina, [..., nodes] for photon energies
+    [...].
+    """
     steps = (torch.arange(nodes, dtype=torch.float64) + 0.5) / nodes
     scattered, _, density = _klein_nishina(energy_kev[..., None], steps)
     return energy_kev[..., None] - scattered, density / density.sum(-1, keepdim=True)
@@ -52,10 +58,10 @@ def _klein_nishina(energy_kev: Tensor, place: Tensor) -> tuple[Tensor, Tensor, T
 def compton_events(
     material: str, energy_kev: Tensor, block: Block, charge: ChargeTransport
 ) -> tuple[Events, Events]:
-    """What is left by photons [line] that scatter at first interaction: the electron alone, or more.
+    """Outcomes of photons [line] that scatter at first interaction: the recoil electron alone, or more.
 
-    The scattered photon escapes from the block, is absorbed in it, or scatters once more and is gone. Where
-    it is absorbed a K photon may escape; any other is taken to be absorbed at once.
+    The scattered photon escapes from the block, is absorbed in it, or scatters once more and is lost. Where
+    it is absorbed a K X-ray may escape; other K X-rays are taken as absorbed in place.
     """
     tables = crystal_tables(material)
     points = spread_points(_POINTS, 10)
@@ -65,8 +71,8 @@ def compton_events(
     flight = block.flight(start, way, tables.attenuation_per_mm(scattered), points[:, 5])
     electron = energy_kev[:, None] - scattered
     first = electron[..., None] * charge.signals(start, 3)
-    alone = Events(share * flight.escape, first, _stretch(electron), share * flight.distant, scattered)
-    # What stays is little: fewer points are enough.
+    alone = Events(share * flight.escape, first, _stretch(electron), share * flight.distant)
+    # Few photons stay in the block: fewer points suffice.
     few = slice(_SKIP // 2, None, _SKIP)
     stays = share * (1 - flight.escape)
     stays = stays[:, few] * (stays.sum(1) / stays[:, few].sum(1))[:, None]
@@ -81,9 +87,10 @@ def compton_events(
 
 
 def _stretch(electron_kev: Tensor) -> Tensor:
-    """Electron energies over that of their point, [line, point, copy], which makes the continuum smooth.
+    """Electron energies relative to that of their quadrature point, [line, point, copy], for a smooth
+    continuum.
 
-    A point stands for energies about its own, within a sixth of it and reflected at the Compton edge.
+    A point represents energies around its own, within a sixth of it and reflected at the Compton edge.
     """
     edge = (electron_kev[:, :1] + electron_kev[:, -1:])[..., None]
     steps = (torch.arange(_COPIES, dtype=torch.float64) + 0.5) / _COPIES - 0.5

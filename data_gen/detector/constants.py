@@ -1,4 +1,4 @@
-"""The constants of a CdTe detector."""
+"""The constants of a CdTe detector: crystal, electric field and electronics, with units and defaults."""
 
 from __future__ import annotations
 

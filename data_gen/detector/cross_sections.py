@@ -1,4 +1,8 @@
-"""Interaction in the crystal at many energies at once: tables, read by interpolation."""
+"""Interaction data of a detector crystal, tabulated over energy (keV) for fast look-up.
+
+Attenuation in 1/mm, photoelectric fraction and incoherent scattering function. Sources:
+``data_gen.materials`` (xraylib, NIST XCOM); scattering functions of xraylib.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,9 @@ ANGSTROM_KEV = 12.39841984
 
 @dataclass(frozen=True)
 class CrystalTables:
-    """Attenuation at energies evenly spaced in log, K edges among them; incoherent scattering function."""
+    """Attenuation at energies evenly spaced in logarithm, K edges among them; incoherent scattering
+    function.
+    """
 
     energy_kev: Tensor
     total_per_mm: Tensor
@@ -36,23 +42,27 @@ class CrystalTables:
     turning_per_mm: Tensor
 
     def attenuation_per_mm(self, energy_kev: Tensor) -> Tensor:
-        """By what deposits energy, coherent scatter left out; of the shape of ``energy_kev``."""
+        """Attenuation in 1/mm by energy-depositing interactions (no coherent scatter), of the shape of
+        ``energy_kev``.
+        """
         return _read(self.energy_kev, self.total_per_mm, energy_kev)
 
     def stopping_per_mm(self, soft_kev: Tensor) -> Tensor:
-        """The same for photons below 60 keV, with coherent scatter as far as it turns them around.
+        """The same for photons below 60 keV, plus coherent scatter weighted by its change of direction.
 
-        Its share counts by 1 - cosine of the angle (the transport correction): 7 % of what happens to Cd's
-        K photons is coherent scatter.
+        Coherent scatter counts by 1 - cosine of its angle (transport correction): it is 7 % of the
+        interactions of Cd's K X-rays.
         """
         return self.attenuation_per_mm(soft_kev) + _read(self.soft_kev, self.turning_per_mm, soft_kev)
 
     def photoelectric_share(self, energy_kev: Tensor) -> Tensor:
-        """Photoelectric share of photoelectric and Compton interactions together."""
+        """Fraction of photoelectric among photoelectric and Compton interactions."""
         return _read(self.energy_kev, self.photoelectric_of_both, energy_kev)
 
     def scattering_function(self, transfer_per_angstrom: Tensor) -> Tensor:
-        """Electrons, per unit mass in any unit, that scatter at E sin(angle / 2) / 12.4 keV angstrom."""
+        """Incoherent scattering function per mass (arbitrary unit) at momentum transfers E sin(angle / 2) /
+        12.4 keV angstrom.
+        """
         return _read(self.transfer_per_angstrom, self.electrons, transfer_per_angstrom)
 
 
@@ -87,7 +97,7 @@ def crystal_tables(material: str) -> CrystalTables:
 
 
 def _turning(material: str) -> tuple[Tensor, Tensor]:
-    """Soft energies, and coherent scatter at them in 1/mm, weighted by 1 - cosine of its angle."""
+    """Energies up to 60 keV, and coherent scatter at them in 1/mm, weighted by 1 - cosine of its angle."""
     energy = torch.linspace(2.0, 60.0, 60, dtype=torch.float64)
     cosine = torch.linspace(-1, 1, 49, dtype=torch.float64)[:-1] + 1 / 48
     crystal = material_named(material)
@@ -104,12 +114,12 @@ def _turning(material: str) -> tuple[Tensor, Tensor]:
 
 
 def _scattering_function(z: int, transfer_per_angstrom: float) -> float:
-    """Electrons of an atom that scatter; none below the table's start at 0.01 per angstrom."""
+    """Incoherent scattering function of an atom; 0 below the table's start at 0.01 per angstrom."""
     return float(xraylib.SF_Compt(z, transfer_per_angstrom)) if transfer_per_angstrom >= 0.01 else 0.0
 
 
 def _read(nodes: Tensor, table: Tensor, at: Tensor) -> Tensor:
-    """Linear interpolation of ``table`` between rising ``nodes``, held at its ends."""
+    """Linear interpolation of ``table`` between ascending ``nodes``, constant beyond its ends."""
     above = torch.bucketize(at.contiguous(), nodes).clamp(1, len(nodes) - 1)
     below = above - 1
     part = ((at - nodes[below]) / (nodes[above] - nodes[below])).clamp(0, 1)

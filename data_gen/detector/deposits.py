@@ -1,4 +1,8 @@
-"""Energy left in detectors known by one resolution, and the bins in which it is recorded."""
+"""Energy deposited in a detector of given resolution, and the probability of each recorded energy bin.
+
+Input are photon energies in keV and a volume whose charge is added to one event; full-energy peak, K escape
+peaks and Compton continuum follow from cross sections (``data_gen.materials``).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ NODES = 192
 
 @dataclass(frozen=True)
 class Deposits:
-    """Energies left by one photon and their probabilities, [line, k] each; probabilities sum to 1 per line.
+    """Deposited energies of one photon and their probabilities, [line, k] each; they sum to 1 per line.
 
     ``peak``: column 0 is the full energy, the others are K escapes. ``continuum``: Compton electrons,
     alone or with a second scatter.
@@ -35,10 +39,10 @@ class Deposits:
 
 
 def deposits(material: str, energy_kev: Tensor, volume: AddedVolume) -> Deposits:
-    """What photons of these energies [line] leave in ``volume``, given that they interact in its pixel.
+    """Energy deposited in ``volume`` by photons of these energies [line] that interact in its pixel.
 
-    A scattered photon that interacts again inside is absorbed, or scatters once more and is gone.
-    Whatever leaves the volume is lost; K photons escape only where absorption was the first interaction.
+    A scattered photon that interacts again inside is absorbed, or scatters once more and is lost.
+    Photons that leave the volume are lost; K X-rays escape only where absorption was the first interaction.
     """
     energy = energy_kev.detach().to("cpu", torch.float64)
     attenuation = interaction_attenuation_per_mm(material, energy)
@@ -59,7 +63,7 @@ def deposits(material: str, energy_kev: Tensor, volume: AddedVolume) -> Deposits
 
 
 def _photoelectric_share(material: str, energy: Tensor) -> Tensor:
-    """Share of interactions that are photoelectric, coherent scatter not counted as one."""
+    """Fraction of interactions that are photoelectric, coherent scatter not counted."""
     photoelectric = process_mass_attenuation(material, energy, "photoelectric")
     return photoelectric / (photoelectric + process_mass_attenuation(material, energy, "compton"))
 
@@ -67,7 +71,7 @@ def _photoelectric_share(material: str, energy: Tensor) -> Tensor:
 def _k_escapes(
     material: str, energy: Tensor, volume: AddedVolume, depth_shares: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Energy left and probability of each K escape per photoelectric absorption, [line, k]."""
+    """Deposited energy and probability of each K escape per photoelectric absorption, [line, k]."""
     fluorescence = k_fluorescence(material, energy)
     attenuation = interaction_attenuation_per_mm(material, fluorescence.energy_kev)
     escape = depth_shares @ volume.isotropic_escape(attenuation).T
@@ -78,7 +82,7 @@ def _k_escapes(
 def _compton(
     material: str, energy: Tensor, volume: AddedVolume, depth_shares: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Per scatter: continuum energies and probabilities [line, k], chance of full energy [line]."""
+    """Per scatter: continuum energies and probabilities [line, k], probability of full energy [line]."""
     scattered, cosine, share = compton_scatter(material, energy, NODES)
     electron = energy[:, None] - scattered
     layers = volume.escape(interaction_attenuation_per_mm(material, scattered), cosine)

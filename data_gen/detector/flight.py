@@ -1,4 +1,7 @@
-"""Photons on their way inside the 3x3 pixels around a first interaction."""
+"""Secondary photons in the 3x3 pixels around a first interaction: escape, or place of the next interaction.
+
+Lengths are in mm, attenuation in 1/mm; straight paths with exponential attenuation.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _DIRECTIONS, _GOLDEN = 8, (math.sqrt(5) - 1) / 2
 class Block:
     """The 3x3 pixels around a first interaction: the crystal's full depth, ``width_mm`` wide.
 
-    Within ``margin_mm`` beside them charge is freed that still reaches them.
+    Charge created within ``margin_mm`` beside them still reaches them.
     """
 
     thickness_mm: Tensor
@@ -26,12 +29,11 @@ class Block:
         """First interactions in the middle pixel of photons that arrive along the depth.
 
         Args:
-            places: evenly in the unit cube, [point, 3]. Mirror images are alike: a quarter of the pixel is
-                enough.
+            places: evenly spread in the unit cube, [point, 3]. By symmetry a quarter of the pixel suffices.
             attenuation_per_mm: of the photons, [line].
 
         Returns:
-            positions [line, point, 3], equally likely.
+            Positions [line, point, 3], equally likely.
         """
         attenuation = attenuation_per_mm[:, None]
         stopped = places[:, 2] * -torch.expm1(-attenuation * self.thickness_mm)
@@ -40,7 +42,7 @@ class Block:
         return torch.cat((beside, depth[..., None]), dim=-1)
 
     def to_face_mm(self, position: Tensor, direction: Tensor) -> Tensor:
-        """Way out through a face, [...] for vectors [..., 3].
+        """Distance to the exit through a face, [...] for vectors [..., 3].
 
         Vectors are (row, column, depth) in mm from the middle of the entrance face.
         """
@@ -49,7 +51,7 @@ class Block:
         return ahead / direction[..., 2].abs().clamp_min(1e-9)
 
     def to_side_mm(self, position: Tensor, direction: Tensor, margin_mm: Tensor) -> Tensor:
-        """Way out through a side of the block with a margin, 0 from beyond it."""
+        """Distance to the exit through a side of the block with a margin, 0 from beyond it."""
         gone = position[..., :2] * direction[..., :2].sign()
         ahead = (self.width_mm / 2 + margin_mm - gone).clamp_min(0)
         return (ahead / direction[..., :2].abs().clamp_min(1e-9)).amin(dim=-1)
@@ -59,7 +61,7 @@ class Block:
     ) -> Flight:
         """Escape or interaction of photons that leave ``position`` along ``direction``, [..., 3] each.
 
-        ``place`` [...] in (0, 1) says how far photons get that interact, in even steps of probability.
+        ``place`` [...] in (0, 1) is the quantile of the distance of those that interact.
         """
         face = self.to_face_mm(position, direction)
         wide = torch.minimum(face, self.to_side_mm(position, direction, self.margin_mm))
@@ -70,9 +72,10 @@ class Block:
         return Flight(escape, distant, position + reached[..., None] * direction)
 
     def isotropic_escape(self, position: Tensor, attenuation_per_mm: Tensor, places: Tensor) -> Tensor:
-        """Chance to leave the block and its margin, the mean over directions [...], for positions [..., 3].
+        """Probability to leave the block and its margin, averaged over directions, [...] for positions [...,
+        3].
 
-        ``places`` [point, 2] in (0, 1) turn the set of directions from point to point.
+        ``places`` [point, 2] in (0, 1) rotate the set of directions from point to point.
         """
         total = torch.zeros(position.shape[:-1], dtype=torch.float64)
         for k in range(_DIRECTIONS):
@@ -86,8 +89,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Flight:
-    """Chance to leave the block and its margin [...]; to interact in the crystal beyond the block [...];
-    where photons that stay interact, [..., 3]."""
+    """Fate of secondary photons.
+
+    Args:
+        escape: probability to leave the block and its margin, [...].
+        distant: probability to interact in the crystal beyond the block, [...].
+        end: where photons that stay interact, [..., 3].
+    """
 
     escape: Tensor
     distant: Tensor
@@ -95,7 +103,9 @@ class Flight:
 
 
 def direction(cosine: Tensor, turn: Tensor) -> Tensor:
-    """Unit vectors (row, column, depth) [..., 3] at a cosine to the depth and a part of a full turn."""
+    """Unit vectors (row, column, depth) [..., 3] from the cosine to the depth and the azimuth in
+    full turns.
+    """
     sine = (1 - cosine**2).clamp_min(0).sqrt()
     azimuth = 2 * math.pi * turn
     return torch.stack(torch.broadcast_tensors(sine * azimuth.cos(), sine * azimuth.sin(), cosine), dim=-1)

@@ -1,4 +1,8 @@
-"""Response of a scintillation camera or any detector known by one energy resolution."""
+"""Response of a scintillation camera, or of any detector described by one energy resolution.
+
+Input are photon energies and bin edges in keV. Full energy, K escape and Compton continuum follow from cross
+sections, blurred by Gaussians in energy and in position.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from data_gen.materials import material_named
 _SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
 
 _REACH = 3.0
-"""Standard deviations of position beyond which no event is recorded: 0.5 % of them."""
+"""Standard deviations of position beyond which no event is recorded (0.5 % of them)."""
 
 _BEYOND_KEV = 1e9
 _WHOLE_CRYSTAL_MM = 1000.0

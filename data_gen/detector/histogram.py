@@ -1,4 +1,8 @@
-"""Hits of known mean energy to probabilities of energy bins: resolution, and nothing lost at the ends."""
+"""From mean energies of hits to probabilities of energy bins: Gaussian resolution, with nothing lost at the
+ends.
+
+Energies are in keV. The variance of each hit is that of docs/physics.md, section 7.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +36,16 @@ class Resolution:
         return torch.sqrt(variance + self.gain2 * energy_kev**2)
 
     def coarse(self) -> Resolution:
-        """Nearly the same, in steps: nodes made for it stay where they are when constants change a little."""
+        """Nearly the same, quantised, so that nodes made for it do not move when constants change
+        a little.
+        """
         parts = (self.noise_kev2, self.fano_kev, self.offset_kev2, self.gain2)
         return Resolution(*(torch.exp2((part.detach().log2() * 4).floor() / 4) for part in parts))
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Energies that hits are gathered at, and where their resolution takes them.
+    """Energies at which hits are collected, and their blurring by the resolution.
 
     Args:
         nodes_kev: energies a fifth of the resolution apart, [node].
@@ -51,7 +57,7 @@ class Axis:
 
     @classmethod
     def of(cls, edges_kev: Tensor, resolution: Resolution) -> Axis:
-        """The axis that bins [bin + 1] of rising edges ask for."""
+        """The axis for bins of ascending edges [bin + 1]."""
         nodes = _nodes(edges_kev, resolution.coarse())
         blur = [_bins(nodes, resolution.sigma_kev(nodes, n), edges_kev) for n in range(1, SHARERS + 1)]
         return cls(nodes, torch.stack(blur))
@@ -80,19 +86,6 @@ class Axis:
         return torch.einsum("nplk,nkb->plb", gathered, self.blur)
 
 
-def on_nodes(energy_kev: Tensor, probability: Tensor, nodes_kev: Tensor) -> Tensor:
-    """Probabilities [line, k] at energies [line, k], spread linearly over the nodes next to them,
-    [line, node]; energies beyond are held at the ends."""
-    energy = energy_kev.clamp(float(nodes_kev[0]), float(nodes_kev[-1]))
-    below = (torch.bucketize(energy.detach().contiguous(), nodes_kev, right=True) - 1).clamp(
-        0, len(nodes_kev) - 2
-    )
-    part = (energy - nodes_kev[below]) / (nodes_kev[below + 1] - nodes_kev[below])
-    spread = torch.zeros(len(energy), len(nodes_kev), dtype=torch.float64)
-    spread = spread.scatter_add(1, below, probability * (1 - part))
-    return spread.scatter_add(1, below + 1, probability * part)
-
-
 def at_recorded_pixels(spectra: Tensor, binning: int) -> Tensor:
     """Spectra [place, line, bin] of the middle, the edges and the corners of 3x3 pixels of the anode to those
     of the 3x3 recorded pixels, [9, line, bin], each ``binning`` x ``binning`` of the anode's.
@@ -115,9 +108,10 @@ def _bins(energy_kev: Tensor, sigma_kev: Tensor, edges_kev: Tensor) -> Tensor:
 
 
 def _nodes(edges_kev: Tensor, resolution: Resolution) -> Tensor:
-    """Energies between which all that may reach the bins lies, a fixed part of sigma apart.
+    """Nodes covering all energies that can reach the bins, a fixed fraction of the resolution apart.
 
-    They are cut from one row that depends on the resolution alone, so that windows are sums of their bins.
+    They are taken from one sequence that depends on the resolution alone, so that windows are sums of their
+    bins.
     """
     with torch.no_grad():
         first, last = (edge.clamp(0, _HIGHEST_KEV) for edge in (edges_kev[0], edges_kev[-1]))

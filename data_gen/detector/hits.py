@@ -1,4 +1,8 @@
-"""From pixel signals to what is recorded: threshold, then addition, discrimination or every hit by itself."""
+"""From pixel signals to recorded hits: threshold, then addition, discrimination or raw readout.
+
+Input are pixel signals in keV with their probabilities; output are hits and losses. docs/physics.md, section
+7.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +20,19 @@ Mode = Literal["addition", "discrimination", "raw"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 SHARERS = 4
-"""Pixels, of rising rank in signal, that take part in an event; charge at a corner reaches four."""
+"""Largest signals that take part in an event; charge at a corner reaches four pixels."""
 PLACES = 3
-"""The middle of the 3x3, its four edges, its four corners: alike by symmetry."""
+"""The middle of the 3x3, its four edges, its four corners: equivalent by symmetry."""
 
 _PLACE = torch.tensor([2, 1, 2, 1, 0, 1, 2, 1, 2])
 _JOINED = torch.tensor([[k >> j & 1 for j in range(SHARERS - 1)] for k in range(2 ** (SHARERS - 1))]).bool()
-"""Every choice of the second to the fourth largest pixels, [choice, pixel]."""
+"""Every combination of the second to the fourth largest pixels, [choice, pixel]."""
 _LEAST = 1e-9
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Chance that a pixel is seen: an error function of its signal, noise included."""
+    """Probability that a pixel is above threshold: an error function of its signal, noise included."""
 
     at_kev: Tensor
     sigma_kev: Tensor
@@ -40,8 +44,16 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Hits:
-    """Recorded hits, [hit] each: probability, mean energies, equally likely [hit, copy], pixels whose noise
-    they hold (1 to 4), place in the 3x3 (see :data:`PLACES`) and line, one of ``lines``."""
+    """Recorded hits, [hit] each.
+
+    Args:
+        probability: per first interaction.
+        energy_kev: mean energies, equally likely, [hit, copy].
+        pixels: number of pixels whose noise is in it, 1 to 4.
+        place: place in the 3x3, see :data:`PLACES`.
+        line: index of the line, one of ``lines``.
+        lines: number of lines.
+    """
 
     probability: Tensor
     energy_kev: Tensor
@@ -53,7 +65,7 @@ class Hits:
 
 @dataclass(frozen=True)
 class Readout:
-    """What becomes of events: their one hit; hits linked to it; and losses per line by name."""
+    """Outcome of events: the hit of each; hits linked to it; and losses per line by name."""
 
     hits: Hits
     linked: Hits
@@ -64,7 +76,7 @@ def read_out(events: Events, threshold: Threshold, mode: Mode) -> Readout:
     """Record each event in the pixel of the 3x3 with the largest signal, if that passes the threshold.
 
     "addition" sums the signals of all pixels above threshold in the 3x3 around that pixel; "discrimination"
-    rejects events with a second one; "raw" takes every pixel above threshold for itself: the largest is the
+    rejects events with a second one; "raw" records every pixel above threshold by itself: the largest is the
     event's hit, the others are linked hits.
     """
     middle, around = _neighbours(events.signal_kev.shape[-1])
@@ -92,8 +104,9 @@ def read_out(events: Events, threshold: Threshold, mode: Mode) -> Readout:
 
 @cache
 def _neighbours(pixels: int) -> tuple[Tensor, Tensor]:
-    """Of 3x3 or 5x5 pixels: which are the middle 3x3 [9], and whether each pixel is a neighbour of each of
-    those [9, pixel]."""
+    """Of 3x3 or 5x5 pixels: indices of the middle 3x3 [9], and whether each pixel is a neighbour of each of
+    those [9, pixel].
+    """
     side = math.isqrt(pixels)
     row, column = torch.arange(pixels) // side, torch.arange(pixels) % side
     middle = ((row - side // 2).abs() <= 1) & ((column - side // 2).abs() <= 1)
@@ -103,7 +116,7 @@ def _neighbours(pixels: int) -> tuple[Tensor, Tensor]:
 
 
 def _added(seen: Tensor, signal_kev: Tensor, others: Tensor, place: Tensor, stretch: Tensor) -> Hits:
-    """Sums over every choice of the other pixels that is likely at all."""
+    """Sums over every combination of the other pixels with a relevant probability."""
     choices = torch.stack((1 - others, others), dim=-1)
     chance = torch.einsum("lei,lej,lek->lekji", *choices.unbind(2)).flatten(2)
     line, event, choice = (chance.detach() > _LEAST).nonzero(as_tuple=True)

@@ -1,4 +1,9 @@
-"""Photoelectric absorption: the energy left at once, and the K photons of the crystal."""
+"""Photoelectric absorption in the crystal: the local deposit, and the K X-rays of the crystal's elements.
+
+Input are photon energies in keV; output are energy deposits and pixel signals with their probabilities, by
+quasi-Monte Carlo over depth, place and K X-rays. Source: yields and rates of xraylib
+(``data_gen.materials``).
+"""
 
 from __future__ import annotations
 
@@ -14,10 +19,10 @@ from data_gen.materials import k_edges_kev, k_fluorescence
 
 
 def spread_points(count: int, dimensions: int) -> Tensor:
-    """A fixed set of points in the open unit cube, [count, dimensions]; nothing random.
+    """A deterministic low-discrepancy set of points in the open unit cube, [count, dimensions].
 
-    The first coordinate is even and rises; the others are Sobol's sequence, so that any run of points covers
-    the cube evenly. A ``count`` that is a power of two is best.
+    The first coordinate is even and ascending; the others are Sobol's sequence, so that any run of points
+    covers the cube evenly. A ``count`` that is a power of two is best.
     """
     even = (torch.arange(count, dtype=torch.float64)[:, None] + 0.5) / count
     sobol = torch.quasirandom.SobolEngine(dimensions - 1).draw(count, dtype=torch.float64)
@@ -26,13 +31,14 @@ def spread_points(count: int, dimensions: int) -> Tensor:
 
 _POINTS = 4096
 _REFERENCE_KEV = 100.0
-"""Above all K edges: shares of the K lines there say how many points follow each."""
+"""Above all K edges; the yields of the K lines there determine how many points follow each."""
 
 
 @dataclass(frozen=True)
 class KPaths:
-    """Sequences of at most two K photons: energies [path] keV (0: none) and probability [line, path] per
-    photoelectric absorption, given that the first photon is absorbed before the second is sent out."""
+    """Cascades of at most two K X-rays: energies [path] keV (0: none) and probability [line, path] per
+    photoelectric absorption, given that the first X-ray is absorbed before the second is emitted.
+    """
 
     first_kev: Tensor
     second_kev: Tensor
@@ -40,7 +46,7 @@ class KPaths:
 
 
 def k_paths(material: str, energy_kev: Tensor) -> KPaths:
-    """No K photon; one; or one whose absorption sends out another, as Te's do in Cd."""
+    """Cascades without K X-ray, with one, or with one whose absorption emits another, as Te's do in Cd."""
     primary = k_fluorescence(material, energy_kev)
     lines = len(primary.energy_kev)
     again = k_fluorescence(material, primary.energy_kev).photons_per_absorption
@@ -58,10 +64,11 @@ def k_paths(material: str, energy_kev: Tensor) -> KPaths:
 def photoelectric_events(
     material: str, energy_kev: Tensor, block: Block, charge: ChargeTransport
 ) -> tuple[Events, Events]:
-    """What is left by photons [line] that are absorbed at first interaction, there alone or elsewhere too.
+    """Outcomes of photons [line] that are absorbed at first interaction: a local deposit, or several
+    deposits.
 
-    Each point of the quadrature is a depth, a place in the pixel and a path of K photons. A K photon
-    escapes from the block, or leaves its energy where it is absorbed; there it may send out a second one.
+    Each point of the quadrature is a depth, a place in the pixel and a cascade of K X-rays. A K X-ray
+    escapes from the block, or deposits its energy where it is absorbed; there it may cause a second one.
     """
     tables = crystal_tables(material)
     points = spread_points(_POINTS, 10)
@@ -73,7 +80,7 @@ def photoelectric_events(
     once = _sent(block, tables, start, first_kev, points[:, 4:7])
     again = _sent(block, tables, once.end, second_kev, points[:, 7:10])
     has_one, has_two = first_kev > 0, second_kev > 0
-    # Escape is the mean over directions; what stays follows one of them, and makes up for the rest.
+    # Escape is averaged over directions; photons that stay follow one of them, scaled to the remainder.
     mean = block.isotropic_escape(start, tables.stopping_per_mm(first_kev), points[:, 4:6])
     escape = torch.where(has_one, mean, 1.0)
     stays = _making_up(weight * has_one * (1 - once.escape), weight * (1 - escape))
@@ -85,7 +92,6 @@ def photoelectric_events(
             weight * escape, (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 3)
         ),
         distant=torch.cat((weight * has_one * once.distant, stays * has_two * again.distant), dim=1),
-        distant_kev=torch.cat((first_kev, second_kev)).expand(len(energy_kev), -1),
     )
     at_one = (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 5)
     two = at_one + (first_kev - second_kev)[:, None] * charge.signals(once.end, 5)
@@ -95,12 +101,12 @@ def photoelectric_events(
 
 
 def _making_up(sampled: Tensor, exact: Tensor) -> Tensor:
-    """``sampled`` [line, point], with the sum over points of ``exact``."""
+    """``sampled`` [line, point], scaled to the sum over points of ``exact``."""
     return sampled * (exact.sum(1) / sampled.sum(1).clamp_min(1e-300))[:, None]
 
 
 def _sent(block: Block, tables: CrystalTables, origin: Tensor, photon_kev: Tensor, places: Tensor) -> Flight:
-    """Isotropic photons [point] of some energy, for even places [point, 3] in the unit cube."""
+    """Isotropic photons [point] of some energy, for evenly spread ``places`` [point, 3] in the unit cube."""
     attenuation = tables.stopping_per_mm(photon_kev)
     way = direction(2 * places[:, 0] - 1, places[:, 1])
     return block.flight(origin, way, attenuation, places[:, 2])
@@ -109,12 +115,12 @@ def _sent(block: Block, tables: CrystalTables, origin: Tensor, photon_kev: Tenso
 def k_escape(
     material: str, energy_kev: Tensor, end: Tensor, block: Block, places: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """K photon [point] in keV that photons absorbed at ``end`` [line, point, 3] may send out, and the chance
-    [line, point] that they do and it escapes from the block.
+    """Energy [point] in keV of the K X-ray after absorption at ``end`` [line, point, 3], and the probability
+    [line, point] that it is emitted and escapes from the block.
 
-    ``places`` [point, 3], even in the unit cube, choose the K line and its direction. Photons that follow
-    another K photon are taken to start where that one did. Chances are those at 100 keV, where an element's
-    share no longer changes much.
+    ``places`` [point, 3], evenly spread in the unit cube, choose the K line and its direction. X-rays that
+    follow another one are taken to start where that one did. Probabilities are those at 100 keV, where the
+    elements' fractions of absorption hardly change any more.
     """
     reference = torch.tensor([_REFERENCE_KEV], dtype=torch.float64)
     fluorescence = k_fluorescence(material, reference)
@@ -130,7 +136,9 @@ def k_escape(
 
 
 def _followed(material: str, paths: KPaths, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Path of each point [point] and its weight at each line [line, point], for even places in (0, 1)."""
+    """Cascade of each point [point] and its weight at each line [line, point], for even quantiles
+    in (0, 1).
+    """
     usual = k_paths(material, torch.tensor([_REFERENCE_KEV], dtype=torch.float64)).probability[0]
     path = torch.bucketize(place.contiguous(), usual.cumsum(0)).clamp_max(len(usual) - 1)
     weight = paths.probability[:, path] / usual[path]

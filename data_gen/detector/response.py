@@ -1,4 +1,4 @@
-"""What every detector response offers, and its full-energy peak as one reads it off a spectrum."""
+"""The interface of detector responses, and the width of the full-energy peak as read off a spectrum."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from data_gen.core.errors import UserError
 
 
 class DetectorResponse(Protocol):
-    """The factor K_e of the forward model.
+    """The factor K of the forward model (docs/physics.md, section 7).
 
-    A photon that interacts gives at most one event, which lies within reach of the first interaction. All
-    bins over all offsets and all losses together are 1 per first interaction, to 1e-6. What a photon does
-    beyond that is a linked hit, not in the kernel and counted apart by responses that have any.
+    A photon that interacts gives at most one event, recorded near the first interaction. All
+    bins over all offsets and all losses together are 1 per first interaction, to 1e-6. Further hits of a
+    photon are linked hits, not in the kernel and counted separately by responses that have any.
     """
 
     @property

@@ -1,4 +1,9 @@
-"""Charge induced on a pixel when electrons and holes are trapped on their way."""
+"""Induced charge of a pixel with trapping of electrons and holes, as a function of depth.
+
+Lengths are in mm. Sources: Shockley-Ramo theorem with the weighting potential of a square pixel (method of
+images); trapping as in Hecht, Z. Phys. 77 (1932) 235; small pixels: Barrett, Eskin and Barber, Phys. Rev.
+Lett. 75 (1995) 156.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ _IMAGES = 400
 
 @dataclass(frozen=True)
 class InducedCharge:
-    """Charge that a pixel reads per charge freed at a depth: eta on a mesh, finer towards the anode."""
+    """Induced charge per created charge as a function of depth: eta on a mesh, finer towards the anode."""
 
     thickness_mm: Tensor
     eta: Tensor
@@ -31,7 +36,7 @@ def weighting_potential(to_anode_mm: Tensor, pitch_mm: Tensor, thickness_mm: Ten
     """Weighting potential on the centre line of a square pixel, 1 at the anode and 0 at the cathode.
 
     The solid angle of the pixel over 2 pi (a plate at 1 V in a plane at 0 V), and its images in the two
-    electrodes, so that the cathode is at 0 V too.
+    electrodes, which put the cathode at 0 V.
     """
     half = pitch_mm / 2
 
@@ -51,7 +56,7 @@ def induced_charge(
     Args:
         thickness_mm: d.
         pitch_mm: edge of a pixel of the anode.
-        electron_drift_mm: l_e, the mean way of electrons before they are trapped.
+        electron_drift_mm: l_e, the mean drift length of electrons before they are trapped.
         hole_drift_mm: l_h, of holes.
     """
     fraction = 1 - (1 - torch.linspace(0, 1, _STEPS + 1, dtype=torch.float64)) ** 2

@@ -1,4 +1,7 @@
-"""The block of detector around a first interaction: how deep it happens, and the way out of it."""
+"""The detector volume around a first interaction: distribution of depths, and probability to escape from it.
+
+Lengths are in mm, attenuation in 1/mm; straight paths with exponential attenuation.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ AZIMUTHS = 8
 class AddedVolume:
     """The volume whose charge is added to one event: a box as deep as the detector, centred on the pixel hit.
 
-    Photons arrive along +z, through the face at z = 0; obliquity is left to the projector.
+    Photons arrive along +z, through the face at z = 0; oblique incidence is in the projector.
 
     Args:
         thickness_mm: depth of the detector.
@@ -30,15 +33,18 @@ class AddedVolume:
     width_mm: Tensor
 
     def depth_shares(self, attenuation_per_mm: Tensor) -> Tensor:
-        """Share of first interactions in each layer, [..., layer], for attenuation [...]; they sum to 1."""
+        """Fraction of first interactions in each layer, [..., layer], for attenuation [...]; they
+        sum to 1.
+        """
         through = torch.exp(-attenuation_per_mm[..., None] * self._layer_edges_mm())
         return (through[..., :-1] - through[..., 1:]) / (through[..., :1] - through[..., -1:])
 
     def escape(self, attenuation_per_mm: Tensor, cosine: Tensor) -> Tensor:
-        """Probability to leave the box unhindered from each layer, the mean over positions and azimuths.
+        """Probability to leave the box without interaction from each layer, averaged over positions and
+        azimuths.
 
         Args:
-            attenuation_per_mm: [...] of the photon on its way.
+            attenuation_per_mm: [...] of the photon.
             cosine: [...] of its direction to +z.
 
         Returns:
@@ -48,7 +54,7 @@ class AddedVolume:
         return torch.exp(-attenuation_per_mm[..., None, None] * chords).mean(dim=-1)
 
     def isotropic_escape(self, attenuation_per_mm: Tensor, directions: int = 16) -> Tensor:
-        """The same, the mean over all directions (``directions`` cosines forward and as many backward)."""
+        """The same averaged over all directions (``directions`` cosines forward and as many backward)."""
         nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(directions))
         # Each hemisphere by itself: the way out has a kink between them.
         cosine, share = torch.cat(((nodes - 1) / 2, (nodes + 1) / 2)), torch.cat((weights, weights)) / 4

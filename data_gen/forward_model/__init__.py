@@ -1,4 +1,4 @@
-"""Expected counts and drawn events of a camera, for activity and density in front of it."""
+"""The forward model: expected counts and sampled events of a camera, from activity and density."""
 
 from data_gen.forward_model.line_windows import energy_windows, line_windows
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState

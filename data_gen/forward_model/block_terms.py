@@ -1,4 +1,8 @@
-"""Leakage and scatter, computed on blocks of pixels, from first interactions to counts."""
+"""Leakage and scatter on blocks of pixels: from first interactions to counts per second.
+
+Blocks are interpolated bilinearly to pixels; spectra as in ``spectral_response.py``. docs/physics.md, section
+6.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +26,17 @@ ALL_AT_ONCE = 1 << 30
 
 
 class BlockTerms(nn.Module):
-    """Leakage and scatter terms on blocks, recorded: linear in activity, [pixel, bin] or at events.
+    """Leakage and scatter terms on blocks, as recorded: linear in activity, [pixel, bin] or at events.
 
-    A block's counts are spread over its pixels, linearly between the middles of blocks, so that sums stay.
-    What charge sharing moves to a neighbour is far less than a block and stays in place. Terms on blocks of
-    other sizes add to a pixel; the blocks of each size follow those of the size before.
+    A block's counts are interpolated to its pixels, linearly between the centres of blocks, which preserves
+    sums. Charge sharing with neighbours, much narrower than a block, is neglected. Terms on blocks of other
+    sizes add to a pixel; the blocks of each size follow those of the size before.
 
     Args:
-        terms: what is counted; sizes of blocks are told by their cameras.
+        terms: leakage and scatter terms; sizes of blocks follow from their cameras.
         spectral: of each term, [g, k, map, bin]: counts per first interaction, per photon per decay at g.
-        corner: block [pixel, 4 a size] of the recording pixels.
-        weight: share of that block's counts [pixel, 4 a size], live time included.
+        corner: block [pixel, 4 per size] of the recording pixels.
+        weight: fraction of that block's counts [pixel, 4 per size], live time included.
     """
 
     def __init__(
@@ -187,10 +191,11 @@ def corners_of(camera: Camera, terms: Sequence[ScatterTerm]) -> tuple[Tensor, Te
 
 
 def block_corners(camera: Camera, blocks: Camera) -> tuple[Tensor, Tensor]:
-    """Blocks [pixel, 4] between which each pixel lies, and what it takes of their counts, [pixel, 4].
+    """The four blocks [pixel, 4] between whose centres each pixel lies, and its fraction of their counts,
+    [pixel, 4].
 
-    Beyond the outermost middles of a panel, or of what septa part, the outer blocks go on evenly, so that
-    every block gives all it has.
+    Beyond the outermost centres of a panel, or of a part between septa, the outer blocks are continued
+    evenly, which preserves the counts of every block.
     """
     fine, coarse = camera.spec.detector, blocks.spec.detector
     factor = fine.rows // coarse.rows
@@ -227,7 +232,8 @@ SCATTER_TERMS: tuple[ScatterTermName, ...] = get_args(ScatterTermName)
 
 def recorded(term: ScatterTerm, response: SpectralResponse, reference_kev: Tensor) -> Tensor:
     """Counts per first interaction of a term, per photon per decay, [g, k, map, bin], for emission at the
-    reference energies [g] that lines borrow from."""
+    reference energies [g] of the interpolation.
+    """
     if isinstance(term, Leakage):
         return response.leaked(reference_kev)
     return response.scattered(reference_kev, term.arrivals)

@@ -1,4 +1,4 @@
-"""Counts and list-mode events drawn from expected counts."""
+"""Poisson counts and list-mode events sampled from expected counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Energy windows cut at the photon lines of a decay chain."""
+"""Energy windows (keV) cut at the photon lines that a camera resolves; the rule is in docs/physics.md,
+section 9.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from data_gen.materials import interaction_probability
 from data_gen.nuclides import photon_lines
 
 WEAKEST = 0.03
-"""Lines with less than this share of the strongest line's full-energy counts get no window."""
+"""Lines with less than this fraction of the strongest line's full-energy counts get no window."""
 
 _FWHM_NODES = 8
 """Energies at which the width of the peak is computed; it is interpolated between them."""

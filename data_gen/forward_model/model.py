@@ -1,4 +1,8 @@
-"""The forward model: expected counts of the camera for the activity and density in front of it."""
+"""The forward model: expected counts per s of every pixel and energy bin, from activity (Bq) and density
+(g/cm3).
+
+docs/physics.md derives it, section by section.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ MOST_HIGH_GROUPS = 3
 
 @dataclass(frozen=True)
 class ObjectState:
-    """What a model keeps of objects, made once and handed back: tensors with the batch first."""
+    """What a model computes once for an object and then reuses: tensors with the batch first."""
 
     sharp: Tensor
     """The projector's attenuation."""
@@ -56,15 +60,15 @@ class ObjectState:
 
 
 class HyperspectralForwardModel(nn.Module):
-    """Activity of chain members to expected counts per pixel and energy bin, and back.
+    """From activity of chain members to expected counts per pixel and energy bin, and the transpose.
 
         n[p, b] = live[p] ( sum_o sum_g sum_m F[q(p, o), g, m] R[o, g, m, b] + B[p, b] + d[b] )
 
-    F are first interactions per photon at the reference energies g behind apertures (the projector's work);
-    q(p, o) is the pixel of first interaction whose charge pixel p records; R gathers photons per decay, what
-    each line borrows from the reference energies, and the detector's response. B are counts of photons that
-    come otherwise: through plate and septa, scattered in the object or in the collimator, computed on blocks
-    of pixels. d is background.
+    F are first interactions per photon at the reference energies g through apertures (computed by the
+    projector); q(p, o) is the pixel of first interaction whose charge pixel p records; R combines photons per
+    decay, the interpolation weights of each line at the reference energies, and the detector's response. B
+    are counts of all other photons: leakage through plate and septa, scatter in the object and in the
+    collimator, computed on blocks of pixels. d is background. docs/physics.md, section 1.
 
     ``to(device)`` moves everything but the geometry of the camera, which it is built from. Under
     ``torch.autocast`` all is computed as it is without.
@@ -77,7 +81,7 @@ class HyperspectralForwardModel(nn.Module):
         groups: which chain members share a map; None gives each radioactive member a map of its own.
         options: reference energies, scatter terms (what is in B), rays and projector.
         projector: what builds projectors, in place of that of the options.
-        live: share of its time that each pixel records, [pixel]; None: all of it.
+        live: fraction of its time that each pixel records, [pixel]; None: all of it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""First interactions behind apertures to counts: charge sharing between neighbours, and spectra."""
+"""From first interactions to counts: charge sharing between neighbouring pixels, and recorded spectra."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from data_gen.camera import Camera
 
 
 class PixelResponse(nn.Module):
-    """What pixels record of first interactions, densely or at given events.
+    """Counts recorded by pixels for given first interactions, for all bins or at given events.
 
-    Neighbours that record the same share, by symmetry, are added before they are spread over bins.
+    Neighbours with the same fraction, by symmetry, are added before they are distributed over bins.
 
     Args:
-        spectral: R [offset, g, map, bin], see :class:`data_gen.forward_model.spectral_response.Recorder`.
+        spectral: R [offset, g, map, bin], see
+            :class:`data_gen.forward_model.spectral_response.SpectralResponse`.
         neighbours: pixel of first interaction whose charge a pixel records, [pixel, offset]; -1 for none.
-        live: share of the scan that a pixel records, [pixel].
+        live: fraction of the scan that a pixel records, [pixel].
         sources: number of pixels of first interaction.
     """
 

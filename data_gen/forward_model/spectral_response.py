@@ -1,9 +1,13 @@
-"""Photons per decay times what the detector makes of them: the spectral factor of the forward model."""
+"""The spectral factor of the forward model: counts per first interaction, by reference energy, map and energy
+bin.
+
+Photons per decay of each line times its interpolation weight at the reference energies times the detector
+response; energies in keV. docs/physics.md, sections 1 and 7.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import asdict, fields
 from functools import cached_property
 
@@ -16,35 +20,35 @@ from data_gen.core.cache import cache_folder, cached, content_key
 from data_gen.detector import CdTeResponse
 from data_gen.nuclides import MemberGroups
 from data_gen.nuclides.spectrum import LineSpectrum
-from data_gen.projector.energy_interpolation import leak_shares, photon_shares, sharp_shares
+from data_gen.projector.energy_interpolation import PhotonPath, interpolation_weights
 from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 
 LOWEST_KEV = 15.0
 """Photons below are not recorded."""
 
 FINE_RATIO, FINE_UP_TO_KEV, COARSE_RATIO = 1.04, 700.0, 1.12
-"""Ratios of neighbouring energies at which the response to a continuum is made: while peaks of full energy
-are recorded, and above, where there is but Compton continuum, which changes slowly."""
+"""Ratios of neighbouring energies at which the response to a continuum is computed: where full-energy peaks
+are recorded, and above, where there is only Compton continuum, which changes slowly."""
 
 FINE_BIN_KEV = 0.5
 POINTS_PER_PIECE = 2 * PARTS
 
 RESPONSE_VERSION = 2
-"""Raised whenever the numbers of the response change, so that kept ones are made again."""
+"""To be raised whenever the numbers of the response change, so that cached ones are recomputed."""
 
 
 class SpectralResponse:
-    """What a camera's detector records of the photons of a chain, on one energy axis.
+    """Spectral response of a camera's detector to the photons of a decay chain, on one energy axis.
 
-    Lines up to ``sharp_kev`` borrow from the reference energies up to there, lines above from those above.
-    Computed on the CPU, wherever the model that asks for it lies.
+    Lines up to ``sharp_kev`` are interpolated between the reference energies up to there, lines above between
+    those above. Computed on the CPU, whatever the device of the model.
 
     Args:
         camera: the camera.
         lines: every line of the chain that is transported.
         groups: chain members to activity maps.
         edges_kev: of the recorded bins, [bin + 1].
-        sharp_kev: lines above have no image of their own.
+        sharp_kev: lines above have no sharp image.
     """
 
     def __init__(
@@ -60,26 +64,27 @@ class SpectralResponse:
         to ``sharp_kev``, for one photon per decay there."""
         reference_kev = reference_kev.cpu()
         low = self.lines.energy_kev <= self.sharp_kev
-        share = sharp_shares(self.camera, self.lines.energy_kev[low], reference_kev)
+        share = interpolation_weights(self.camera, self.lines.energy_kev[low], reference_kev, "aperture")
         return torch.einsum("lg,lm,olb->ogmb", share, self.emitted[low], self.kernel[:, low])
 
     def leaked(self, reference_kev: Tensor) -> Tensor:
         """The same behind plate and septa, wherever the event is recorded, [g, 1, map, bin]."""
         reference_kev = reference_kev.cpu()
-        share = self._shares(leak_shares, reference_kev)
+        share = self._weights("leakage", reference_kev)
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
     def scattered(self, reference_kev: Tensor, arrivals: EnergyClasses) -> Tensor:
-        """The same for photons that arrive in classes of energy k, [g, k, map, bin].
+        """The same for photons that arrive in energy classes k, [g, k, map, bin].
 
-        A line that borrows from a reference scatters by its angles, and Compton scatter adds to 1/E by the
-        angle alone. So do all classes but those that are lines of whatever scatters.
+        A line scatters by the same angles as the reference energy that it is interpolated from, and Compton
+        scatter adds to 1/E by the angle alone, which shifts all classes but those that are K lines of the
+        scatterer.
         """
         reference_kev, arrival_kev, filling = (
             part.cpu() for part in (reference_kev, arrivals.kev, arrivals.filling)
         )
         own_lines = arrivals.own_lines
-        share = self._shares(photon_shares, reference_kev)
+        share = self._weights("emission", reference_kev)
         line, group = share.nonzero().unbind(dim=1)
         lost = (1 / arrival_kev - 1 / reference_kev[:, None, None])[group]
         arrives_kev = 1 / (lost + (1 / self.lines.energy_kev[line])[:, None, None])
@@ -93,16 +98,17 @@ class SpectralResponse:
         return recorded.new_zeros(len(reference_kev), *recorded.shape[1:]).index_add(0, group, recorded)
 
     def _by_class(self, line: Tensor, arrives_kev: Tensor, filling: Tensor, unchanged: Tensor) -> Tensor:
-        """Response, wherever it is recorded, to classes [p, k, 2] of lines [p], filled as told [p, k, part],
-        [p, k, bin]; where the energy is ``unchanged`` [p, k], that to the line itself."""
+        """Response, summed over offsets, to classes [p, k, 2] of lines [p] with distributions [p, k, part],
+        [p, k, bin]; where the energy is ``unchanged`` [p, k], that to the line itself.
+        """
         low, high = arrives_kev[~unchanged].unbind(dim=-1)
         recorded = self.kernel.new_zeros(*unchanged.shape, len(self.edges_kev) - 1)
         recorded = recorded.index_put((unchanged,), self.kernel.sum(0)[line[unchanged.nonzero()[:, 0]]])
         anywhere = self._anywhere((low + high) / 2, high - low, filling[~unchanged])
         return recorded.index_put((~unchanged,), anywhere)
 
-    def _shares(self, mixing: Callable[[Camera, Tensor, Tensor], Tensor], reference_kev: Tensor) -> Tensor:
-        """Shares [line, g], lines and references on either side of ``sharp_kev`` apart."""
+    def _weights(self, path: PhotonPath, reference_kev: Tensor) -> Tensor:
+        """Interpolation weights [line, g], on either side of ``sharp_kev`` separately."""
         energy = self.lines.energy_kev
         table = torch.zeros(len(energy), len(reference_kev), dtype=torch.float64)
         for lines, references in (
@@ -110,8 +116,8 @@ class SpectralResponse:
             (energy > self.sharp_kev, reference_kev > self.sharp_kev),
         ):
             if bool(lines.any()):
-                mixed = mixing(self.camera, energy[lines], reference_kev[references])
-                table[lines.nonzero(), references.nonzero()[:, 0]] = mixed
+                weights = interpolation_weights(self.camera, energy[lines], reference_kev[references], path)
+                table[lines.nonzero(), references.nonzero()[:, 0]] = weights
         return table
 
     def _kernel(self, energy_kev: Tensor, width_kev: Tensor) -> Tensor:
@@ -128,8 +134,9 @@ class SpectralResponse:
         return torch.cat(parts, dim=1)[:, order]
 
     def _anywhere(self, energy_kev: Tensor, width_kev: Tensor, filling: Tensor) -> Tensor:
-        """:meth:`_kernel` summed over offsets, [piece, bin], all that the many classes of scatter need, which
-        are filled as told, [piece, part]."""
+        """:meth:`_kernel` summed over offsets, [piece, bin], for the many classes of scatter, with
+        distributions [piece, part].
+        """
         line = width_kev <= 0
         recorded = self.kernel.new_zeros(len(energy_kev), len(self.edges_kev) - 1)
         if bool(line.any()):
@@ -179,7 +186,7 @@ class SpectralResponse:
         return total
 
     def _response(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
-        """Response [offset, energy, bin] to lines, kept on disk where it takes seconds to make."""
+        """Response [offset, energy, bin] to lines, cached on disk where it takes seconds to compute."""
         response = self.camera.response
 
         def make() -> dict[str, Tensor]:

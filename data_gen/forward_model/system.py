@@ -1,4 +1,4 @@
-"""An imaging system as plain data: what a file must hold so that anyone can rebuild its forward model."""
+"""An imaging system as plain data: everything that a file must contain to rebuild its forward model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class ImagingSystem:
             object.__setattr__(self, field.name, part)
 
     def forward_model(self, energy_bins: EnergyAxis | None = None) -> HyperspectralForwardModel:
-        """The forward model of this system, recording its own bins unless told otherwise."""
+        """The forward model of this system, by default with its own energy bins."""
         return HyperspectralForwardModel(
             self.camera,
             self.chain,

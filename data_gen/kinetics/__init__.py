@@ -1,4 +1,4 @@
-"""Where the injected nuclide and its progeny go: compartments, released daughters, decays in time."""
+"""Biokinetics: compartments, released daughters, and decays in regions over time."""
 
 from data_gen.kinetics.compartments import (
     EXCRETED,

@@ -1,4 +1,4 @@
-"""The plain data of a compartment model: regions, and rates of what is on the carrier and what is free."""
+"""The data of a compartment model: regions, and transfer rates (1/h) of bound and of free nuclides."""
 
 from __future__ import annotations
 

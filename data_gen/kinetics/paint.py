@@ -1,4 +1,4 @@
-"""Activity of regions onto voxels."""
+"""Distribution of the activity of regions (Bq) over voxels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""From compartments and decay chain to the matrix of the rate equations."""
+"""The matrix of the rate equations (1/s), from a compartment model and a decay chain (docs/physics.md,
+section 2).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activity and decays of every chain member in every region."""
+"""Activity (Bq) and decays of every chain member in every region of a compartment model, over time in s."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compositions, densities, photon attenuation and fluorescence."""
+"""Materials: composition, density, photon attenuation and K fluorescence."""
 
 from data_gen.materials.attenuation import (
     interaction_attenuation_per_mm,

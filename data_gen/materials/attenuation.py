@@ -1,4 +1,10 @@
-"""How strongly materials attenuate photons: xraylib up to 800 keV, NIST XCOM above."""
+"""Photon attenuation coefficients of materials.
+
+From the name of a material and photon energies in keV: mass attenuation in cm2/g by process (photoelectric,
+Compton, Rayleigh, pair production), linear attenuation in 1/mm, and interaction probabilities. A material's
+coefficient is the sum of its elements', weighted by mass fraction. Source: xraylib up to 800 keV, NIST XCOM
+(``xcom.csv``) from there to 3000 keV.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ from data_gen.materials.compositions import material_named
 from data_gen.materials.xcom import Process, xcom_mass_attenuation
 
 ENERGY_RANGE_KEV = (1.0, 3000.0)
-"""Where cross sections are known."""
+"""Photon energies at which cross sections are tabulated."""
 
 _XRAYLIB_ENDS_KEV = 800.0
 _BELOW: dict[Process, Callable[[int, float], float]] = {
@@ -45,21 +51,26 @@ def mass_attenuation(material: str, energy_kev: Tensor | float) -> Tensor:
 def linear_attenuation_per_mm(
     material: str, energy_kev: Tensor | float, density_g_cm3: float | None = None
 ) -> Tensor:
-    """Total linear attenuation in 1/mm, at the material's own density unless another is given."""
+    """Total linear attenuation in 1/mm, of the shape of ``energy_kev``; at the material's own density by
+    default.
+    """
     return _per_mm(mass_attenuation(material, energy_kev), material, density_g_cm3)
 
 
 def interaction_attenuation_per_mm(
     material: str, energy_kev: Tensor | float, density_g_cm3: float | None = None
 ) -> Tensor:
-    """Linear attenuation in 1/mm by what deposits energy: coherent scatter left out."""
+    """Linear attenuation in 1/mm by photoelectric absorption, Compton scatter and pair production.
+
+    Coherent (Rayleigh) scatter, which deposits no energy, is left out.
+    """
     return _per_mm(_interaction_mass_attenuation(material, energy_kev), material, density_g_cm3)
 
 
 def interaction_probability(
     material: str, energy_kev: Tensor | float, thickness_mm: float | Tensor
 ) -> Tensor:
-    """Probability that a photon deposits energy on its way straight through ``thickness_mm``."""
+    """Probability that a photon deposits energy along a straight path of ``thickness_mm``: 1 - exp(-mu d)."""
     return -torch.expm1(-interaction_attenuation_per_mm(material, energy_kev) * thickness_mm)
 
 
@@ -70,7 +81,7 @@ def _interaction_mass_attenuation(material: str, energy_kev: Tensor | float) -> 
 
 
 def _per_mm(mass_attenuation_cm2_g: Tensor, material: str, density_g_cm3: float | None) -> Tensor:
-    """cm2/g to 1/mm."""
+    """Linear attenuation in 1/mm from mass attenuation in cm2/g."""
     density = material_named(material).density_g_cm3 if density_g_cm3 is None else density_g_cm3
     return mass_attenuation_cm2_g * density / 10.0
 

@@ -1,4 +1,9 @@
-"""What tissues, collimators and detectors are made of."""
+"""Elemental compositions and densities of the tissues, collimator metals and detector crystals.
+
+Sources: ICRU Report 44 as listed by NIST (X-ray mass attenuation coefficients, table 2) for tissues and dry
+air; chemical formulae, with densities of the CRC Handbook, for all else. To add a material, add it to
+:data:`MATERIALS`.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ class Material:
 
 
 def _mixture(name: str, density_g_cm3: float, mass_fractions: Mapping[str, float]) -> Material:
-    """A material from the mass fractions of its elements, made to sum to 1."""
+    """A material from the mass fractions of its elements, normalised to sum to 1."""
     total = sum(mass_fractions.values())
     parts = [(int(xraylib.SymbolToAtomicNumber(s)), share / total) for s, share in mass_fractions.items()]
     return Material(name, density_g_cm3, tuple(sorted(parts)))
@@ -79,13 +84,14 @@ MATERIALS: dict[str, Material] = {
         _compound("silicon", 2.33, "Si"),
     )
 }  # fmt: skip
+"""Every known material by name."""
 
 
 def material_named(name: str) -> Material:
     """The material of that name.
 
     Raises:
-        UserError: there is none.
+        UserError: no material has that name.
     """
     if name not in MATERIALS:
         close = difflib.get_close_matches(str(name), MATERIALS, n=1, cutoff=0.4)

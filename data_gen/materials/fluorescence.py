@@ -1,4 +1,9 @@
-"""K edges and K fluorescence of materials (xraylib)."""
+"""K edges and K fluorescence of materials.
+
+From the name of a material and photon energies in keV: the K edges in keV, and the energies and yields of the
+K X-rays that follow a photoelectric absorption. Source: edges, jump factors, fluorescence yields and
+radiative rates of xraylib.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +21,19 @@ _LINES = tuple(getattr(xraylib, f"K{shells}_LINE") for shells in ("L2", "L3", "M
 
 @dataclass(frozen=True)
 class KFluorescence:
-    """K photons after photoelectric absorption: energy [k] in keV, and how many of each follow one
-    photoelectric absorption at each photon energy, [line, k]."""
+    """K X-rays after photoelectric absorption.
+
+    Args:
+        energy_kev: energies of the K X-rays, [k].
+        photons_per_absorption: K X-rays per photoelectric absorption, by photon energy, [line, k].
+    """
 
     energy_kev: Tensor
     photons_per_absorption: Tensor
 
 
 def k_edges_kev(material: str, min_kev: float = 20.0) -> tuple[float, ...]:
-    """K edges of a material's elements above ``min_kev``, rising, in keV.
+    """K edges of a material's elements above ``min_kev``, in keV, ascending.
 
     Raises:
         UserError: the material is unknown.
@@ -34,15 +43,16 @@ def k_edges_kev(material: str, min_kev: float = 20.0) -> tuple[float, ...]:
 
 
 def k_fluorescence(material: str, energy_kev: Tensor, min_kev: float = 5.0) -> KFluorescence:
-    """K photons above ``min_kev`` that photoelectric absorption in a material sends out.
+    """Energies and yields of the K X-rays after photoelectric absorption in a material.
 
-    An element's share of absorptions is its share of the photoelectric cross section; the K shell's share
-    of those is 1 - 1/jump above its edge, none below; each K hole gives yield x rate photons of a line.
+    An element absorbs by its part of the photoelectric cross section; above its K edge a fraction 1 - 1/jump
+    of that is in the K shell, below it none; each K vacancy emits a line with fluorescence yield times
+    radiative rate.
 
     Args:
         material: name of the material.
         energy_kev: photon energies [line] in keV.
-        min_kev: edges below are left out, their photons do not get anywhere.
+        min_kev: elements with a K edge below this are left out; their X-rays are absorbed close by.
     """
     fractions = [
         (z, share) for z, share in material_named(material).mass_fractions if _k_edge_kev(z) > min_kev
@@ -73,12 +83,12 @@ def _k_edge_kev(z: int) -> float:
 
 
 def _rate(z: int, line: int) -> float:
-    """Share of an element's K photons in one line, the shares of the lines kept summing to 1."""
+    """Fraction of an element's K X-rays in one line; the fractions of the lines in use sum to 1."""
     return _known_rate(z, line) / sum(_known_rate(z, other) for other in _LINES)
 
 
 def _known_rate(z: int, line: int) -> float:
-    """xraylib's radiative rate, 0 for a line that the element does not have."""
+    """xraylib's radiative rate of a line, 0 for a line that the element does not have."""
     try:
         return float(xraylib.RadRate(z, line))
     except ValueError:

@@ -1,4 +1,9 @@
-"""What an object does to photons: densities by tissue, and attenuation at each energy."""
+"""Density and attenuation of the imaged object, tissue by tissue.
+
+From the density in g/cm3 and the tissue index of each voxel: the density of each tissue as a map of its own,
+and each tissue's mass attenuation in 1/mm per g/cm3. Their product, summed over tissues, is the object's
+linear attenuation. Source of the coefficients: ``attenuation.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,12 @@ from data_gen.materials import TISSUES, tissue_from_density, tissue_mass_attenua
 
 
 def density_by_tissue(density: Tensor, material: Tensor | None, grid: VoxelGrid) -> Tensor:
-    """Density of each tissue, [batch, tissue, z, y, x] in g/cm3, from that of the object [batch, z, y, x].
+    """Density of each tissue in g/cm3, [batch, tissue, z, y, x]; zero in the voxels of other tissues.
+
+    Args:
+        density: of the object in g/cm3, [batch, z, y, x].
+        material: tissue index of each voxel, [batch, z, y, x]; None derives it from the density.
+        grid: voxels.
 
     Raises:
         UserError: the shape is not the grid's, or a density is NaN, infinite or negative.
@@ -27,12 +37,12 @@ def density_by_tissue(density: Tensor, material: Tensor | None, grid: VoxelGrid)
 
 
 def tissue_attenuation(energies_kev: Tensor) -> Tensor:
-    """Attenuation of each tissue at each energy per density, [tissue, g] in 1/mm per g/cm3."""
+    """Mass attenuation of each tissue at energies [g] in keV, [tissue, g] in 1/mm per g/cm3."""
     return 0.1 * tissue_mass_attenuation(energies_kev)
 
 
 def checked_activity(activity: Tensor, grid: VoxelGrid) -> Tensor:
-    """The same activity [batch, map, z, y, x].
+    """The activity [batch, map, z, y, x] itself, once its shape has been checked.
 
     Raises:
         UserError: the shape is not the grid's.

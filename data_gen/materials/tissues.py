@@ -1,4 +1,8 @@
-"""Which tissue a voxel is, told from its density."""
+"""Tissue classes of an object, and which of them a voxel's density in g/cm3 belongs to.
+
+Densities are cut half way between those of air, lung, soft tissue and cortical bone (ICRU Report 44), except
+that spongy bone (1.18 g/cm3) counts as soft tissue.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,16 @@ from torch import Tensor
 from data_gen.materials.attenuation import mass_attenuation
 
 TISSUES: tuple[str, ...] = ("air", "lung", "soft_tissue", "cortical_bone")
-"""Tissues by rising density; a material map holds indices into this."""
+"""Tissues by ascending density; a tissue map holds indices into this."""
 
 _LIGHTEST_G_CM3 = (0.15, 0.65, 1.25)
-"""Lightest lung, soft tissue and bone: half way between neighbours, but spongy bone (1.18) counts as soft."""
+"""Lowest density of lung, soft tissue and bone."""
 
 
 def tissue_from_density(density: Tensor) -> Tensor:
-    """Index into :data:`TISSUES` of each voxel, int64, from density in g/cm3."""
+    """Tissue index (into :data:`TISSUES`) of each voxel, int64, from its density in g/cm3."""
     limits = torch.tensor(_LIGHTEST_G_CM3, dtype=density.dtype, device=density.device)
-    return torch.bucketize(density.detach(), limits, right=True)
+    return torch.bucketize(density.detach().contiguous(), limits, right=True)
 
 
 def tissue_mass_attenuation(energies_kev: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""NIST XCOM cross sections of the elements above 800 keV, where xraylib (XCOM too) ends."""
+"""Mass attenuation of the elements at 800-3000 keV, where xraylib's tables end.
+
+From atomic number and energy in keV: cm2/g by process. Source: NIST XCOM, tabulated in ``xcom.csv``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def xcom_mass_attenuation(z: int, energy_kev: float, process: Process) -> float:
     """Mass attenuation of an element in cm2/g at 800-3000 keV, by cubic splines through XCOM's own nodes.
 
     Splines are log-log; pair production is first divided by (1 - threshold/energy)^3, as XCOM itself does.
-    "pair" holds production at the nucleus and at electrons, 0 below 1022 keV.
+    "pair" is production at the nucleus and at electrons, 0 below 1022 keV.
     """
     if process != "pair":
         return math.exp(_spline(z, process)(math.log(energy_kev)))
@@ -38,7 +41,7 @@ def _pair(z: int, kind: str, energy_kev: float) -> float:
 
 @cache
 def _spline(z: int, column: str) -> Callable[[float], float]:
-    """Log of a column, over log energy in keV; of a pair column after its division."""
+    """Logarithm of a column over the logarithm of energy in keV; of a pair column after its division."""
     from scipy.interpolate import CubicSpline  # slow to import, wanted above 800 keV only
 
     rows = [row for row in _rows()[z] if row[column] > 0]

@@ -1,9 +1,12 @@
-"""An independent photon transport, the referee of the forward model."""
+"""Monte Carlo photon transport, the independent reference of the forward model.
+
+It shares cross sections, camera geometry and detector constants with the forward model, but no code
+(docs/physics.md, section 10).
+"""
 
 from data_gen.montecarlo.body import Body
-from data_gen.montecarlo.lines import EmissionLines, Lines
 from data_gen.montecarlo.photons import CLASSES
-from data_gen.montecarlo.run import simulate
+from data_gen.montecarlo.run import EmissionLines, Lines, simulate
 from data_gen.montecarlo.source import PointSource, Source, VoxelSource
 from data_gen.montecarlo.tally import Batches, Estimate, Tally
 

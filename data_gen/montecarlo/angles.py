@@ -1,4 +1,9 @@
-"""Angles of Compton and Rayleigh scatter: drawn, and their density, both from one table."""
+"""Angular distributions of Compton and Rayleigh scatter: sampling, and the density that is sampled.
+
+Both come from one table over energy (keV) and sin(angle / 2), for a material. Source: the Klein-Nishina
+formula times the incoherent scattering function, and Thomson's formula times the squared form factor;
+functions and factors of the elements are xraylib's.
+"""
 
 from __future__ import annotations
 
@@ -24,42 +29,41 @@ Scatter = Literal["compton", "rayleigh"]
 
 @dataclass(frozen=True)
 class ScatterAngles:
-    """Density of the angle of scatter per steradian, constant in bins of sin(angle / 2).
+    """Probability density of the scattering angle per steradian, constant in bins of sin(angle / 2).
 
-    Between tabulated energies the two neighbouring tables are mixed, in the drawing as in the density, so
-    that ``per_steradian`` is exactly the density of what ``draw`` draws.
+    Between tabulated energies the two neighbouring tables are mixed, in sampling as in the density, so that
+    ``per_steradian`` is exactly the density of what ``draw`` samples.
     """
 
     density: Tensor
     """[energy, bin] per steradian."""
     cumulative: Tensor
-    """[energy * bin], each table's distribution function above its row number, rising throughout."""
+    """[energy * bin]: each table's distribution function plus its row number, so that all of it ascends."""
 
     def draw(self, energy_kev: Tensor, generator: torch.Generator) -> Tensor:
-        """Cosine of the angle of scatter for photons of these energies [n]."""
+        """Cosine of the scattering angle, sampled for photons of these energies, [n]."""
         row, share = _row(energy_kev)
         random = torch.rand(3, len(energy_kev), generator=generator, dtype=torch.float64, device=row.device)
         row = row + (random[0] < share).to(torch.int64)
-        place = torch.searchsorted(self.cumulative, row + random[1], right=True)
-        half_sine = torch.stack((place % _BINS, place % _BINS + 1)).to(torch.float64) / _BINS
+        index = torch.searchsorted(self.cumulative, row + random[1], right=True)
+        half_sine = torch.stack((index % _BINS, index % _BINS + 1)).to(torch.float64) / _BINS
         low, high = half_sine.square()
         cosine: Tensor = 1 - 2 * (low + random[2] * (high - low))
         return cosine
 
     def per_steradian(self, energy_kev: Tensor, cosine: Tensor) -> Tensor:
-        """Density [n] of the angle with this cosine."""
+        """Density per steradian [n] of the scattering angle with this cosine [n]."""
         row, share = _row(energy_kev)
-        place = (((1 - cosine) / 2).clamp_min(0).sqrt() * _BINS).to(torch.int64).clamp_max(_BINS - 1)
+        index = (((1 - cosine) / 2).clamp_min(0).sqrt() * _BINS).to(torch.int64).clamp_max(_BINS - 1)
         flat = self.density.reshape(-1)
-        low = row * _BINS + place
+        low = row * _BINS + index
         return (1 - share) * flat[low] + share * flat[low + _BINS]
 
 
 @cache
 def scatter_angles(material: str, process: Scatter) -> ScatterAngles:
-    """Klein-Nishina times the incoherent function, or Thomson times the form factor squared, of a material.
-
-    Functions and factors of the elements: xraylib.
+    """The table of a material: Klein-Nishina times the incoherent scattering function, or Thomson times the
+    squared form factor.
     """
     energy = _LOWEST_KEV * (_HIGHEST_KEV / _LOWEST_KEV) ** torch.linspace(
         0, 1, _ENERGIES, dtype=torch.float64
@@ -81,27 +85,31 @@ def scatter_angles(material: str, process: Scatter) -> ScatterAngles:
 
 
 def compton_energy_kev(energy_kev: Tensor, cosine: Tensor) -> Tensor:
-    """Energy of a photon after scatter on an electron at rest."""
+    """Energy of a photon after Compton scatter on an electron at rest, by Compton's formula."""
     return energy_kev / (1 + energy_kev / ELECTRON_KEV * (1 - cosine))
 
 
-def turned(way: Tensor, cosine: Tensor, generator: torch.Generator) -> Tensor:
-    """Unit vectors [n, 3] at an angle of this cosine [n] to ``way``, at any azimuth."""
-    turn = 2 * math.pi * torch.rand(len(way), generator=generator, dtype=way.dtype, device=way.device)
-    # The axis farthest from the way gives a sound first normal.
-    helper = torch.zeros_like(way).scatter_(1, way.abs().argmin(dim=1, keepdim=True), 1.0)
-    first = torch.linalg.cross(way, helper)
+def turned(direction: Tensor, cosine: Tensor, generator: torch.Generator) -> Tensor:
+    """Unit vectors [n, 3] at an angle of this cosine [n] to ``direction``, with uniform azimuth."""
+    turn = (
+        2
+        * math.pi
+        * torch.rand(len(direction), generator=generator, dtype=direction.dtype, device=direction.device)
+    )
+    # The coordinate axis farthest from the direction gives a well-conditioned first normal.
+    helper = torch.zeros_like(direction).scatter_(1, direction.abs().argmin(dim=1, keepdim=True), 1.0)
+    first = torch.linalg.cross(direction, helper)
     first = first / first.norm(dim=1, keepdim=True)
-    second = torch.linalg.cross(way, first)
+    second = torch.linalg.cross(direction, first)
     sine = (1 - cosine.square()).clamp_min(0).sqrt()
     side = turn.cos()[:, None] * first + turn.sin()[:, None] * second
-    new = cosine[:, None] * way + sine[:, None] * side
+    new = cosine[:, None] * direction + sine[:, None] * side
     unit: Tensor = new / new.norm(dim=1, keepdim=True)
     return unit
 
 
 def isotropic(count: int, generator: torch.Generator) -> Tensor:
-    """Unit vectors [count, 3] in all directions alike."""
+    """Isotropic unit vectors [count, 3]."""
     random = torch.rand(2, count, generator=generator, dtype=torch.float64, device=generator.device)
     cosine, turn = 2 * random[0] - 1, 2 * math.pi * random[1]
     sine = (1 - cosine.square()).sqrt()
@@ -109,15 +117,15 @@ def isotropic(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _row(energy_kev: Tensor) -> tuple[Tensor, Tensor]:
-    """Table below each energy, and how far it lies towards the next."""
+    """Index of the tabulated energy below each energy, and the fraction of the step to the next."""
     step = math.log(_HIGHEST_KEV / _LOWEST_KEV) / (_ENERGIES - 1)
-    place = ((energy_kev / _LOWEST_KEV).log() / step).clamp(0, _ENERGIES - 1 - 1e-9)
-    row = place.to(torch.int64)
-    return row, place - row
+    index = ((energy_kev / _LOWEST_KEV).log() / step).clamp(0, _ENERGIES - 1 - 1e-9)
+    row = index.to(torch.int64)
+    return row, index - row
 
 
 def _structure(z: int, momentum: Tensor, process: Scatter) -> Tensor:
-    """Incoherent function, or form factor squared, at momentum transfers in 1/angstrom."""
+    """Incoherent scattering function, or squared form factor, at momentum transfers in 1/angstrom."""
     if process == "compton":
         values = [float(xraylib.SF_Compt(z, q)) for q in momentum.clamp(1e-3, 1e3).reshape(-1).tolist()]
     else:
@@ -126,7 +134,7 @@ def _structure(z: int, momentum: Tensor, process: Scatter) -> Tensor:
 
 
 def _free(energy_kev: Tensor, cosine: Tensor, process: Scatter) -> Tensor:
-    """Cross section of a free electron per steradian, up to a constant."""
+    """Differential cross section of a free electron per steradian, up to a constant."""
     if process == "rayleigh":
         return (1 + cosine.square()).expand(len(energy_kev), -1)
     ratio = compton_energy_kev(energy_kev, cosine) / energy_kev

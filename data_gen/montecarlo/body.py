@@ -1,4 +1,8 @@
-"""The object: voxels of tissue, crossed by Woodcock tracking."""
+"""The imaged object: voxels of tissue, crossed by Woodcock (delta) tracking.
+
+Inputs are the density in g/cm3 and the tissue of each voxel; lengths are in mm. Source of the method:
+Woodcock et al., ANL-7050 (1965).
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,19 @@ from torch import Tensor
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials import TISSUES, tissue_from_density
-from data_gen.montecarlo.chance import uniform
 from data_gen.montecarlo.medium import Medium, medium
 from data_gen.montecarlo.photons import Photons
+from data_gen.montecarlo.variance_reduction import uniform
 
 
 @dataclass(frozen=True)
 class Body:
-    """Voxels that absorb and scatter; empty space around them.
+    """Voxels that absorb and scatter, in vacuum.
 
     Args:
         grid: voxels.
         density: [z, y, x] in g/cm3.
-        material: [z, y, x] index into ``data_gen.materials.TISSUES``; None: told from density.
+        material: [z, y, x] index into ``data_gen.materials.TISSUES``; None derives it from the density.
 
     Raises:
         UserError: a tensor is not on the grid, or a density is negative.
@@ -44,7 +48,7 @@ class Body:
 
 
 class Tissues:
-    """A body ready to be tracked through, on some device."""
+    """A body prepared for tracking, on some device."""
 
     def __init__(self, body: Body, device: torch.device) -> None:
         self.grid = body.grid
@@ -62,37 +66,38 @@ class Tissues:
         ]
 
     def collide(self, photons: Photons, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Fly photons to their next interaction or out.
+        """Move photons to their next interaction, or out of the object.
 
         Returns:
-            Place [n, 3] (of those that leave: where they started), whether they interact [n], and in which
-            tissue [n].
+            Place [n, 3] (where they started, for those that leave), whether they interact [n], and the index
+                of the
+            tissue in which they do [n].
         """
         enter, leave = self._box(photons)
-        place, tissue = photons.place.clone(), torch.zeros_like(photons.line)
+        position, tissue = photons.position.clone(), torch.zeros_like(photons.line)
         stopped = torch.zeros_like(leave, dtype=torch.bool)
         total = torch.stack([m.total(photons.energy_kev) for m in self.media], dim=1) / 10.0
         most = (total * total.new_tensor(self.densest)).amax(dim=1)
         flying = ((leave > enter) & (most > 0)).nonzero()[:, 0]
-        way = enter[flying]
+        distance = enter[flying]
         while len(flying):
-            way = way - torch.log1p(-uniform(len(flying), generator)) / most[flying]
-            inside = way < leave[flying]
-            flying, way = flying[inside], way[inside]
-            point = photons.place[flying] + way[:, None] * photons.way[flying]
+            distance = distance - torch.log1p(-uniform(len(flying), generator)) / most[flying]
+            inside = distance < leave[flying]
+            flying, distance = flying[inside], distance[inside]
+            point = photons.position[flying] + distance[:, None] * photons.direction[flying]
             voxel = self._voxel(point)
             kind = self.tissue[voxel]
             real = self.density[voxel] * total[flying, kind] > uniform(len(flying), generator) * most[flying]
             hit = flying[real]
-            stopped[hit], place[hit], tissue[hit] = True, point[real], kind[real]
-            flying, way = flying[~real], way[~real]
-        return place, stopped, tissue
+            stopped[hit], position[hit], tissue[hit] = True, point[real], kind[real]
+            flying, distance = flying[~real], distance[~real]
+        return position, stopped, tissue
 
     def _box(self, photons: Photons) -> tuple[Tensor, Tensor]:
         """Distances at which photons enter and leave the grid; leave <= enter where they miss it."""
-        way = torch.where(photons.way.abs() < 1e-12, 1e-12, photons.way)
-        first = (-self.half_mm - photons.place) / way
-        second = (self.half_mm - photons.place) / way
+        direction = torch.where(photons.direction.abs() < 1e-12, 1e-12, photons.direction)
+        first = (-self.half_mm - photons.position) / direction
+        second = (self.half_mm - photons.position) / direction
         return torch.minimum(first, second).amax(dim=1).clamp_min(0), torch.maximum(first, second).amin(dim=1)
 
     def _voxel(self, point: Tensor) -> Tensor:

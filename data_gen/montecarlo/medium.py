@@ -1,4 +1,8 @@
-"""What happens to photons in a material, tabulated finely over energy."""
+"""Interaction data of a material, tabulated over photon energy for fast look-up.
+
+Total and partial cross sections in cm2/g, K X-rays and scattering angles, at 4-3000 keV. Sources:
+``data_gen.materials`` (xraylib, NIST XCOM) and ``angles.py``.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,17 @@ _LOG_STEP = math.log(ENERGY_RANGE_KEV[1] / _LOWEST_KEV) / (_STEPS - 1)
 
 @dataclass(frozen=True)
 class Medium:
-    """Cross sections in cm2/g on a fine logarithmic energy grid, K photons, and angles of scatter."""
+    """Cross sections on a fine logarithmic energy grid, K X-rays, and scattering angles of a material."""
 
     material: str
     density_g_cm3: float
     cross_section: Tensor
-    """Total, Compton, Rayleigh, photoelectric: [4, step]; the rest of the total is pair production."""
+    """Total, Compton, Rayleigh, photoelectric in cm2/g: [4, step]; the rest of the total is pair production.
+    """
     k_kev: Tensor
-    """Energies of the K photons [k]."""
-    k_chance: Tensor
-    """Chance that a photoelectric absorption gives one of the first k K photons, [step, k]."""
+    """Energies of the K X-rays [k]."""
+    k_cumulative: Tensor
+    """Probability that a photoelectric absorption emits one of the first k K X-rays, [step, k]."""
     compton: ScatterAngles
     rayleigh: ScatterAngles
 
@@ -42,19 +47,18 @@ class Medium:
         return self.total(energy_kev) * (self.density_g_cm3 / 10.0)
 
     def shares(self, energy_kev: Tensor) -> Tensor:
-        """Shares of Compton, Rayleigh and photoelectric in the interactions, [3, n]."""
+        """Fractions of interactions that are Compton, Rayleigh and photoelectric, [3, n]."""
         parts = torch.stack([_between(row, energy_kev) for row in self.cross_section])
         return parts[1:] / parts[0]
 
     def k_photon(self, energy_kev: Tensor, random: Tensor) -> Tensor:
-        """Energy of the K photon that follows a photoelectric absorption, told by uniform ``random`` [n].
-
-        0 where there is none.
+        """Energy of the K X-ray after a photoelectric absorption, chosen by uniform ``random`` [n]; 0 where
+        there is none.
         """
         if not len(self.k_kev):
             return torch.zeros_like(energy_kev)
-        chance = self.k_chance[_step(energy_kev).to(torch.int64)]
-        line = (random[:, None] >= chance).sum(dim=1)
+        sampling = self.k_cumulative[_step(energy_kev).to(torch.int64)]
+        line = (random[:, None] >= sampling).sum(dim=1)
         energy = torch.cat((self.k_kev, self.k_kev.new_zeros(1)))
         return energy[line]
 
@@ -87,13 +91,13 @@ def medium(material: str) -> Medium:
 
 
 def _step(energy_kev: Tensor) -> Tensor:
-    """Place of each energy on the grid."""
+    """Fractional index of each energy on the grid."""
     return ((energy_kev / _LOWEST_KEV).log() / _LOG_STEP).clamp(0, _STEPS - 1 - 1e-9)
 
 
 def _between(table: Tensor, energy_kev: Tensor) -> Tensor:
     """Linear interpolation of a table [step]."""
-    place = _step(energy_kev)
-    low = place.to(torch.int64)
+    index = _step(energy_kev)
+    low = index.to(torch.int64)
     first = table[low]
-    return first + (place - low) * (table[low + 1] - first)
+    return first + (index - low) * (table[low + 1] - first)

@@ -1,4 +1,7 @@
-"""One panel of a camera in coordinates of its own, and the panels that stand at the same time."""
+"""Geometry of one camera panel in its own coordinates, and the panels of each rotation position.
+
+Lengths are in mm. All numbers are read from a ``Camera``; nothing is computed with its code.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,33 @@ from data_gen.montecarlo.photons import Photons
 
 @dataclass(frozen=True)
 class Holes:
-    """Apertures of a panel. At a share l of the way from waist to face the open section is the rectangle of
-    half sizes ``corner`` l, rounded by ``radius + growth`` l, about a centre that moves with ``slope``."""
+    """Apertures of a panel.
+
+    At a fraction l of the height from waist to face, the open section is a rectangle of half sizes ``corner``
+    l with corners rounded by ``radius + growth`` l, about a centre that moves with ``slope``.
+    """
 
     centre: Tensor
-    """[hole, 2] mm along (u, v)."""
+    """Centre of the waist along (u, v), [hole, 2] mm."""
     slope: Tensor
-    """Of the axes, per mm along the normal, [hole, 2]."""
+    """Displacement of the axis per mm along the normal, [hole, 2]."""
     radius: Tensor
-    """[hole] mm."""
+    """Radius of the waist, [hole] mm."""
     corner: Tensor
     """[hole, 2] mm."""
     growth: Tensor
     """[hole] mm."""
     tangent: Tensor
-    """Of the half opening angle, at most, [hole]."""
+    """Largest tangent of the half opening angle, [hole]."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Coordinates (a, b, c) run along (u, v, normal) from the foot of the normal through the detector's
-    middle; c is the distance from the isocentre's plane. Lengths in mm."""
+    """One panel: collimator and detector.
+
+    Coordinates (a, b, c) run along (u, v, normal) from the foot of the normal through the detector's
+    middle; c is the distance from the isocentre's plane. Lengths in mm.
+    """
 
     axes: Tensor
     """Rows u, v, normal, [3, 3]."""
@@ -54,24 +63,26 @@ class Panel:
     half_plate_mm: float
     holes: Holes
     walls: tuple[Tensor, Tensor]
-    """Places of the septa along u and along v."""
+    """Positions of the septa along u and along v."""
     half_wall_mm: float
 
     def local(self, photons: Photons) -> Photons:
         """Photons in this panel's coordinates."""
-        place, way = self.turned(photons.place, photons.way)
-        return photons.having(
-            place=place, way=way, first_pixel=torch.full_like(photons.first_pixel, self.first_pixel)
+        position, direction = self.turned(photons.position, photons.direction)
+        return photons.with_fields(
+            position=position,
+            direction=direction,
+            first_pixel=torch.full_like(photons.first_pixel, self.first_pixel),
         )
 
-    def turned(self, place: Tensor, way: Tensor) -> tuple[Tensor, Tensor]:
+    def turned(self, position: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
         """Places and directions [n, 3] in this panel's coordinates."""
-        place = (place - self.middle) @ self.axes.T
-        place[:, 2] += self.detector_mm
-        return place, way @ self.axes.T
+        position = (position - self.middle) @ self.axes.T
+        position[:, 2] += self.detector_mm
+        return position, direction @ self.axes.T
 
     def same_shape(self, other: Panel) -> bool:
-        """Whether another panel is alike in its own coordinates."""
+        """Whether another panel is identical in its own coordinates."""
         near = all(
             a.shape == b.shape and torch.allclose(a, b, rtol=0, atol=1e-9)
             for a, b in zip(vars(self.holes).values(), vars(other.holes).values(), strict=True)
@@ -82,36 +93,37 @@ class Panel:
             and math.isclose(self.detector_mm, other.detector_mm)
         )
 
-    def to_crystal_mm(self, place: Tensor, way: Tensor) -> Tensor:
-        """Distance along rays (local) that run outwards to the face or a side of the crystal, [n]; infinite
-        where they miss it."""
+    def to_crystal_mm(self, position: Tensor, direction: Tensor) -> Tensor:
+        """Distance along outward rays (panel coordinates) to the face or a side of the crystal, [n]; infinite
+        where they miss it.
+        """
         half_a, half_b = self.half_size
-        low = place.new_tensor((-half_a, -half_b, self.detector_mm))
-        high = place.new_tensor((half_a, half_b, self.detector_mm + self.depth_mm))
-        along = torch.where(way.abs() < 1e-12, 1e-12, way)
-        one, other = (low - place) / along, (high - place) / along
+        low = position.new_tensor((-half_a, -half_b, self.detector_mm))
+        high = position.new_tensor((half_a, half_b, self.detector_mm + self.depth_mm))
+        along = torch.where(direction.abs() < 1e-12, 1e-12, direction)
+        one, other = (low - position) / along, (high - position) / along
         enter, leave = torch.minimum(one, other).amax(dim=1), torch.maximum(one, other).amin(dim=1)
-        return torch.where((way[:, 2] > 0) & (enter >= 0) & (leave > enter), enter, torch.inf)
+        return torch.where((direction[:, 2] > 0) & (enter >= 0) & (leave > enter), enter, torch.inf)
 
-    def on_face(self, place: Tensor, way: Tensor) -> Tensor:
-        """(a, b) where rays (local) cross the plane of the entrance face, [n, 2]."""
-        along = torch.where(way[:, 2].abs() < 1e-12, 1e-12, way[:, 2])
-        return place[:, :2] + way[:, :2] * ((self.detector_mm - place[:, 2]) / along)[:, None]
+    def on_face(self, position: Tensor, direction: Tensor) -> Tensor:
+        """(a, b) where rays (panel coordinates) cross the plane of the entrance face, [n, 2]."""
+        along = torch.where(direction[:, 2].abs() < 1e-12, 1e-12, direction[:, 2])
+        return position[:, :2] + direction[:, :2] * ((self.detector_mm - position[:, 2]) / along)[:, None]
 
-    def pixel(self, place: Tensor) -> Tensor:
-        """Pixel of the panel under points (local) [n, >=2] inside the detector's area, [n] int64 from 0."""
-        size = place.new_tensor(self.half_size)
-        column, row = ((place[:, :2] + size) / self.pitch_mm).floor().to(torch.int64).unbind(dim=1)
+    def pixel(self, position: Tensor) -> Tensor:
+        """Index of the pixel at points [n, >=2] (panel coordinates) of the detector, [n] int64 from 0."""
+        size = position.new_tensor(self.half_size)
+        column, row = ((position[:, :2] + size) / self.pitch_mm).floor().to(torch.int64).unbind(dim=1)
         rows = round(2 * self.half_size[1] / self.pitch_mm)
         return row.clamp(0, rows - 1) * self.columns + column.clamp(0, self.columns - 1)
 
 
-def stops(camera: Camera, device: torch.device) -> list[list[Panel]]:
-    """The panels of each stop of a camera; a camera that does not turn has one stop."""
+def rotation_positions(camera: Camera, device: torch.device) -> list[list[Panel]]:
+    """The panels at each rotation position of a camera; a camera that does not rotate has one."""
     rotation = camera.spec.panels.rotation
     count = rotation.steps if rotation else 1
     each = camera.panels // count
-    return [[_panel(camera, stop * each + k, device) for k in range(each)] for stop in range(count)]
+    return [[_panel(camera, step * each + k, device) for k in range(each)] for step in range(count)]
 
 
 def _panel(camera: Camera, index: int, device: torch.device) -> Panel:
@@ -159,5 +171,5 @@ def _holes(camera: Camera, own: Tensor, centre: Tensor, axes: Tensor) -> tuple[T
 
 
 def _walls(blocks: int, half_size: float) -> Tensor:
-    """Boundaries between ``blocks`` equal blocks."""
+    """Boundaries between ``blocks`` equal blocks of pixels."""
     return torch.linspace(-half_size, half_size, blocks + 1, dtype=torch.float64)[1:-1]

@@ -1,15 +1,19 @@
-"""Compton and Rayleigh scatter of photons that interact somewhere."""
+"""Compton and Rayleigh scatter of photons: new directions, energies in keV, and weights.
+
+Angles follow ``angles.py``; a biased direction is weighted by the ratio of the physical to the sampled
+density.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from data_gen.montecarlo.aim import Aim
 from data_gen.montecarlo.angles import ScatterAngles, compton_energy_kev, turned
-from data_gen.montecarlo.chance import uniform
+from data_gen.montecarlo.direction_biasing import DirectionBias
 from data_gen.montecarlo.medium import Medium
 from data_gen.montecarlo.photons import Photons
+from data_gen.montecarlo.variance_reduction import uniform
 
 
 def scattered(
@@ -17,41 +21,47 @@ def scattered(
     medium: Medium,
     rayleigh: Tensor,
     generator: torch.Generator,
-    aim: Aim | None = None,
-    natural: float = 1.0,
+    bias: DirectionBias | None = None,
+    analog: float = 1.0,
 ) -> Photons:
-    """Photons [n] after a scatter, coherent where the mask ``rayleigh`` says.
+    """Photons [n] after a scatter, coherent where the mask ``rayleigh`` [n] is true.
 
-    With ``natural`` < 1 only this share follows the law of scatter; the rest is aimed, and weights say so.
+    Args:
+        photons: at the place of the interaction.
+        medium: material that they interact in.
+        rayleigh: whether each scatters coherently, [n] bool.
+        generator: source of the random numbers.
+        bias: density of biased directions; None for none.
+        analog: fraction of photons whose direction follows the physical law; the others are biased.
     """
-    way, weight, energy = photons.way.clone(), photons.weight.clone(), photons.energy_kev.clone()
+    direction, weight, energy = photons.direction.clone(), photons.weight.clone(), photons.energy_kev.clone()
     for angles, chosen in ((medium.compton, ~rayleigh), (medium.rayleigh, rayleigh)):
         index = chosen.nonzero()[:, 0]
         if not len(index):
             continue
         part = photons.take(index)
-        new, cosine, share = _one_law(part, angles, generator, aim, natural)
-        way[index], weight[index] = new, part.weight * share
+        new, cosine, share = _one_law(part, angles, generator, bias, analog)
+        direction[index], weight[index] = new, part.weight * share
         if angles is medium.compton:
             energy[index] = compton_energy_kev(part.energy_kev, cosine)
-    return photons.having(way=way, weight=weight, energy_kev=energy)
+    return photons.with_fields(direction=direction, weight=weight, energy_kev=energy)
 
 
 def _one_law(
     photons: Photons,
     angles: ScatterAngles,
     generator: torch.Generator,
-    aim: Aim | None,
-    natural: float,
+    bias: DirectionBias | None,
+    analog: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """New directions, cosines of the angles of scatter, and factors on the weights."""
+    """New directions [n, 3], cosines of the scattering angles [n], and factors on the weights [n]."""
     cosine = angles.draw(photons.energy_kev, generator)
-    way = turned(photons.way, cosine, generator)
-    if aim is None or natural >= 1:
-        return way, cosine, torch.ones_like(cosine)
-    aimed = (uniform(len(photons), generator) >= natural).nonzero()[:, 0]
-    way[aimed] = aim.draw(photons.place[aimed], photons.energy_kev[aimed], generator)
-    cosine = (way * photons.way).sum(dim=1).clamp(-1, 1)
+    direction = turned(photons.direction, cosine, generator)
+    if bias is None or analog >= 1:
+        return direction, cosine, torch.ones_like(cosine)
+    biased = (uniform(len(photons), generator) >= analog).nonzero()[:, 0]
+    direction[biased] = bias.draw(photons.position[biased], photons.energy_kev[biased], generator)
+    cosine = (direction * photons.direction).sum(dim=1).clamp(-1, 1)
     law = angles.per_steradian(photons.energy_kev, cosine)
-    mixed = natural * law + (1 - natural) * aim.per_steradian(photons.place, way, photons.energy_kev)
-    return way, cosine, law / mixed
+    mixed = analog * law + (1 - analog) * bias.per_steradian(photons.position, direction, photons.energy_kev)
+    return direction, cosine, law / mixed

@@ -1,4 +1,4 @@
-"""Where decays happen."""
+"""Spatial distributions of decays: points, and voxels. Lengths are in mm; only ratios of activity matter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data_gen.core.grid import VoxelGrid
 
 
 class Source(Protocol):
-    """A distribution of decays in space; results are per decay, so only ratios of activity matter."""
+    """A spatial distribution of decays; results are per decay, so only ratios of activity matter."""
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Points of decay [count, 3] in mm."""
@@ -22,7 +22,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class PointSource:
-    """Points with relative activities, alike unless told otherwise.
+    """Point sources with relative activities, equal by default.
 
     Args:
         points_mm: (x, y, z) of each.
@@ -51,7 +51,7 @@ class PointSource:
 
 @dataclass(frozen=True)
 class VoxelSource:
-    """Activity on a grid, even within each voxel.
+    """Activity on a grid, uniform within each voxel.
 
     Args:
         grid: voxels.
@@ -82,7 +82,7 @@ class VoxelSource:
 
 
 def _checked(activity: Tensor, count: int) -> None:
-    """Activities, as many as places, that can be drawn from.
+    """Check that activities can be sampled from.
 
     Raises:
         UserError: they cannot.
@@ -95,7 +95,7 @@ def _checked(activity: Tensor, count: int) -> None:
 
 
 def _picked(activity: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Indices [count], as often as the activities say."""
+    """Indices [count] sampled in proportion to the activities."""
     rising = activity.to(generator.device, torch.float64).cumsum(0)
     random = torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device)
     return torch.searchsorted(rising, random * rising[-1], right=True).clamp_max(len(rising) - 1)

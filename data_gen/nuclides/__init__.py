@@ -1,4 +1,4 @@
-"""Decay chains, activities in time, and the photons that the members emit."""
+"""Decay chains, activities over time, and the photons that the members emit."""
 
 from data_gen.nuclides.activity import activities_at, mean_activity
 from data_gen.nuclides.bremsstrahlung import bremsstrahlung

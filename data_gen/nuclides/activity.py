@@ -1,4 +1,8 @@
-"""Activities of chain members in time, by the Bateman equations."""
+"""Activities of the members of a decay chain over time.
+
+From injected activities in Bq and times in s: the activity of each member at a time, or its mean over a
+frame. Source: Bateman's equations (docs/physics.md, section 2) as solved by the package radioactivedecay.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ from data_gen.nuclides.chain import DecayChain
 def activities_at(
     chain: DecayChain, injected_bq: Mapping[str, float] | float, time_s: float
 ) -> dict[str, float]:
-    """Activity of every member in Bq, ``time_s`` after the moment when the activities were ``injected_bq``.
+    """Activity of every member in Bq at ``time_s`` after the injection.
 
     Args:
         chain: the decay chain.
-        injected_bq: member to Bq; a number is the first member's alone, freshly separated.
+        injected_bq: activity in Bq by member; a number is that of the first member alone, freshly separated.
         time_s: 0 or later, in s.
 
     Raises:

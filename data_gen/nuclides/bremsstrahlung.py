@@ -1,14 +1,14 @@
-"""Continuum photons of beta decay: external bremsstrahlung of betas stopped in water, and internal.
+"""Bremsstrahlung photons of beta decay: external, of betas stopped in water, and internal.
 
-External: slowing down without straggling, each beta passes every energy T below its own, so that
+From a nuclide and photon energy bins in keV: photons per decay. Betas slow down continuously, so each passes
+every energy T below its own, and external photons of energy k per decay and keV are
 
     N(k) = integral over T > k of B(T) m(T, k) / S(T) dT,
 
-B(T) the betas per decay born above T, S the stopping power and m the photons per path of
-data_gen/materials/electrons.py. Internal: the distribution of Knipp and Uhlenbeck (Physica 3 (1936) 425) and
-Bloch (Phys. Rev. 50 (1936) 272), the same in every medium; Coulomb corrections at the nucleus are left out.
-Soft tissue is taken for water. Conversion and Auger electrons are left out: short of energy, they radiate
-little.
+B(T) the betas per decay emitted above T (ICRP-107), S the stopping power and m the photons per path length of
+data_gen/materials/electrons.py. Internal bremsstrahlung: Knipp and Uhlenbeck (Physica 3 (1936) 425) and Bloch
+(Phys. Rev. 50 (1936) 272), the same in every medium, without Coulomb corrections at the nucleus. Soft tissue
+is taken as water. Conversion and Auger electrons are neglected: at their low energies they radiate little.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def bremsstrahlung(nuclide: str, edges_kev: Tensor | Sequence[float]) -> Tensor:
 
     Args:
         nuclide: the emitter; without betas it emits none.
-        edges_kev: rising bin edges [bin + 1] in keV, from 10 keV on.
+        edges_kev: ascending bin edges [bin + 1] in keV, from 10 keV on.
 
     Raises:
-        UserError: the nuclide is unknown, or the edges do not rise from 10 keV or more.
+        UserError: the nuclide is unknown, or the edges do not ascend from 10 keV or more.
     """
     edges = np.asarray(edges_kev, dtype=np.float64)
     photon, weight = _nodes(edges)
@@ -56,7 +56,8 @@ def bremsstrahlung(nuclide: str, edges_kev: Tensor | Sequence[float]) -> Tensor:
 
 
 def beta_spectrum(nuclide: str) -> tuple[Array, Array]:
-    """Energies [t] in keV, evenly spaced, and betas per decay and keV [t] (ICRP-107); empty without betas.
+    """Beta energies [t] in keV, evenly spaced, and betas per decay and keV [t] (ICRP-107); empty without
+    betas.
 
     Raises:
         UserError: the nuclide is unknown.
@@ -73,7 +74,7 @@ def beta_spectrum(nuclide: str) -> tuple[Array, Array]:
 
 
 def external_density(energy_kev: Array, born_per_kev: Array, photon_kev: Array) -> Array:
-    """External bremsstrahlung photons per decay and keV at each photon energy [k], betas stopped in water."""
+    """External bremsstrahlung photons per decay and keV at photon energies [k]; betas stopped in water."""
     steps = (born_per_kev[1:] + born_per_kev[:-1]) / 2 * np.diff(energy_kev)
     born_above = np.append(np.cumsum(steps[::-1])[::-1], 0.0)
     # Steps even in the root of T - k: the cross section rises steeply there.
@@ -87,15 +88,15 @@ def external_density(energy_kev: Array, born_per_kev: Array, photon_kev: Array) 
 
 def internal_density(energy_kev: Array, born_per_kev: Array, photon_kev: Array) -> Array:
     """Internal bremsstrahlung photons per decay and keV at each photon energy [k]."""
-    room = np.maximum(energy_kev[-1] - photon_kev, 0.0)[:, None]
+    range_kev = np.maximum(energy_kev[-1] - photon_kev, 0.0)[:, None]
     share = (np.arange(_STEPS) + 0.5) / _STEPS
-    kinetic = photon_kev[:, None] + room * share
-    before, after = 1 + kinetic / _MASS_KEV, 1 + room * share / _MASS_KEV
+    kinetic = photon_kev[:, None] + range_kev * share
+    before, after = 1 + kinetic / _MASS_KEV, 1 + range_kev * share / _MASS_KEV
     p_before, p_after = np.sqrt(before**2 - 1), np.sqrt(np.maximum(after**2 - 1, 1e-24))
     emitted = (before**2 + after**2) / (before * p_after) * np.log(after + p_after) - 2
     chance = _ALPHA / math.pi * p_after / (p_before * photon_kev[:, None]) * emitted
     born = np.interp(kinetic, energy_kev, born_per_kev)
-    return np.asarray((born * chance * room / _STEPS).sum(axis=1), dtype=np.float64)
+    return np.asarray((born * chance * range_kev / _STEPS).sum(axis=1), dtype=np.float64)
 
 
 def _nodes(edges_kev: Array) -> tuple[Array, Array]:

@@ -1,4 +1,7 @@
-"""Decay chains: which nuclides follow from one, how fast, and with which branching."""
+"""Decay chains: members, half-lives in s and branching fractions.
+
+Source: ICRP Publication 107, through the package radioactivedecay.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ from data_gen.nuclides.names import canonical_name
 
 @dataclass(frozen=True)
 class DecayChain:
-    """The radioactive members that follow from one nuclide (ICRP-107 half-lives and branchings).
+    """A radioactive nuclide and its radioactive progeny (ICRP-107 half-lives and branching fractions).
 
     Args:
         members: names, the injected nuclide first, every parent before its progeny, stable ends left out.
         half_lives_s: half-life of each member in s.
-        branchings: (parent, child, share of the parent's decays) between members.
+        branchings: (parent, child, fraction of the parent's decays) between members.
     """
 
     members: tuple[str, ...]
@@ -34,7 +37,7 @@ class DecayChain:
         return math.log(2) / self.half_life_s(member)
 
     def branching(self, parent: str, child: str) -> float:
-        """Share of the parent's decays that make the child directly; 0 where there is no such branch."""
+        """Fraction of the parent's decays that produce the child directly; 0 without such a branch."""
         return sum(share for a, b, share in self.branchings if (a, b) == (parent, child))
 
     def _index(self, member: str) -> int:
@@ -61,7 +64,7 @@ def decay_chain(nuclide: str) -> DecayChain:
 
 
 def _progeny_first(member: str, seen: dict[str, None]) -> list[str]:
-    """Members in the order in which a depth-first walk leaves them: every child before its parents."""
+    """Members in the order in which a depth-first search leaves them: every child before its parents."""
     if member not in seen:
         # The main branch is walked last, so that it stands first once the order is reversed.
         for child, _ in sorted(_children(member), key=lambda branch: branch[1]):
@@ -71,7 +74,7 @@ def _progeny_first(member: str, seen: dict[str, None]) -> list[str]:
 
 
 def _children(member: str) -> list[tuple[str, float]]:
-    """Radioactive nuclides made by a member's decay, with their share (spontaneous fission left out)."""
+    """Radioactive nuclides that a member decays to, with their fractions; spontaneous fission left out."""
     nuclide = rd.Nuclide(member)
     branches = zip(nuclide.progeny(), nuclide.branching_fractions(), strict=True)
     return [

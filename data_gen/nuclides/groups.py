@@ -1,4 +1,9 @@
-"""Which members of a decay chain share one activity map."""
+"""Grouping of chain members: which members share one activity map.
+
+Short-lived progeny decays where its parent did, so its activity follows the parent's at the ratio of
+transient equilibrium (docs/physics.md, section 2); a longer-lived daughter may migrate and gets a map of its
+own. All ratios are dimensionless, half-lives are in s.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class MemberGroups:
-    """Chain members tied to a few free activity maps.
+    """Members of a decay chain that share a few activity maps.
 
-    A map holds the activity of its group's head (the first member) in Bq per voxel; the other members
-    follow it at the ratio of transient equilibrium, which holds while they live too briefly to wander.
-    In that equilibrium the head itself falls as slowly as the longest-lived nuclide that feeds it.
+    A map holds the activity of its group's head (the first member) in Bq per voxel; the other members of the
+    group follow it at the ratio of transient equilibrium, in which the head itself decays as slowly as the
+    longest-lived nuclide that feeds it.
 
     Args:
         chain: the decay chain.
-        groups: name to members, head first; members left out emit nothing in the model.
+        groups: members by name of the map, head first; members left out emit nothing in the model.
 
     Raises:
         UserError: an unknown member, a member in two groups, or a member that outlives its head.
@@ -54,7 +59,7 @@ class MemberGroups:
         return tuple(tied[0] for tied in self.members.values())
 
     def to_dict(self) -> dict[str, list[str]]:
-        """Plain names that rebuild the groups."""
+        """Plain data that rebuilds the groups."""
         return {name: list(tied) for name, tied in self.members.items()}
 
     @property
@@ -68,7 +73,7 @@ class MemberGroups:
 
 
 def _ratios_to_head(chain: DecayChain, tied: Sequence[str]) -> dict[str, float]:
-    """Activity of each tied member over the head's in transient equilibrium."""
+    """Activity of each member of a group divided by the head's, in transient equilibrium."""
     unknown = [m for m in tied if m not in chain.members]
     if unknown:
         raise UserError(f"groups name {unknown[0]}, which the chain {list(chain.members)} does not hold")
@@ -89,7 +94,7 @@ def _ratios_to_head(chain: DecayChain, tied: Sequence[str]) -> dict[str, float]:
 
 
 def _feeders(chain: DecayChain, head: str) -> set[str]:
-    """A member and all that it follows from."""
+    """A member and all members that it descends from."""
     feeders = {head}
     for member in reversed(chain.members):  # children stand behind their parents
         if any(chain.branching(member, child) > 0 for child in feeders):
@@ -98,11 +103,15 @@ def _feeders(chain: DecayChain, head: str) -> set[str]:
 
 
 def tied_groups(chain: DecayChain, tie_below_s: float = 600.0) -> MemberGroups:
-    """Groups told from half-lives: a member living less than ``tie_below_s`` stays where its parent decayed.
+    """Default groups: a member that lives less than ``tie_below_s`` shares the map of its parent.
 
-    Ten minutes ties Fr-221 (4.8 min) to Ac-225 and frees Pb-211 (36 min), Bi-213 (46 min), Bi-212 (61 min).
-    Left out are stable members, members that outlive the chain's first by a thousand times (Bi-207 after
-    At-211), and groups that emit no photon at all (Pb-209 after Ac-225): no camera could tell their maps.
+    Ten minutes puts Fr-221 (4.8 min) with Ac-225, and gives Pb-211 (36 min), Bi-213 (46 min) and Bi-212 (61
+    min) maps of their own. Left out are stable members, members that live a thousand times longer than the
+    chain's first (Bi-207 after At-211), and groups that emit no photons (Pb-209 after Ac-225), whose maps no
+    camera could image.
+
+    Raises:
+        UserError: no member emits photons at 20-600 keV.
     """
     groups: dict[str, list[str]] = {}
     group_of: dict[str, str] = {}
@@ -127,5 +136,5 @@ def tied_groups(chain: DecayChain, tie_below_s: float = 600.0) -> MemberGroups:
 
 
 def each_member(chain: DecayChain) -> MemberGroups:
-    """Every radioactive chain member has a map of its own."""
+    """Groups of one: every radioactive chain member has a map of its own."""
     return MemberGroups(chain, {m: [m] for m in chain.members if math.isfinite(chain.half_life_s(m))})

@@ -1,4 +1,7 @@
-"""Photon lines of a nuclide: ICRP-107 yields, with measured energies for the K X-rays."""
+"""Photon lines of a nuclide: energies in keV and photons per decay.
+
+Source: yields and gamma energies of ICRP Publication 107; energies of K X-rays are xraylib's measured ones.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,9 @@ _K_LINES = tuple(
     )
 )
 _FARTHEST_MATCH = 0.004
-"""Farther (relative) from every K line of the progeny, it is no K X-ray; neighbours in Z are 3 % apart."""
+"""Largest relative distance from a K line of the progeny at which a line is taken for it; neighbouring
+elements are 3 % apart.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class PhotonLine:
         nuclide: the emitter.
         energy_kev: energy in keV.
         photons_per_decay: photons per decay of ``nuclide``.
-        kind: "gamma" (annihilation photons among them) or "xray".
+        kind: "gamma" (annihilation photons included) or "xray".
     """
 
     nuclide: str
@@ -58,7 +63,7 @@ class PhotonLine:
 
 
 def photon_lines(nuclide: str, min_kev: float = 20.0, max_kev: float = 600.0) -> tuple[PhotonLine, ...]:
-    """Lines of a nuclide with min_kev <= energy <= max_kev, by rising energy.
+    """Lines of a nuclide with min_kev <= energy <= max_kev, in ascending energy.
 
     Yields are those of ICRP-107. Its K X-ray energies, computed from EADL, are 0.1-0.5 keV too high
     and are replaced by xraylib's measured ones for the progeny's element.
@@ -75,7 +80,7 @@ def photon_lines(nuclide: str, min_kev: float = 20.0, max_kev: float = 600.0) ->
 
 @cache
 def _all_lines(nuclide: str) -> tuple[PhotonLine, ...]:
-    """Every photon line of a nuclide, by rising energy; none for a stable one."""
+    """Every photon line of a nuclide, in ascending energy; none for a stable one."""
     if math.isinf(rd.Nuclide(nuclide).half_life("s")):
         return ()
     lines = [
@@ -91,14 +96,14 @@ def _all_lines(nuclide: str) -> tuple[PhotonLine, ...]:
 
 
 def _tabulated(nuclide: str, kind: str) -> list[tuple[float, float]]:
-    """(energy in keV, photons per decay) as ICRP-107 has them; the database speaks MeV."""
+    """(energy in keV, photons per decay) of ICRP-107, whose database is in MeV."""
     spectrum = get_icrp107_spectrum(nuclide, kind)
     pairs = zip(spectrum["energies"], spectrum["weights"], strict=True)
     return [(1000.0 * float(energy), float(weight)) for energy, weight in pairs]
 
 
 def _k_lines_of_progeny(nuclide: str) -> list[tuple[float, float]]:
-    """(energy as EADL has it, measured energy) in keV of the K lines of the elements a nuclide decays to."""
+    """(energy of EADL, measured energy) in keV of the K lines of the elements that a nuclide decays to."""
     elements = {rd.Nuclide(child).Z for child in rd.Nuclide(nuclide).progeny() if child != "SF"}
     pairs = []
     for z in sorted(elements):

@@ -1,4 +1,4 @@
-"""One spelling for each nuclide."""
+"""Canonical names of nuclides, such as "Ra-223", from the usual spellings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def canonical_name(nuclide: str) -> str:
 
 
 def _suggestions(nuclide: str) -> str:
-    """Known names like this one: of the same element, nearest in mass first, if it names an element."""
+    """Known names similar to this one: of the same element, nearest mass first, if it names an element."""
     known = [str(name) for name in rd.DEFAULTDATA.nuclides]
     element, mass = _parts(nuclide)
     close = sorted(

@@ -1,4 +1,8 @@
-"""The photons of a decay chain, as lines."""
+"""The emission spectrum of a whole decay chain: lines, and bremsstrahlung in narrow pieces.
+
+From a decay chain and an energy range in keV: energies, photons per decay and emitting members. Source: the
+lines of ``lines.py`` (ICRP-107) and the continuum of ``bremsstrahlung.py``.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,20 @@ from data_gen.core.errors import UserError
 from data_gen.nuclides import DecayChain, bremsstrahlung, photon_lines
 
 CONTINUUM_PIECES = 32
-"""Pieces of the bremsstrahlung spectrum of each member."""
+"""Number of pieces, equally wide in log energy, that each member's bremsstrahlung spectrum is cut into."""
 
 
 @dataclass(frozen=True)
 class LineSpectrum:
-    """All photons of a chain: energy [line] keV, photons per decay [line], emitting member [line].
+    """All photons of a decay chain.
 
-    The bremsstrahlung of betas is among them in pieces of ``width_kev`` [line], evenly filled about their
-    energy; the width of a line is 0.
+    Bremsstrahlung is included as pieces of finite width, in which the spectrum is taken as uniform.
+
+    Args:
+        energy_kev: energy of each line, or mean energy of each piece, [line].
+        photons_per_decay: photons per decay of the emitting member, [line].
+        member: index of the emitting member, [line] int64.
+        width_kev: width of each piece, 0 for a line, [line].
     """
 
     energy_kev: Tensor
@@ -37,14 +46,15 @@ class LineSpectrum:
         weakest: float = 1e-4,
         continuum: bool = True,
     ) -> LineSpectrum:
-        """Lines above ``weakest`` photons per decay of their emitter between two energies.
+        """Lines of a chain between two energies, with more than ``weakest`` photons per decay of their
+        emitter.
 
         Args:
             chain: the decay chain.
             min_kev: lowest energy.
             max_kev: highest energy.
             weakest: photons per decay below which a line is left out.
-            continuum: bremsstrahlung too.
+            continuum: whether bremsstrahlung is included.
 
         Raises:
             UserError: no member of the chain emits there.
@@ -70,7 +80,7 @@ class LineSpectrum:
         )
 
     def up_to(self, most_kev: float) -> LineSpectrum:
-        """The lines of at most this energy."""
+        """The lines at or below this energy."""
         return self._chosen(self.energy_kev <= most_kev)
 
     def above(self, least_kev: float) -> LineSpectrum:
@@ -83,7 +93,7 @@ class LineSpectrum:
 
 
 def _continuum(chain: DecayChain, min_kev: float, max_kev: float) -> list[tuple[float, float, int, float]]:
-    """Bremsstrahlung in pieces even in log energy: energy, photons per decay, member, width."""
+    """Bremsstrahlung pieces: mean energy in keV, photons per decay, index of the member, width in keV."""
     edges = torch.logspace(
         math.log10(min_kev), math.log10(max_kev), CONTINUUM_PIECES + 1, dtype=torch.float64
     )

@@ -1,4 +1,4 @@
-"""What is scanned: mice, rods, the NEMA mouse phantom, and label maps; compartments and uneven tumours."""
+"""Phantoms: mice, rods, the NEMA mouse phantom, label maps; compartmental kinetics, heterogeneous tumours."""
 
 from data_gen.phantoms.atlas import AtlasPhantom
 from data_gen.phantoms.kinetic import KineticPhantom, RegionalPhantom, region_organs, region_shares

@@ -1,4 +1,6 @@
-"""Phantoms from a label map, such as the Digimouse atlas."""
+"""Phantoms from a NIfTI label map, such as the Digimouse atlas (Dogdas et al., Phys. Med. Biol. 52 (2007)
+577).
+"""
 
 from __future__ import annotations
 

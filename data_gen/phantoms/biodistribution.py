@@ -1,4 +1,4 @@
-"""Tables of organ to a range of concentrations."""
+"""Checked tables of concentration ranges by organ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Phantoms whose activity follows compartments: each chain member has a distribution of its own in time."""
+"""Phantoms whose activity follows a compartment model: each chain member has a distribution of its own over
+time.
+
+Transfer rates in 1/h, activities in Bq. Source of the rate equations: docs/physics.md, section 2; blood
+volumes: Brown et al., Toxicol. Ind. Health 13 (1997) 407.
+"""
 
 from __future__ import annotations
 

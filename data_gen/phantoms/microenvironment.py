@@ -1,4 +1,6 @@
-"""Uptake inside a tumour, down to clusters of cells."""
+"""Heterogeneous uptake inside a tumour, down to clusters of cells; lengths in mm, uptake relative to its
+mean.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Mice: anatomy, tumours and uptake drawn for each individual."""
+"""Mouse phantoms: anatomy, tumours and uptake (percent injected activity per gram) sampled for each
+individual.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is scanned: density, organs, and where the injected nuclide and its progeny are."""
+"""A phantom: density (g/cm3), organ labels, and the distribution of the injected nuclide and its progeny."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Test objects with sealed hot rods: Derenzo, and one like the mouse phantom of NEMA NU 4."""
+"""Test phantoms with sealed hot rods: Derenzo, and one like the mouse phantom of NEMA NU 4. Lengths in mm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Solids to voxels, with partial volumes by supersampling."""
+"""Conversion of solids (mm) to voxels, with partial volumes by supersampling."""
 
 from __future__ import annotations
 

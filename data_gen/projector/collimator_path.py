@@ -1,4 +1,8 @@
-"""Path length of rays through the material of a collimator: its plate around an aperture, and its septa."""
+"""Path length of rays through the material of a collimator: its plate around an aperture, and its septa.
+
+Input are the points where rays cross the waist plane and their slopes, in the panel's (u, v) coordinates;
+output is mm of material, smooth in the camera's geometry. docs/physics.md, sections 4 and 5.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ def path_in_plate(
 
     At height z from the waist the open section is the waist's disk shrunk by 1 - l plus (as a Minkowski
     sum) the end opening shrunk by l = 2 |z| / plate: a cone for a round end, a loft for a rectangular one.
-    Between heights, the share of a step inside material is told from the signed distances at its ends.
+    Between heights, the fraction of a step inside material follows from the signed distances at its ends.
 
     Args:
         waist: (u, v) where rays cross the waist plane, from the aperture's centre, [k, ray, 2] mm.

@@ -1,4 +1,7 @@
-"""The voxels that are columns of a system matrix: coarse ones where a pixel sees no detail."""
+"""The voxels that are columns of a system matrix: coarser than the grid where penetration blurs the image.
+
+Activity is resampled to them by linear interpolation; edges are in mm. docs/physics.md, section 5.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,21 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.core.resampling import coarse_grid, linear_shares
 
 VOXELS_A_WIDTH = 4.0
-"""Coarse voxels for each width (FWHM) of what a pixel sees, at least ..."""
+"""Coarse voxels per width (FWHM) of a pixel's response at the isocentre, at least ..."""
 
 VOXELS_A_HOLE = 1.5
-"""... and for the diameter of the waist's image within it, which stands out where metal lets most through."""
+"""... and per diameter of the waist's image within it, which is the sharpest part of the response."""
 
 LEAST_RATIO = 1.5
-"""Of the edges of coarse voxels and of the grid's: less saves too little to be worth the blur."""
+"""Smallest ratio of the edges of coarse voxels and of the grid's that is worth the resampling."""
 
 
 class Columns(nn.Module):
-    """Voxels of a matrix, among which those of the grid share their activity linearly along each axis.
+    """Voxels of a system matrix, to which the activity of the grid's voxels is interpolated linearly along
+    each axis.
 
-    Activity is never lost or negative. Points widen by 6 % at most; a single voxel is told better than by its
-    own few rays.
+    Activity is never lost or negative. Points widen by 6 % at most; for a single voxel the coarse column is
+    more accurate than its own few rays.
 
     Args:
         fine: the grid that activity is on.
@@ -38,21 +42,23 @@ class Columns(nn.Module):
 
     @classmethod
     def of(cls, fine: VoxelGrid, width_mm: float, hole_mm: float) -> Columns:
-        """The columns for pixels that see this FWHM at the isocentre, through a waist of this image there."""
+        """The columns for pixels with this FWHM at the isocentre, through a waist with an image of this
+        diameter there.
+        """
         edge_mm = min(width_mm / VOXELS_A_WIDTH, hole_mm / VOXELS_A_HOLE)
         coarse = coarse_grid(fine, edge_mm) if edge_mm > 0 else fine
         saves = all(n >= LEAST_RATIO * m for n, m in zip(fine.shape, coarse.shape, strict=True))
         return cls(fine, coarse if saves else fine)
 
-    def take(self, images: Tensor) -> Tensor:
-        """What columns get of activity in voxels, [voxel, k] to [column, k]."""
-        return self._shared(images, self.fine, flip=False)
+    def forward(self, images: Tensor) -> Tensor:
+        """Activity of the columns from that of the grid's voxels, [voxel, k] to [column, k]."""
+        return self._interpolated(images, self.fine, flip=False)
 
-    def give_back(self, images: Tensor) -> Tensor:
-        """Transpose of :meth:`take`."""
-        return self._shared(images, self.grid, flip=True)
+    def adjoint(self, images: Tensor) -> Tensor:
+        """Transpose of :meth:`forward`: [column, k] to [voxel, k]."""
+        return self._interpolated(images, self.grid, flip=True)
 
-    def _shared(self, images: Tensor, source: VoxelGrid, flip: bool) -> Tensor:
+    def _interpolated(self, images: Tensor, source: VoxelGrid, flip: bool) -> Tensor:
         if self.grid == self.fine:
             return images
         shares = (cast(Tensor, getattr(self, f"share_{axis}")).to(images.dtype) for axis in "zyx")

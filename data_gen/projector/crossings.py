@@ -1,4 +1,4 @@
-"""Where rays cross the planes of a grid."""
+"""Points where rays cross the planes of a voxel grid, and the step length between planes, in mm."""
 
 from __future__ import annotations
 

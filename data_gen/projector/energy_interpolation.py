@@ -1,11 +1,15 @@
-"""Reference energies at which the geometry is computed, and how lines interpolate between them."""
+"""Reference energies at which the geometry is computed, and weights that interpolate lines between them.
+
+Energies are in keV. The weights fit a line's transmission through the collimator by those of the two
+neighbouring reference energies, never across a K edge of the collimator. docs/physics.md, section 1.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,15 +28,15 @@ TISSUE_MM = 10.0
 """Tissue that photons typically cross."""
 
 FAR = 100.0
-"""Farther than any two lines look alike."""
+"""A distance larger than between any two lines."""
 
 
 def reference_energies(camera: Camera, lines: LineSpectrum, most: int) -> Tensor:
-    """At most ``most`` energies of lines, rising, [g] keV, from which the other lines borrow.
+    """At most ``most`` energies of lines, ascending, [g] keV, between which the other lines are interpolated.
 
-    Chosen one by one, so that the lines that are detected most look like the two chosen ones around them:
-    by the size of an aperture with its penetrated edge, and by what tissue lets through. Each side of a
-    K edge of the collimator that has lines gets a reference in any case.
+    Chosen greedily, so that the most detected lines have the smallest interpolation error in two quantities:
+    the size of an aperture with its penetrated edge, and the transmission of tissue. Each side of a
+    K edge of the collimator that has lines gets a reference energy.
     """
     energy, which = torch.unique(lines.energy_kev, return_inverse=True)
     emitted = torch.zeros_like(energy).index_add(0, which, lines.photons_per_decay)
@@ -51,7 +55,7 @@ def reference_energies(camera: Camera, lines: LineSpectrum, most: int) -> Tensor
 
 
 def _chosen(look: Tensor, weight: Tensor, side: Tensor, most: int) -> Tensor:
-    """Which lines are references, [line] bool."""
+    """Which lines are reference energies, [line] bool."""
     chosen = torch.zeros(len(look), dtype=torch.bool)
     for part in side.unique():
         chosen[torch.where(side == part, weight, -1.0).argmax()] = True
@@ -62,7 +66,7 @@ def _chosen(look: Tensor, weight: Tensor, side: Tensor, most: int) -> Tensor:
 
 
 def _distance(look: Tensor, chosen: Tensor, extra: int) -> Tensor:
-    """Error of what each line borrows if one more is chosen, up to a factor, [line]."""
+    """Interpolation error of each line with one more reference energy, up to a factor, [line]."""
     with_extra = chosen.clone()
     with_extra[extra] = True
     gap = look[:, None] - look[with_extra]
@@ -74,13 +78,16 @@ def _distance(look: Tensor, chosen: Tensor, extra: int) -> Tensor:
 
 
 RIM_MM = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
-"""Metal that rays through the slope of an opening cross, in steps."""
+"""Steps of collimator path of rays through the sloping edge of an opening."""
 
-LARGEST_SHARE = 100.0
-"""More means that the reference gets through nothing, nor does the line get through enough to count."""
+LARGEST_WEIGHT = 100.0
+"""Larger weights mean that neither the reference energy nor the line is transmitted to a relevant degree."""
 
 TOTAL_WEIGHT = 100.0
-"""How much all photons together count against those through each thickness of metal."""
+"""Weight in the fit of all photons together, relative to those through each thickness of collimator."""
+
+
+PhotonPath = Literal["aperture", "leakage", "emission"]
 
 
 class _Between(NamedTuple):
@@ -93,39 +100,43 @@ class _Between(NamedTuple):
     def alone(self) -> Tensor:
         return self.low == self.high
 
-    def shares(self, first: Tensor, second: Tensor, references: int) -> Tensor:
-        """[line, g] of shares in ``low`` and ``high``, [line] each."""
+    def weights(self, first: Tensor, second: Tensor, references: int) -> Tensor:
+        """Weights [line, g] from those of ``low`` and ``high``, [line] each."""
         table = torch.zeros(len(first), references, dtype=torch.float64)
         line = torch.arange(len(first))
         table[line, self.low] = first
         return table.index_put((line, self.high), torch.where(self.alone, 0.0, second), accumulate=True)
 
 
-def sharp_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
-    """Shares [line, g] with which first interactions behind apertures at the reference energies make those of
-    a line."""
-    around = _Around.of(camera)
-    return _fitted(energy_kev, reference_kev, camera, around.sharp)
+def interpolation_weights(
+    camera: Camera, energy_kev: Tensor, reference_kev: Tensor, path: PhotonPath = "emission"
+) -> Tensor:
+    """Weights [line, g] with which results at the reference energies are summed to those of each line.
 
-
-def leak_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
-    """The same behind plate and septa."""
+    Args:
+        camera: the camera.
+        energy_kev: energies of the lines, [line].
+        reference_kev: reference energies, [g].
+        path: ``aperture`` fits first interactions through apertures, ``leakage`` those through plate and
+            septa (both by non-negative least squares over path lengths in the collimator); ``emission``
+            interpolates emitted photons linearly in log energy, so that weights sum to 1.
+    """
+    if path == "emission":
+        near = _between(camera, energy_kev, reference_kev)
+        low, high = reference_kev[near.low], reference_kev[near.high]
+        above = torch.where(near.alone, 0.0, (energy_kev / low).log() / (high / low).log())
+        return near.weights(1 - above, above, len(reference_kev))
     around = _Around.of(camera)
+    if path == "aperture":
+        return _fitted(energy_kev, reference_kev, camera, around.sharp)
     return _fitted(energy_kev, reference_kev, camera, lambda e: around.seen(e) - around.sharp(e))
-
-
-def photon_shares(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> Tensor:
-    """Shares [line, g] with which photons of the reference energies stand for those of a line, summing to 1:
-    linear in log energy."""
-    near = _between(camera, energy_kev, reference_kev)
-    low, high = reference_kev[near.low], reference_kev[near.high]
-    above = torch.where(near.alone, 0.0, (energy_kev / low).log() / (high / low).log())
-    return near.shares(1 - above, above, len(reference_kev))
 
 
 @dataclass(frozen=True)
 class _Around:
-    """Metal that rays around one aperture cross, mm, and the area of waist where they do, mm2, [path]."""
+    """Collimator paths of rays around one aperture, mm, and the area of waist that each stands for, mm2,
+    [path].
+    """
 
     camera: Camera
     rim_mm: Tensor
@@ -152,7 +163,7 @@ class _Around:
         )
 
     def seen(self, energy_kev: Tensor) -> Tensor:
-        """Area times transmission times detection, [energy, path] mm2."""
+        """Area times transmission times detection probability, [energy, path] mm2."""
         camera = self.camera
         mu = interaction_attenuation_per_mm(camera.collimator_material, energy_kev)[:, None]
         stopped = interaction_probability(camera.detector_material, energy_kev, camera.detector_thickness_mm)
@@ -173,8 +184,9 @@ class _Around:
 def _fitted(
     energy_kev: Tensor, reference_kev: Tensor, camera: Camera, seen: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Shares, 0 or more, with which what is seen [energy, path] of references fits that of a line best, path
-    by path and above all in total."""
+    """Non-negative least-squares weights by which ``seen`` [energy, path] of the reference energies
+    approximates that of a line, path by path and, with more weight, in total.
+    """
     near = _between(camera, energy_kev, reference_kev)
     line, references = seen(energy_kev), seen(reference_kev)
     total = line.sum(dim=1, keepdim=True).clamp_min(1e-60)
@@ -190,15 +202,17 @@ def _fitted(
     first, second = (to_a * bb - to_b * ab) / determinant, (to_b * aa - to_a * ab) / determinant
     first_alone = near.alone | (second < 0)
     second_alone = ~near.alone & (first < 0)
-    first = torch.where(first_alone, to_a / aa, first.clamp_min(0)).clamp_max(LARGEST_SHARE)
-    second = torch.where(second_alone, to_b / bb, second.clamp_min(0)).clamp_max(LARGEST_SHARE)
-    return near.shares(
+    first = torch.where(first_alone, to_a / aa, first.clamp_min(0)).clamp_max(LARGEST_WEIGHT)
+    second = torch.where(second_alone, to_b / bb, second.clamp_min(0)).clamp_max(LARGEST_WEIGHT)
+    return near.weights(
         torch.where(second_alone, 0.0, first), torch.where(first_alone, 0.0, second), len(reference_kev)
     )
 
 
 def _between(camera: Camera, energy_kev: Tensor, reference_kev: Tensor) -> _Between:
-    """The references around each line; one beyond a K edge of the collimator counts only if all are."""
+    """The reference energies around each line; one beyond a K edge of the collimator counts only if
+    all are.
+    """
     edges = torch.tensor(k_edges_kev(camera.collimator_material), dtype=torch.float64)
     side = torch.bucketize(energy_kev, edges, right=True)[:, None]
     usable = torch.bucketize(reference_kev, edges, right=True) == side

@@ -1,4 +1,4 @@
-"""The blocks of a system matrix: built from rays, kept on disk, and read back."""
+"""The blocks of a system matrix: built from rays, cached on disk, and read back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data_gen.projector.symmetry import MirrorOrbits
 from data_gen.projector.weights import build_rows
 
 CODE_VERSION = 12
-"""Raised whenever the numbers in the matrix change, so that kept ones are built again."""
+"""To be raised whenever the numbers in the matrix change, so that cached ones are rebuilt."""
 
 _PARTS = ("start", "column", "value", "start_t", "column_t", "value_t")
 
@@ -28,7 +28,7 @@ def kept_blocks(
     dtype: torch.dtype,
     folder: Path,
 ) -> dict[str, Tensor]:
-    """The tensors of the matrix at one energy, from the folder if they are there."""
+    """The tensors of the matrix at one energy, from the cache if they are there."""
     camera = caster.camera
 
     def build() -> dict[str, Tensor]:

@@ -1,4 +1,8 @@
-"""Rays that reach a pixel otherwise than through its own aperture: through the plate and through septa."""
+"""Rays that reach a pixel other than through its own aperture: through the plate and through septa.
+
+They are cast on cells of the waist plane, one around each aperture. Lengths are in mm, weights in mm2 as in
+``ray_casting.py``. docs/physics.md, section 5.
+"""
 
 from __future__ import annotations
 
@@ -94,13 +98,13 @@ PLATE_RAYS_PER_RAY = 4.0
 """Rays through the plate for each one through an aperture, at least."""
 
 RAYS_PER_MM2 = 0.13
-"""The same for each mm2 of a cell: a compact source is seen by the few rays that happen to meet it ..."""
+"""The same per mm2 of a cell: a compact source is imaged by the few rays that happen to meet it ..."""
 
 MOST_PLATE_RAYS_PER_RAY = 64.0
-"""... up to this many: a plate of one aperture is wider than what stands before it."""
+"""... up to this many: a plate of one aperture is wider than the object."""
 
 MOST_BESIDE = 9
-"""Openings that a ray through the plate may pass on its way: that of its own cell and those around it."""
+"""Openings that a ray through the plate may pass: that of its own cell and those around it."""
 
 SHIFTS = torch.tensor(
     [[0.8191725, 0.6710436, 0.5497005], [0.3819660, 0.7320508, 0.2360680]], dtype=torch.float64
@@ -109,19 +113,20 @@ SHIFTS = torch.tensor(
 
 
 class LeakCaster(RayCaster):
-    """Casts what :class:`RayCaster` leaves out, for pairs of a pixel and any aperture of its panel.
+    """Casts the rays that :class:`RayCaster` leaves out, for pairs of a pixel and any aperture of its panel.
 
-    The waist plane is cut into cells, one around each aperture, of the points nearest to it. Through a cell
-    pass rays outside the zone around its aperture; and, where septa hide the aperture from the pixel,
-    rays through aperture and zone, weakened by the septa (cross-talk). Through the pixel's own aperture and
-    zone come as many as if the plate were whole, where ``leaks_beneath``. Every way from object to pixel thus
-    counts once, here or there. Nodes move with the apertures, so that poses and diameters have gradients.
+    The waist plane is divided into cells, one around each aperture, of the points nearest to it. Through a
+    cell pass rays outside the zone around its aperture; and, where septa hide the aperture from the pixel,
+    rays through aperture and zone, attenuated by the septa (cross-talk). Where ``leaks_beneath``, rays
+    through the pixel's own aperture and zone count as if the plate had no opening. Every path from object to
+    pixel is thus counted once, here or there. Nodes move with the apertures, so poses and diameters have
+    gradients.
 
     Args:
         camera: pairs every pixel with every aperture of its panel.
         energy_kev: of the photons.
         sampling: numbers of rays.
-        everything: rays through the pixel's own aperture too, for energies that have no sharp projector.
+        everything: rays through the pixel's own aperture too, for energies without a sharp projector.
         within_mm: largest distance of activity from the isocentre; None: anywhere before the plates.
     """
 

@@ -1,4 +1,9 @@
-"""The cached system matrix: rays cast once without an object, which then is a transmission to apertures."""
+"""The projector as a cached sparse system matrix, with the object's attenuation as a factor per aperture and
+voxel.
+
+First interactions per decay [pixel, g, map] from activity in Bq per voxel, and the transpose. The matrix is
+ray-traced once without object (Joseph's method, ``weights.py``).
+"""
 
 from __future__ import annotations
 
@@ -26,21 +31,21 @@ from data_gen.projector.transmission import ApertureTransmission
 class MatrixProjector(nn.Module):
     """A projector as a sparse matrix for each energy, [pair of pixel and aperture, voxel].
 
-    Attenuation in the object is a factor of (aperture, voxel) from voxel centre to aperture centre,
-    differentiable in density; the geometry of the camera is fixed. Weights that together hold at most
-    ``drop_share`` of a row are left out; :attr:`dropped` says how much that was. Where the camera is its own
-    mirror image, only the apertures of one part are stored, and applied to mirror images of the activity.
-    Where penetration blurs over many voxels, columns are coarser ones: see :class:`Columns`.
+    Attenuation in the object is a factor of (aperture, voxel), along the line from voxel centre to aperture
+    centre, differentiable in density; the geometry of the camera is fixed. The smallest weights, at most
+    ``drop_share`` of a row in all, are left out; :attr:`dropped` is how much that was. Where the camera is
+    its own mirror image, only the apertures of one part are stored, and applied to mirror images of the
+    activity. Where penetration blurs over many voxels, columns are coarser voxels: see :class:`Columns`.
 
     Args:
         camera: the camera.
         grid: voxels.
         energies_kev: reference energies [g].
-        cache_dir: folder of kept matrices; None: see :func:`data_gen.core.cache.cache_folder`.
+        cache_dir: folder of cached matrices; None: see :func:`data_gen.core.cache.cache_folder`.
         sampling: numbers of rays.
-        drop_share: of each row's weight.
+        drop_share: fraction of each row's weight that may be left out.
         dtype: of the weights.
-        caster: of the rays; those through apertures unless told otherwise.
+        caster: of the rays; by default those through apertures.
     """
 
     def __init__(
@@ -115,7 +120,7 @@ class MatrixProjector(nn.Module):
             rows = []
             for block, activity in enumerate(chosen):
                 through = self._transmission(attenuation, g, block, part, maps)
-                sent = columns.take((activity * through).flatten(1))
+                sent = columns.forward((activity * through).flatten(1))
                 rows.append(self._matrix(g, block).times(sent).reshape(-1, images.shape[2]))
             seen.append(self.views.by_pixel(torch.cat(rows), self.pixels))
         return torch.stack(seen, dim=1)
@@ -127,7 +132,7 @@ class MatrixProjector(nn.Module):
         for block in range(self.views.blocks):
             sent = []
             for g, (rows, columns) in enumerate(zip(by_row, self._columns, strict=True)):
-                back = columns.give_back(self._matrix(g, block).transpose_times(rows[block]))
+                back = columns.adjoint(self._matrix(g, block).transpose_times(rows[block]))
                 back = back.unflatten(1, (self.views.columns, -1))
                 sent.append(back * self._transmission(attenuation, g, block, part, maps))
             total = self.views.gathered(total, sum(sent[1:], sent[0]), block)

@@ -1,4 +1,9 @@
-"""How the rows of a matrix, applied to mirror images of the activity, make the pixels of a camera."""
+"""Use of mirror symmetry: how matrix rows, applied to mirror images of the activity, give all pixels of a
+camera.
+
+Input are the mirror orbits of a camera (``symmetry.py``); the operations reorder dense factors [voxel,
+column, n] and rows into pixels, and back. No physics and no units.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +14,11 @@ from data_gen.projector.symmetry import MirrorOrbits
 
 
 class Views(nn.Module):
-    """Apertures in blocks that share matrix rows, each seeing the activity in a mirror image of its own.
+    """Apertures in blocks that share matrix rows, each of which sees the activity in a mirror image of its
+    own.
 
-    Rows are sorted by block. The dense factor of a block is [voxel, column, n] for n volumes: column k holds
-    activity times transmission, as seen by the block's aperture k.
+    Rows are sorted by block. The dense factor of a block is [voxel, column, n] for n volumes: column k is
+    activity times transmission for the block's aperture k.
     """
 
     def __init__(
@@ -72,7 +78,7 @@ class Views(nn.Module):
         return transmission if self.whole else transmission[:, :, self.mirror[block]]
 
     def gathered(self, total: Tensor, seen: Tensor, block: int) -> Tensor:
-        """Transpose of :meth:`chosen`: ``total`` [voxel, mirror, n] with what a block sends back added."""
+        """Transpose of :meth:`chosen`: ``total`` [voxel, mirror, n] plus the back-projection of a block."""
         return total + seen if self.whole else total.index_add(1, self.mirror[block], seen)
 
     def by_pixel(self, by_row: Tensor, pixels: int) -> Tensor:

@@ -1,8 +1,7 @@
-"""What every projector offers: first interactions in the pixels per decay, before the detector's response."""
+"""The interface of projectors: first interactions in the pixels per decay, before the detector response."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -13,11 +12,11 @@ from data_gen.projector.ray_casting import CasterFactory, RayCaster
 
 
 class Projector(Protocol):
-    """The geometric factor G_e of the forward model at a few reference energies.
+    """The geometric factor of the forward model at a few reference energies.
 
-    ``attenuation`` is whatever the projector keeps of the object (maps of mu, or transmissions);
-    it is made once for an object and handed back to ``forward`` and ``adjoint``. Everything is
-    differentiable in activity and, through ``attenuation``, in density.
+    ``attenuation`` is whatever the projector computes once for an object (maps of mu, or transmissions) and
+    is passed to ``forward`` and ``adjoint``. Everything is differentiable in activity and, through
+    ``attenuation``, in density.
     """
 
     grid: VoxelGrid
@@ -27,11 +26,12 @@ class Projector(Protocol):
     """Pixels of this projector (a subset has fewer than its camera)."""
 
     def attenuation(self, density: Tensor, material: Tensor | None = None) -> Tensor:
-        """What the projector keeps of an object.
+        """The object's attenuation in the form that this projector uses.
 
         Args:
             density: [batch, z, y, x] in g/cm3.
-            material: [batch, z, y, x] index into ``data_gen.materials.TISSUES``; None: told from density.
+            material: [batch, z, y, x] index into ``data_gen.materials.TISSUES``; None derives it from
+                density.
         """
 
     def forward(self, activity: Tensor, attenuation: Tensor) -> Tensor:
@@ -59,8 +59,3 @@ class ProjectorFactory(Protocol):
         self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor, *, caster: CasterFactory = RayCaster
     ) -> Projector:
         """The projector of a camera at these reference energies [g] keV, with rays of this caster."""
-
-
-def split_pixels(pixels: int, parts: int) -> Sequence[slice]:
-    """Interleaved subsets, balanced over every panel: part i holds pixels i, i + parts, ..."""
-    return [slice(i, pixels, parts) for i in range(parts)]

@@ -1,4 +1,8 @@
-"""Rays from pixels through apertures, each with the share of photons that it stands for."""
+"""Rays from pixels through apertures, each with its quadrature weight: solid angle, transmission and
+detection.
+
+Lengths are in mm, weights in mm2. docs/physics.md, sections 3 and 4.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,8 @@ from data_gen.projector.symmetry import octant
 class Rays:
     """Rays of pairs of pixel and aperture, float64.
 
-    ``weight`` [pair, ray] mm2: first interactions in the pixel for each photon/mm2 that the object,
-    uncollimated, sends along the ray from one emission/mm of its length.
+    ``weight`` [pair, ray] mm2: first interactions in the pixel for one photon per mm2 that the object,
+    uncollimated, emits along the ray per emission and mm of its length.
     """
 
     waist_mm: Tensor
@@ -35,7 +39,9 @@ class Rays:
 
 
 EDGE_FOLDS = 5.0
-"""Sharp images reach into an aperture's edge until photons fall by e so many times; the rest is leakage."""
+"""Sharp images extend into an aperture's edge until transmission has fallen by e this many times; the rest is
+leakage.
+"""
 
 CasterFactory = Callable[[Camera, float, RaySampling], "RayCaster"]
 """Makes the caster of one energy, in keV."""
@@ -58,11 +64,12 @@ class RayCaster(nn.Module):
     """
 
     order: ClassVar[list[int]] = [2, 1, 3, 0]
-    """Which ratio of the sequence serves angle, pixel (across and along) and depth. Radii rise with the ray,
-    and with the first ratio, nearly 6/7, angles would lie on seven arms."""
+    """Ratios of the sequence used for angle, pixel (across and along) and depth. Radii ascend with the ray,
+    and with the first ratio, nearly 6/7, angles would lie on seven arms.
+    """
 
     most_times: ClassVar[float] = 8.0
-    """So many times the rays that are asked for are cast at most, where photons penetrate a wide zone."""
+    """Largest multiple of the requested rays that is cast, where photons penetrate a wide zone."""
 
     def __init__(self, camera: Camera, energy_kev: float, sampling: RaySampling) -> None:
         super().__init__()
@@ -96,7 +103,7 @@ class RayCaster(nn.Module):
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """All that the rays depend on besides the camera's tensors, as plain data."""
+        """Everything that the rays depend on besides the camera's tensors, as plain data."""
         spec = self.camera.spec
         return {
             "caster": type(self).__name__,
@@ -151,7 +158,7 @@ class RayCaster(nn.Module):
 
     @property
     def seen_mm(self) -> tuple[float, float]:
-        """FWHM of what a pixel sees at the isocentre, penetration included, and the waist's part of it."""
+        """FWHM of a pixel's response at the isocentre, penetration included, and the waist's part of it."""
         spec = self.camera.spec
         behind = spec.panels.detector_mm - spec.collimator.plane_mm
         larger = spec.panels.detector_mm / behind
@@ -160,16 +167,16 @@ class RayCaster(nn.Module):
 
     @property
     def is_level(self) -> bool:
-        """Whether leakage goes on beneath sharp images, see :func:`leaks_beneath`."""
+        """Whether the image of leakage continues beneath sharp images, see :func:`leaks_beneath`."""
         return leaks_beneath(self.camera, self.plate_mu)
 
     def _through(self, pairs: Tensor, passed: Tensor, passed_whole: Tensor) -> Tensor:  # noqa: ARG002
-        """What these rays count of the photons that come, [pair, ray].
+        """Transmission of the collimator that these rays contribute, [pair, ray].
 
         Args:
             pairs: pixel and aperture, [pair, 2].
-            passed: share that the metal in their way lets through.
-            passed_whole: what the plate would let through if it had no opening.
+            passed: transmission of the metal on the ray.
+            passed_whole: transmission of the plate if it had no opening.
         """
         return passed - passed_whole if self.is_level else passed
 
@@ -196,7 +203,8 @@ class RayCaster(nn.Module):
 
 def leaks_beneath(camera: Camera, plate_per_mm: float) -> bool:
     """Whether sharp images hold only what an opening adds to a whole plate, so that the image of leakage is
-    smooth and has no hole: where the plate is thin."""
+    smooth and has no gap: where the plate is thin.
+    """
     return plate_per_mm * camera.plate_mm < EDGE_FOLDS
 
 

@@ -1,4 +1,8 @@
-"""The ray-traced projector: nothing is stored, everything is differentiable."""
+"""The ray-traced projector: nothing is stored, everything is differentiable.
+
+First interactions per decay [pixel, g, map] from activity in Bq per voxel, as line integrals of attenuated
+activity (docs/physics.md, section 3), and the transpose.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ SAMPLES_AT_ONCE = 2_000_000
 
 
 class RayProjector(nn.Module):
-    """Line integrals of attenuated activity along the rays of every pixel, as they are needed.
+    """Line integrals of attenuated activity along the rays of every pixel, traced at each call.
 
     Differentiable in activity, in density, and in every tensor of the camera: poses, diameters, openings.
     The object attenuates each ray along its own path.
@@ -33,8 +37,8 @@ class RayProjector(nn.Module):
         grid: voxels.
         energies_kev: reference energies [g].
         sampling: numbers of rays.
-        planes_per_voxel: planes of integration to a voxel, along the axis nearest to each ray.
-        caster: of the rays; those through apertures unless told otherwise.
+        planes_per_voxel: planes of integration per voxel, along the axis nearest to each ray.
+        caster: of the rays; by default those through apertures.
     """
 
     def __init__(

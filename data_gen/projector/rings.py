@@ -1,4 +1,4 @@
-"""Where rays cross the plate around an aperture, as densely as photons come through it."""
+"""Quadrature nodes in the plate around an aperture, as dense as photons are transmitted. Lengths in mm."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _SOFTENED = 0.75
 
 
 class Rings(nn.Module):
-    """A density of rays over the distance from where the plate begins, outwards.
+    """Density of rays over the distance from where the plate begins, outwards.
 
-    Rays follow area times transmission, so that each of them stands for about as many photons: near the
-    opening where the plate stops nearly all, evenly where it is thin.
+    Rays follow area times transmission, so that each stands for about as many photons: near the
+    opening where the plate is opaque, evenly where it is thin.
 
     Args:
         first_mm: distance from the aperture's centre at which the plate begins.
-        optical_per_mm: how its optical thickness grows from there, 1/mm.
-        most_optical: up to this.
+        optical_per_mm: increase of its optical thickness from there, 1/mm.
+        most_optical: largest optical thickness.
     """
 
     def __init__(self, first_mm: float, optical_per_mm: float, most_optical: float) -> None:

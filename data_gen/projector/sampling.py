@@ -1,4 +1,4 @@
-"""How many rays stand for the photons between a pixel and an aperture, and where they run."""
+"""Numbers and positions of the rays between a pixel and an aperture: quadrature nodes in mm, areas in mm2."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from data_gen.core.errors import UserError
 
 MOST_STRETCH = 8.0
-"""Width of a ring over the finest distance between its nodes (times their number), at most."""
+"""Largest width of a ring relative to the finest distance between its nodes (times their number)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class RaySampling:
 
 
 def spread_points(count: int, dimensions: int) -> Tensor:
-    """Evenly spread points in the unit cube, every run of them too: the Kronecker sequence of the
-    generalised golden ratio, float64 [count, dimensions]."""
+    """Low-discrepancy points in the unit cube, also for every run of them: the Kronecker sequence of the
+    generalised golden ratio, float64 [count, dimensions].
+    """
     ratio = 2.0
     for _ in range(50):  # root of x^(d+1) = x + 1
         ratio = (1 + ratio) ** (1 / (dimensions + 1))

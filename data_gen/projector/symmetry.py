@@ -1,4 +1,4 @@
-"""Apertures that mirror each other: what one sees tells what the others see."""
+"""Mirror symmetry of a camera: apertures that are mirror images of each other share matrix rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def octant(point_mm: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class MirrorOrbits:
-    """A camera as a few apertures with their pixels, and the mirrors that make the rest of it.
+    """A camera as a few apertures with their pixels, and the mirrors that generate the rest of it.
 
     The grid is its own mirror image in each plane through the isocentre. A matrix row of a mirrored pair of
     pixel and aperture is thus the first pair's row, applied to the mirrored activity.
@@ -98,7 +98,7 @@ def _aperture_numbers(camera: Camera, signs: Tensor) -> Tensor:
 
 
 def _classes(numbers: Tensor) -> Tensor:
-    """Which of the distinct rows of numbers each row is, told to 1e-6."""
+    """Index of each row of numbers among the distinct rows, which differ by more than 1e-6."""
     classes: Tensor = torch.unique((numbers * 1e6).round().to(torch.int64), dim=0, return_inverse=True)[1]
     return classes
 

@@ -1,4 +1,7 @@
-"""What an object lets through on the way from each voxel to each aperture."""
+"""Transmission of the object on the line from each voxel to each aperture: exp(-integral of mu).
+
+From density by tissue in g/cm3 and mass attenuation in 1/mm per g/cm3; dimensionless.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ class ApertureTransmission(nn.Module):
         """
         mirrored = torch.stack([tissue_density.flip(axes) for axes in mirrors])
         if torch.is_grad_enabled() and mirrored.requires_grad:
-            # Traced again in the backward pass rather than kept.
+            # Recomputed in the backward pass rather than stored.
             traced = [recomputed(self._one, mirrored, a, needed=True) for a in range(len(self.aperture_mm))]
             return torch.stack(traced, dim=2)
         energies, apertures = self.mass_attenuation.shape[1], len(self.aperture_mm)

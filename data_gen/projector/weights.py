@@ -1,4 +1,8 @@
-"""The rows of the system matrix: what each voxel gives to a pixel through an aperture, in air."""
+"""Rows of the system matrix: first interactions in a pixel through an aperture per decay in each voxel, in
+air.
+
+Source: Joseph, IEEE Trans. Med. Imaging 1 (1982) 192, along rays weighted by ``ray_casting.py``.
+"""
 
 from __future__ import annotations
 
@@ -71,10 +75,10 @@ def _entries(
     caster: RayCaster, pairs: Tensor, grid: VoxelGrid, axis: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Joseph's projector for the rays of some pairs: on each plane of voxels across the main axis, a ray's
-    step is shared by its four nearest voxels.
+    step is divided between its four nearest voxels.
 
     Returns:
-        Entries that are not 0, by rising pair: pair, flat voxel index, value, [entry] each.
+        Entries that are not 0, by ascending pair: pair, flat voxel index, value, [entry] each.
     """
     rays = caster.cast(pairs)
     crossings = cross_grid(rays, grid, axis, 1)

@@ -1,4 +1,4 @@
-"""The whole way from ideal events to what a camera records."""
+"""Readout of a whole camera: dead and hot pixels, then the electronics of every module."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class CameraReadout:
     """Bad pixels, then the electronics of every module.
 
     Args:
-        layout: the camera's pixels, cut into modules.
+        layout: the camera's pixels, divided into modules.
         readout: the electronics.
-        mask: dead and hot pixels; noise of hot pixels makes dead time too.
+        mask: dead and hot pixels; noise of hot pixels causes dead time too.
 
     Raises:
         UserError: the mask names a pixel that the camera does not have.
@@ -35,13 +35,14 @@ class CameraReadout:
         self.mask.checked(self.layout.pixels)
 
     def live(self, rate_cps: Tensor) -> Tensor:
-        """Factor on the expected counts of each pixel, [..., pixel], for its expected rate [..., pixel].
+        """Factor on the expected counts of each pixel, [..., pixel], at its expected rate [..., pixel] in
+        1/s.
 
-        Differentiable. The rate is that while the pixel looks: all bins together, background included,
+        Differentiable. The rate is that while the pixel is in place: all bins together, background included,
         noise of hot pixels not.
 
         Raises:
-            UserError: a rate is negative or no number, or there is not one for every pixel.
+            UserError: a rate is negative or not a number, or there is not one for every pixel.
         """
         if rate_cps.shape[-1] != self.layout.pixels:
             raise UserError(f"rates are for {rate_cps.shape[-1]} pixels; the camera has {self.layout.pixels}")
@@ -53,15 +54,15 @@ class CameraReadout:
         return alive * self.readout.live(alive * rate_cps + noise, self.layout)
 
     def record(self, events: EventList, frames: tuple[Frame, ...], generator: torch.Generator) -> EventList:
-        """What the camera records of ideal events, in time order.
+        """The events that the camera records, in time order, given ideal events.
 
         Args:
-            events: one event a photon; their times are those at which the pixel looked.
-            frames: when the camera looked, for the noise of hot pixels.
-            generator: of that noise; all else follows from the events.
+            events: one event per photon; their times are those at which the pixel was in place.
+            frames: when the camera measured, for the noise of hot pixels.
+            generator: of that noise; all else is deterministic.
 
         Raises:
-            UserError: no frame, a pixel outside the camera, weights, or numbers that are none.
+            UserError: no frame, a pixel outside the camera, weights, or values that are not numbers.
         """
         if not frames:
             raise UserError("the scan has no frames; it needs at least one")

@@ -1,4 +1,8 @@
-"""Which events outlive the dead time of their channel."""
+"""Dead time of a channel applied to events: which of them are recorded.
+
+Input are channels and times in s; models are paralysable and non-paralysable dead time (Knoll, Radiation
+Detection and Measurement, chapter 4).
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,13 @@ DEAD_TIME_KINDS = ("paralysable", "non_paralysable")
 
 
 def survivors(kind: str, channel: Tensor, time_s: Tensor, dead_time_s: float) -> Tensor:
-    """True for events [n] that find their channel alive.
+    """True for the events [n] that occur while their channel is not dead.
 
     Args:
         kind: one of :data:`DEAD_TIME_KINDS`.
-        channel: [n] int64.
+        channel: channel of each event, [n] int64.
         time_s: [n], in any order.
-        dead_time_s: how long a trigger keeps its channel dead.
+        dead_time_s: duration of the dead time after a trigger.
     """
     order = torch.argsort(time_s, stable=True)
     order = order[torch.argsort(channel[order], stable=True)]
@@ -26,16 +30,17 @@ def survivors(kind: str, channel: Tensor, time_s: Tensor, dead_time_s: float) ->
 
 
 def _paralysable(channel: Tensor, time_s: Tensor, dead_time_s: float) -> Tensor:
-    """An event survives if the one before it, recorded or not, is a dead time ago."""
+    """An event is recorded if the previous one, recorded or not, is at least a dead time ago."""
     alone = (channel[1:] != channel[:-1]) | (time_s[1:] - time_s[:-1] >= dead_time_s)
     return torch.cat((torch.ones(min(len(channel), 1), dtype=torch.bool), alone))
 
 
 def _non_paralysable(channel: Tensor, time_s: Tensor, dead_time_s: float) -> Tensor:
-    """An event survives if the recorded one before it is a dead time ago.
+    """An event is recorded if the previous recorded one is at least a dead time ago.
 
-    Each event knows who would be recorded after it; who is recorded is the chain that starts at the first
-    event. The chain is followed by steps of 1, 2, 4, ..., all its events at once.
+    Each event points to the event that would be recorded next after it; the recorded events are the chain
+    that starts at the first event. The chain is followed in steps of 1, 2, 4, ..., for all its events at
+    once.
     """
     count = len(channel)
     step = _next_alive(channel, time_s, dead_time_s)
@@ -50,7 +55,7 @@ def _non_paralysable(channel: Tensor, time_s: Tensor, dead_time_s: float) -> Ten
 def _next_alive(channel: Tensor, time_s: Tensor, dead_time_s: float) -> Tensor:
     """First event after the dead time of each, [n + 1]; n stands for the end, which follows itself.
 
-    Another channel's first event ends the dead time of the channel before it.
+    The first event of another channel ends the dead time of the channel before it.
     """
     count = len(channel)
     following = torch.arange(1, count + 1)

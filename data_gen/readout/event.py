@@ -1,4 +1,8 @@
-"""Event-driven readout: each trigger makes its channel dead for a while."""
+"""Event-driven readout: each trigger makes its channel dead for a time.
+
+Closed forms of live fraction and pile-up (Knoll, chapter 4), and the same applied to events. Times are in s,
+energies in keV.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,11 @@ class EventReadout:
     """Every event above the threshold triggers its channel, unless the channel is dead.
 
     Args:
-        dead_time_s: how long a channel is dead after a trigger.
-        kind: ``non_paralysable``: events within the dead time are lost without a trace; ``paralysable``:
-            each of them starts it anew.
+        dead_time_s: duration of the dead time after a trigger.
+        kind: ``non_paralysable``: events within the dead time are lost without effect; ``paralysable``:
+            each of them extends it.
         channel: what shares one dead time, the ``module`` or each ``pixel``.
-        pile_up_s: energies that fall into the pixel of a recorded event within this time after it are
+        pile_up_s: energies deposited in the pixel of a recorded event within this time after it are
             added to it; at most the dead time.
         time_step_s: resolution of the time stamps, which are rounded down; 0 keeps times exact.
         threshold_kev: smallest energy that triggers.
@@ -54,7 +58,7 @@ class EventReadout:
             )
 
     def live(self, rate_cps: Tensor, layout: ModuleLayout) -> Tensor:
-        """1 / (1 + n tau) or exp(-n tau) at the rate n of the pixel's channel; see :class:`Readout`."""
+        """1 / (1 + n tau) or exp(-n tau), n being the rate of the pixel's channel; see :class:`Readout`."""
         rate = rate_cps
         if self.channel == "module":
             rate = layout.summed(rate_cps)[..., layout.module.to(rate_cps.device)]
@@ -66,7 +70,7 @@ class EventReadout:
         return -torch.expm1(-rate_cps * self.pile_up_s)
 
     def record(self, events: EventList, layout: ModuleLayout) -> EventList:
-        """The events that find their channel alive, with what piled up on them; see :class:`Readout`."""
+        """The events whose channel is not dead, with the energies piled up on them; see :class:`Readout`."""
         layout.checked(events)
         events = events.select(events.energy_kev >= self.threshold_kev)
         channel = layout.module[events.pixel] if self.channel == "module" else events.pixel
@@ -79,7 +83,7 @@ class EventReadout:
         return EventList(events.pixel, events.energy_kev, stamp)
 
     def _with_pile_up(self, events: EventList, kept: Tensor) -> EventList:
-        """The same events, each recorded one with the energies that follow it in its pixel."""
+        """The same events, each recorded one with the energies that follow it in its pixel added."""
         if self.pile_up_s == 0:
             return events
         time = events.time_s.to(torch.float64)

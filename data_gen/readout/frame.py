@@ -1,4 +1,8 @@
-"""Readout in frames, as HEXITEC does: every pixel holds one signal a frame."""
+"""Frame-based readout, as in HEXITEC: every pixel keeps one signal per frame.
+
+Closed forms of live fraction, pile-up and recorded spectrum (Poisson statistics), and the same applied to
+events. Times are in s, energies in keV.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +20,18 @@ from data_gen.readout.modules import ModuleLayout
 
 @dataclass(frozen=True)
 class FrameReadout:
-    """Every pixel gives one number a frame, whatever it saw in it.
+    """Every pixel gives one number per frame, however many events it had in it.
 
-    HEXITEC holds the peak of each pixel and reads row after row, at most 10 kHz for 80 x 80 pixels (STFC
+    HEXITEC keeps the peak of each pixel and reads row after row, at most 10 kHz for 80 x 80 pixels (STFC
     Technology, "Developing a UK capability in high energy X-ray imaging technology"): ``largest`` and
     ``rolling``. A detector that integrates charge is ``sum``.
 
     Args:
-        frame_rate_hz: frames a second.
+        frame_rate_hz: frames per second.
         keep: the largest signal of a frame, or the sum of its signals.
-        shutter: ``rolling`` shifts the frame of each row by its share of the frame time, ``global`` does not.
-        blind_s: time at the end of its frame in which a pixel is read and reset and sees nothing.
-        threshold_kev: what a frame gives below it is no event.
+        shutter: ``rolling`` shifts the frame of each row by its part of the frame time, ``global`` does not.
+        blind_s: time at the end of each frame during which a pixel is read and reset and records nothing.
+        threshold_kev: signals of a frame below it are no event.
 
     Raises:
         UserError: a constant is out of its range.
@@ -60,11 +64,13 @@ class FrameReadout:
 
     @property
     def open_s(self) -> float:
-        """Time of each frame in which a pixel sees."""
+        """Time of each frame during which a pixel records."""
         return self.frame_s - self.blind_s
 
     def live(self, rate_cps: Tensor, layout: ModuleLayout) -> Tensor:  # noqa: ARG002 - pixels lose alone
-        """Frames that hold anything, over events: (1 - exp(-r open)) / (r frame); see :class:`Readout`."""
+        """Frames with at least one event, over events: (1 - exp(-r open)) / (r frame); see
+        :class:`Readout`.
+        """
         mean = rate_cps * self.open_s
         small = mean < 1e-4
         safe = torch.where(small, torch.ones_like(mean), mean)
@@ -73,33 +79,18 @@ class FrameReadout:
         return filled * (self.open_s / self.frame_s)
 
     def pile_up(self, rate_cps: Tensor, layout: ModuleLayout) -> Tensor:  # noqa: ARG002 - pixels lose alone
-        """Two or more, given one or more: 1 - x / (exp(x) - 1) at x = r open; see :class:`Readout`."""
+        """Probability of several events given at least one: 1 - x / (exp(x) - 1), x = r open; see
+        :class:`Readout`.
+        """
         mean = rate_cps * self.open_s
         small = mean < 1e-4
         safe = torch.where(small, torch.ones_like(mean), mean)
         return torch.where(small, mean / 2 - mean.square() / 12, 1 - safe / torch.expm1(safe))
 
-    def recorded_spectrum(self, rate_cps: Tensor) -> Tensor:
-        """Rates recorded in each energy bin when frames keep their largest signal, [..., bin].
-
-        A frame records bin b if nothing fell above b and something fell in b, so that
-        m_b = (exp(-open R_above) - exp(-open (R_above + r_b))) / frame. Differentiable.
-
-        Args:
-            rate_cps: true rates of each bin, [..., bin], energies rising.
-
-        Raises:
-            UserError: this readout sums signals, which has no such form.
-        """
-        if self.keep != "largest":
-            raise UserError("readout.keep is 'sum'; the spectrum in closed form needs 'largest'")
-        above = rate_cps.flip(-1).cumsum(-1).flip(-1) - rate_cps
-        return torch.exp(-self.open_s * above) * -torch.expm1(-self.open_s * rate_cps) / self.frame_s
-
     def record(self, events: EventList, layout: ModuleLayout) -> EventList:
-        """One event for every pixel and frame that saw anything, stamped with the frame's start.
+        """One event for every pixel and frame with any event, stamped with the frame's start.
 
-        Frames count from the reference time; see :class:`Readout`.
+        Frames are counted from the reference time; see :class:`Readout`.
         """
         layout.checked(events)
         turns = events.time_s.to(torch.float64) * self.frame_rate_hz

@@ -1,4 +1,4 @@
-"""HEXITEC spectra cubes in ``.hxt`` files of version 3."""
+"""Reader of HEXITEC spectrum files (``.hxt``, version 3): counts by pixel and energy bin."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_hxt(path: Path | str) -> PixelSpectra:
 
 
 def _shape(header: bytes, path: Path) -> tuple[int, int, int]:
-    """Rows, columns and bins that a header tells."""
+    """Rows, columns and bins stated by a header."""
     if len(header) < _HEADER.size:
         raise UserError(f"{path} ends within its header; a .hxt file has {_HEADER.size} bytes of it")
     fields = _HEADER.unpack(header)

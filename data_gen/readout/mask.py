@@ -1,4 +1,7 @@
-"""Pixels that give nothing, and pixels that fire by themselves."""
+"""Dead and hot pixels: which record nothing, and which add noise events.
+
+Rates are in counts/s, energies in keV; noise is Poisson in number and uniform in time and energy.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,17 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.events import EventList, Frame
-from data_gen.core.grid import EnergyAxis
 
 
 @dataclass(frozen=True)
 class PixelMask:
-    """Dead and hot pixels by their number in the camera.
+    """Dead and hot pixels by their index in the camera.
 
     Args:
-        dead: give nothing.
-        hot: add noise events to what they see.
-        hot_rate_cps: noise events a second in each hot pixel.
-        hot_kev: noise energies are uniform between these two; noise crowds the threshold.
+        dead: record nothing.
+        hot: add noise events to the true ones.
+        hot_rate_cps: noise events per second in each hot pixel.
+        hot_kev: noise energies are uniform between these two, just above the threshold.
 
     Raises:
         UserError: a pixel is named twice, or a number is out of its range.
@@ -63,12 +65,6 @@ class PixelMask:
         noise = torch.zeros(pixels, dtype=torch.float64)
         noise[list(self.hot)] = self.hot_rate_cps
         return noise
-
-    def noise_spectrum_cps(self, pixels: int, axis: EnergyAxis) -> Tensor:
-        """Noise events a second in each bin, [pixel, bin] float64: background of the forward model."""
-        low, high = self.hot_kev
-        share = axis.edges_kev.clamp(low, high).diff() / (high - low)
-        return torch.outer(self.noise_cps(pixels), share)
 
     def apply(self, events: EventList, frames: tuple[Frame, ...], generator: torch.Generator) -> EventList:
         """The events without those of dead pixels and with the noise of hot ones, in time order."""

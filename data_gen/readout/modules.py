@@ -1,4 +1,4 @@
-"""How the pixels of a camera are cut into detector modules."""
+"""Division of a camera's pixels into detector modules."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class ModuleLayout:
 
 
 def modules_of(camera: Camera, rows: int = MODULE_PIXELS, columns: int = MODULE_PIXELS) -> ModuleLayout:
-    """Every panel is cut into modules of rows x columns pixels; a smaller panel is one module.
+    """Each panel divided into modules of rows x columns pixels; a smaller panel is one module.
 
-    A panel of 160 x 160 pixels holds 2 x 2 modules. Each stop of a rotating camera counts as modules of
-    its own, since the stops are at different times.
+    A panel of 160 x 160 pixels has 2 x 2 modules. Each rotation position of a camera counts as modules of
+    its own, since the positions are at different times.
 
     Raises:
-        UserError: a module has no pixels, or a panel is no whole number of modules.
+        UserError: a module has no pixels, or a panel is not a whole number of modules.
     """
     detector = camera.spec.detector
     if rows < 1 or columns < 1:

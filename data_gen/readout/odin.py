@@ -1,4 +1,4 @@
-"""HEXITEC spectra in HDF5 files of odin-data."""
+"""Reader of HEXITEC spectra in HDF5 files written by odin-data: counts by pixel and energy bin."""
 
 from __future__ import annotations
 

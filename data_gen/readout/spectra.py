@@ -1,4 +1,4 @@
-"""Spectra of every pixel of one module, as measured, and their place in a camera."""
+"""Measured spectra of every pixel of one module, and their assignment to the pixels of a camera."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from data_gen.core.errors import UserError
 from data_gen.readout.modules import ModuleLayout
 
 MOST_BYTES = 2**30
-"""Larger than any spectra cube in use (2 x 6 modules of 80 x 80 pixels, 800 bins of 8 bytes: 5e8)."""
+"""Largest accepted file; the largest in use (2 x 6 modules of 80 x 80 pixels, 800 bins of 8 bytes) has 5e8
+bytes.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,7 @@ class PixelSpectra:
 
     Args:
         counts: [row, column, bin] float64.
-        edges: bin edges [bin + 1] float64, rising; keV for calibrated files, ADC units for others.
+        edges: ascending bin edges [bin + 1] float64; keV for calibrated files, ADC units for others.
     """
 
     counts: Tensor
@@ -54,13 +56,13 @@ def checked_spectra(counts: NDArray[np.float64], starts: NDArray[np.float64], so
 
 
 def camera_counts(spectra: PixelSpectra, layout: ModuleLayout, module: int, quarter_turns: int = 0) -> Tensor:
-    """The counts of one module among the pixels of a camera, [pixel, bin]; all other pixels are 0.
+    """Counts of one module placed among the pixels of a camera, [pixel, bin]; all other pixels are 0.
 
     Args:
         spectra: of the module.
-        layout: the camera's pixels, cut into modules.
-        module: number of the module.
-        quarter_turns: how often the module is mounted turned by 90 degrees, from rows towards columns.
+        layout: the camera's pixels, divided into modules.
+        module: index of the module.
+        quarter_turns: how often the module is mounted rotated by 90 degrees, from rows towards columns.
 
     Raises:
         UserError: the module is of another size, or not there.

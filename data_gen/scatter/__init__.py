@@ -1,7 +1,7 @@
-"""Photons that reach the detector otherwise than straight through an aperture.
+"""Photons that reach the detector other than straight through an aperture.
 
-Leakage through plate and septa, and scatter in the object, are here; scatter in the metal of the collimator
-is :mod:`data_gen.scatter.collimator`.
+Leakage through plate and septa, and scatter in the object, are here; scatter in the
+collimator is :mod:`data_gen.scatter.collimator`.
 """
 
 from data_gen.scatter.leakage import Leakage

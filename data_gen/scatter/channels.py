@@ -1,4 +1,4 @@
-"""Blocks of pixels that look through the same apertures."""
+"""Groups of pixel blocks behind the same aperture or apertures."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from data_gen.camera import Camera
 
 
 class Channels(nn.Module):
-    """Blocks in channels that see along about the same direction from each voxel: through one aperture where
-    septa stand, through all apertures of a panel otherwise.
+    """Pixel blocks grouped into channels with about the same direction from each voxel: behind one aperture
+    where there are septa, behind all apertures of a panel otherwise.
 
     Args:
         block: block of the camera, [channel, block of channel].
-        aim_mm: where photons for a channel head to, [channel, 3]: the middle of its apertures.
+        aim_mm: point that photons for a channel travel to, [channel, 3]: the mean of its apertures' centres.
     """
 
     def __init__(self, block: Tensor, aim_mm: Tensor) -> None:

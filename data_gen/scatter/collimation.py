@@ -1,4 +1,8 @@
-"""What the blocks of a camera see of the coarse voxels: a dense matrix at a few energies."""
+"""Collimated detection of isotropic sources: first interactions in each block per photon from each coarse
+voxel.
+
+A dense matrix at a few energies in keV, ray-traced in air and cached on disk. docs/physics.md, section 6.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,9 @@ from data_gen.projector.weights import build_rows
 STEP = 1.25
 """Ratio of neighbouring energies of the matrix."""
 CODE_VERSION = 5
-"""Raised whenever the numbers in the matrix change, so that kept ones are built again."""
+"""To be raised whenever the numbers in the matrix change, so that cached ones are rebuilt."""
 OPAQUE = 9.0
-"""Optical thickness of a plate from which on nothing penetrates it far from an aperture."""
+"""Optical thickness of a plate above which penetration far from an aperture is negligible."""
 LEAKING = RaySampling(rays=16, plate_steps=4)
 """Rays between a block and each aperture of its panel, where plate and septa leak."""
 PARTS = 2
@@ -42,10 +46,10 @@ def energy_nodes(arrival_kev: Tensor, material: str) -> Tensor:
 
 
 def node_weights(arrival_kev: Tensor, nodes_kev: Tensor, seen: Tensor, camera: Camera) -> Tensor:
-    """What each node counts for a class's middle energy, [g, k, node].
+    """Interpolation weight of each energy node for the middle energy of a class, [g, k, node].
 
-    Linear in log energy; the detector's interaction probability is taken exactly, and what the collimator
-    lets through in all grows by equal ratios between nodes.
+    Linear in log energy; the detector's interaction probability is exact, and the collimator's total
+    transmission is interpolated geometrically between nodes.
 
     Args:
         arrival_kev: edges of the classes, [g, k, 2].
@@ -67,9 +71,9 @@ def node_weights(arrival_kev: Tensor, nodes_kev: Tensor, seen: Tensor, camera: C
 
 
 def collimation(camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> Tensor:
-    """First interactions per photon from anywhere in a voxel, in air, [node, block, voxel] float32.
+    """First interactions per photon emitted anywhere in a voxel, in air, [node, block, voxel] float32.
 
-    Kept on disk between runs.
+    Cached on disk between runs.
     """
     return torch.stack([_kept(camera, grid, energy) for energy in energies_kev.tolist()])
 
@@ -92,7 +96,7 @@ def is_opaque(camera: Camera, energy_kev: float, least: float = OPAQUE) -> bool:
 
 
 def _caster(camera: Camera, grid: VoxelGrid, energy_kev: float) -> RayCaster:
-    """Rays of all ways through the collimator, or only through apertures where the plate stops the rest."""
+    """Rays of all paths through the collimator, or only through apertures where the plate is opaque."""
     if is_opaque(camera, energy_kev):
         return RayCaster(camera, energy_kev, RaySampling())
     return leak_caster(grid, sharp_kev=0.0)(seeing_every_aperture(camera), energy_kev, LEAKING)

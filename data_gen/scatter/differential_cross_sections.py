@@ -1,4 +1,8 @@
-"""How photons turn in the object: cross sections by class of arrival energy, as series of Legendre."""
+"""Differential cross sections of tissue by class of energy after scatter, as Legendre series of the angle.
+
+Energies in keV, cross sections in cm2/g/sr. Sources: Compton's formula; differential cross sections of
+xraylib (Klein-Nishina with incoherent scattering function, Rayleigh with form factor).
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,9 @@ from data_gen.scatter.harmonics import legendre
 
 ELECTRON_KEV = 510.99895
 NODES = 512
-"""Of the scattering angle; closer ones are at momenta that the tables do not hold."""
+"""Nodes of the scattering angle; closer ones would be at momentum transfers below those tabulated."""
 SMALLEST = 0.003
-"""Angle below which the tables of cross sections end."""
+"""Smallest tabulated scattering angle in radians."""
 _SOFT = "soft_tissue"
 
 
@@ -28,7 +32,8 @@ def compton_kev(energy_kev: Tensor, cosine: Tensor) -> Tensor:
 
 
 def arrival_classes(energies_kev: Tensor, classes: int) -> Tensor:
-    """Edges of the energies after scatter, [g, classes + 1, 2] keV: Rayleigh, then Compton by falling energy.
+    """Edges of the energies after scatter, [g, classes + 1, 2] keV: Rayleigh, then Compton in descending
+    energy.
 
     Compton classes are finer near the full energy, where the photopeak is.
     """
@@ -40,8 +45,11 @@ def arrival_classes(energies_kev: Tensor, classes: int) -> Tensor:
 
 
 def compton_filling(energies_kev: Tensor, arrival_kev: Tensor) -> Tensor:
-    """Share of the photons of each class [g, k, 2] in its parts, scattered once in soft tissue to any side,
-    [g, k, part]; a line is filled evenly."""
+    """Distribution within each class [g, k, 2] of photons scattered once in soft tissue in any direction, [g,
+    k, part].
+
+    A line is distributed evenly.
+    """
     share = torch.linspace(0, 1, PARTS + 1, dtype=torch.float64)
     edge = arrival_kev[..., :1] + (arrival_kev[..., 1:] - arrival_kev[..., :1]) * share
     cosine = (1 - ELECTRON_KEV * (1 / edge - 1 / energies_kev[:, None, None])).clamp(-1, 1)
@@ -54,8 +62,9 @@ def compton_filling(energies_kev: Tensor, arrival_kev: Tensor) -> Tensor:
 
 
 def spread_arrivals(arrival_kev: Tensor, energies_kev: Tensor) -> Tensor:
-    """Arrival edges [g, k, 2] after a second scatter, from those of photons that all set out at the mean
-    energy after the first: they set out with anything from the lowest to the full energy."""
+    """Arrival edges [g, k, 2] after a second scatter, from those of photons that all start at the mean energy
+    after the first scatter; in fact they start with any energy from the lowest to the full one.
+    """
     lowest = compton_kev(energies_kev, torch.tensor(-1.0, dtype=torch.float64))
     ratio = torch.stack((lowest, energies_kev), dim=-1) / mean_scattered_kev(energies_kev)[:, None]
     return arrival_kev * ratio[:, None]
@@ -73,7 +82,7 @@ def mean_scattered_kev(energies_kev: Tensor) -> Tensor:
 
 
 def turning_series(energies_kev: Tensor, arrival_kev: Tensor, order: int) -> Tensor:
-    """Cross section of soft tissue per solid angle as a series of Legendre polynomials of the cosine.
+    """Differential cross section of soft tissue as a series of Legendre polynomials of the cosine.
 
     Returns:
         [g, k, l] in cm2/g/sr, l from 0 to ``order``.

@@ -1,4 +1,4 @@
-"""With which energies scattered photons arrive at the detector."""
+"""Classes of the energies (keV) with which scattered photons arrive at the detector."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import torch
 from torch import Tensor, nn
 
 PARTS = 12
-"""Parts of a class of arrival energies within which photons are taken to lie evenly."""
+"""Parts of a class of arrival energies within which photons are taken as uniformly distributed."""
 
 
 class EnergyClasses(nn.Module):
-    """Classes k of the energies in which photons emitted at energies g arrive.
+    """Classes k of the energies with which photons emitted at energies g arrive.
 
     Args:
         kev: lower and upper edge of each class, [g, k, 2] keV; equal for a line.
-        filling: share of a class's photons in each of :data:`PARTS` equal parts of it by rising energy, for a
+        filling: fraction of a class's photons in each of :data:`PARTS` equal parts of it in ascending energy,
+            for a
             typical place of source and pixel, [g, k, part].
-        own_lines: classes, the first of them, that are lines of what scatters, whatever the energy of
+        own_lines: number of classes, the first ones, that are K lines of the scatterer, whatever the energy
+            of
             emission.
     """
 
@@ -31,12 +33,14 @@ class EnergyClasses(nn.Module):
 
     @classmethod
     def evenly(cls, kev: Tensor, own_lines: int = 0) -> EnergyClasses:
-        """Classes that are evenly filled."""
+        """Classes with uniform distribution."""
         return cls(kev, torch.full((*kev.shape[:2], PARTS), 1 / PARTS, dtype=torch.float64), own_lines)
 
 
 def shares_of_parts(photons: Tensor) -> Tensor:
-    """Filling of classes by photons in their parts, [..., part]; a class without photons is even."""
+    """Distribution of photons over the parts of their class, [..., part]; uniform for a class without
+    photons.
+    """
     total = photons.sum(dim=-1, keepdim=True)
     return torch.where(total > 0, photons / total.clamp_min(torch.finfo(photons.dtype).tiny), 1 / PARTS)
 

@@ -1,4 +1,4 @@
-"""Real spherical harmonics of directions."""
+"""Real spherical harmonics of directions, and Legendre polynomials, by their recurrence relations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Photons that come straight, but through the plate or a septum rather than through their own aperture."""
+"""Unscattered photons through the plate or a septum instead of through the pixel's own aperture.
+
+First interactions in blocks of pixels per second from activity in Bq per voxel. docs/physics.md, section 5.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ BLOCK_MM = 6.0
 """Of the coarse voxels and of the blocks of pixels, as seen at the isocentre, at most."""
 
 SHADED_BLOCK_MM, SHADED_RAYS = 3.0, 0.375
-"""Of the blocks where septa cast shadows, and the share of the rays to each if they are so many more."""
+"""Edge of the blocks where septa cast shadows, and fraction of the rays to each if there are so many more."""
 
 
 class Leakage(nn.Module):

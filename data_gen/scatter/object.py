@@ -1,4 +1,8 @@
-"""Photons that the object scatters once or twice, by Compton and Rayleigh scatter."""
+"""Photons that the object scatters once or twice, by Compton and Rayleigh scatter.
+
+First interactions in blocks of pixels per second, by class of arrival energy (keV), from activity in Bq per
+voxel and density in g/cm3. docs/physics.md, section 6.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +38,15 @@ from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
 
 @dataclass(frozen=True)
 class ScatterSampling:
-    """How finely scatter is computed; finer is slower.
+    """Resolution of the scatter computation; finer is slower.
 
     Args:
         voxel_mm: edge of the coarse voxels, at most.
-        block_mm: edge of the blocks of pixels, as seen at the isocentre, at most.
+        block_mm: edge of the blocks of pixels, projected to the isocentre, at most.
         order: of the spherical harmonics of directions.
         classes: of arrival energy after Compton scatter.
-        twice_order: the same of photons scattered twice.
-        twice_classes: the same of photons scattered twice; 0 leaves them out.
+        twice_order: the same for photons scattered twice.
+        twice_classes: the same for photons scattered twice; 0 leaves them out.
     """
 
     voxel_mm: float = 3.3
@@ -56,20 +60,20 @@ class ScatterSampling:
 class ObjectScatter(nn.Module):
     """Scatter in the object: see ``ScatterTerm``.
 
-    A source voxel v sends exp(-path) / (4 pi r^2) to a voxel s; there, electrons (by Klein and Nishina, with
-    the incoherent scattering function) and atoms (form factor) turn photons towards an aperture, and what
-    comes from s at the energy of arrival is collimated as any source is. Directions are spherical harmonics,
-    and all factors are means over voxels, so that nothing is singular. Photons scattered twice set out again
-    evenly, at the mean energy that they have after Compton scatter.
+    A source voxel v contributes the fluence exp(-path) / (4 pi r^2) to a voxel s; there, Compton scatter
+    (Klein-Nishina with the incoherent scattering function) and Rayleigh scatter (form factor) turn photons
+    towards an aperture, and scattered photons are collimated like emission from s at their arrival energy.
+    Directions are spherical harmonics, and all factors are averages over voxels, so nothing is singular.
+    Photons scattered twice start again isotropically, at the mean energy after Compton scatter.
 
-    Classes k: Rayleigh scattered, Compton scattered by falling energy; then the same of photons that were
+    Classes k: Rayleigh scattered, Compton scattered in descending energy; then the same for photons that were
     Compton scattered before.
 
     Args:
         camera: the camera, with its own pixels.
         grid: voxels.
         energies_kev: energies of emission [g].
-        sampling: how finely.
+        sampling: resolution of the computation.
     """
 
     def __init__(

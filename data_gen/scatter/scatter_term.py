@@ -1,4 +1,4 @@
-"""What every scatter term offers: photons that reach the detector otherwise than straight."""
+"""The interface of scatter terms: photons that reach the detector other than straight through an aperture."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from data_gen.scatter.energy_classes import EnergyClasses
 
 
 class ScatterTerm(Protocol):
-    """First interactions in the detector of photons that changed their way or their energy before.
+    """First interactions in the detector of photons that leaked, or changed direction or energy on their way.
 
-    They are smooth, so they are computed on blocks of pixels. Linear in activity at a fixed object, and
+    They vary smoothly, so they are computed on blocks of pixels. Linear in activity at a fixed object, and
     differentiable in both.
     """
 
@@ -28,11 +28,12 @@ class ScatterTerm(Protocol):
     """The classes k of the energies in which photons arrive."""
 
     def state(self, density: Tensor, material: Tensor | None = None) -> Tensor:
-        """What is kept of an object, first axis batch.
+        """What is computed once for an object, first axis batch.
 
         Args:
             density: [batch, z, y, x] in g/cm3.
-            material: [batch, z, y, x] index into ``data_gen.materials.TISSUES``; None: told from density.
+            material: [batch, z, y, x] index into ``data_gen.materials.TISSUES``; None derives it from
+                density.
         """
 
     def forward(self, activity: Tensor, state: Tensor) -> Tensor:

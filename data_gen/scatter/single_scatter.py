@@ -1,4 +1,7 @@
-"""One scatter in the object: from sources to what is scattered, and to the blocks that see it."""
+"""One scatter in the object: from sources to scattered photons, and to the blocks of pixels that detect them.
+
+Fluence in photons/mm2/s by voxel and spherical harmonic; first interactions per s by block and energy class.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from data_gen.core.grid import VoxelGrid
 
 
 class Kept(NamedTuple):
-    """What is kept of one object for one scatter; of several, batch first."""
+    """What one scatter needs of an object; of several, batch first."""
 
     scatterer: Tensor
     """Density in terms of soft tissue's cross section, [g, k, voxel] g/cm3."""
@@ -21,7 +24,7 @@ class Kept(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """How the blocks of channels see voxels, at the nodes of energy."""
+    """Detection of photons from voxels by the blocks of channels, at the energy nodes."""
 
     matrix: Tensor
     """First interactions per photon in air, [node, channel, block, voxel]."""
@@ -35,17 +38,17 @@ class Seen(NamedTuple):
 
 
 class SingleScatter(nn.Module):
-    """Photons of energies g from coarse voxels that are scattered once into classes k.
+    """Photons of energies g from coarse voxels that scatter once into classes k.
 
-    Sources are [g, map, voxel] in photons/s. What voxels send is "equivalent": as many photons as a source
-    would emit evenly that sends so many towards a channel.
+    Sources are [g, map, voxel] in photons/s. Scattered photons are given as equivalent isotropic emission:
+    the isotropic source that would emit as many photons towards a channel.
 
     Args:
         grid: coarse voxels.
         flight: from :func:`data_gen.scatter.voxel_to_voxel.flight_table`, [lm, ...].
         heading: harmonics of the direction from voxels to channels, [voxel, channel, lm].
         turning: equivalent photons per fluence and density, as a Legendre series, [g, k, l] mm2 cm3/g.
-        weight: what each energy node of the collimation counts for a class, [g, k, node].
+        weight: weight of each energy node of the collimation for a class, [g, k, node].
         scatterer_ratios: cross section of each tissue over that of soft tissue, [tissue, g, k].
         attenuation: of each tissue before scatter, per density, [tissue, g] in 1/mm per g/cm3.
     """
@@ -143,7 +146,7 @@ class SingleScatter(nn.Module):
         return self._turned_back(turned, here.scatterer)
 
     def _turned(self, fluence: Tensor, scatterer: Tensor) -> Tensor:
-        """Equivalent photons/s that voxels send to channels, [channel, g * k, map, voxel]."""
+        """Equivalent photons/s that voxels scatter towards channels, [channel, g * k, map, voxel]."""
         by_class = fluence[:, :, :, None] * self._by_harmonic(fluence.dtype)[..., None]
         turned = self.heading.to(fluence.dtype) @ by_class.flatten(2)
         turned = turned.permute(1, 2, 0).contiguous().unflatten(1, (-1, fluence.shape[3]))
@@ -163,7 +166,7 @@ class SingleScatter(nn.Module):
         return self.turning.to(dtype)[..., self.degree].movedim(2, 0)
 
     def _flights(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-        """For each row of voxels, these and their part of the flight table, [voxel, source, lm]."""
+        """For each row of voxels, its slice and its part of the fluence table, [voxel, source, lm]."""
         nz, ny, nx = self.grid.shape
         windows = self.flight.to(dtype).unfold(1, nz, 1).unfold(2, ny, 1).unfold(3, nx, 1).flip(3)
         for row in range(nz * ny):
@@ -172,7 +175,7 @@ class SingleScatter(nn.Module):
             yield slice(row * nx, (row + 1) * nx), window
 
     def _nodes(self, dtype: torch.dtype) -> list[tuple[int, Tensor, Tensor]]:
-        """For each energy node: it, the classes g * k that need it, and their weights [class, 1, 1]."""
+        """For each energy node: its index, the classes g * k that use it, and their weights [class, 1, 1]."""
         parts = []
         for node, weight in enumerate(self.weight.flatten(0, 1).T):
             column = weight.nonzero()[:, 0]

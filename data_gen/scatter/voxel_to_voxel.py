@@ -1,4 +1,6 @@
-"""Photons from voxel to voxel, with the harmonics of their direction of flight."""
+"""Fluence (1/mm2) in one voxel per photon emitted in another, by spherical harmonic, and tissue paths between
+voxels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets of simulated scans: what one is to hold, one scan, and all of them on several processes."""
+"""Simulated data sets: the plan of a data set, one scan, and all scans on several processes."""
 
 from data_gen.simulation.plan import DatasetPlan
 

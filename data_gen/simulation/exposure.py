@@ -1,4 +1,4 @@
-"""How much is injected, how long and when the camera looks: chosen for a number of counts."""
+"""Injected activity (Bq), start and duration (s) of a scan, chosen for a number of counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Make a data set: shards of simulated scans, on several processes, from where a killed run stopped."""
+"""Generation of a data set: shards of simulated scans, on several processes, resumed after an
+interruption.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events count as photopeak counts."""
+"""Energy windows (keV) of the strongest full-energy peaks, and the number of events in them."""
 
 from __future__ import annotations
 

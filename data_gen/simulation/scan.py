@@ -1,4 +1,4 @@
-"""One simulated scan, from a phantom to events."""
+"""Simulation of one scan: phantom, exposure, expected counts, Poisson events, readout."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from data_gen.phantoms import PhantomFamily
 from data_gen.readout import CameraReadout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.simulation.photopeak import Windows, count_photopeak
-from data_gen.storage import ScanRecord
+from data_gen.storage import StoredScan
 
 
 @dataclass(frozen=True)
 class ScanSimulator:
-    """What every scan of a data set shares."""
+    """Everything that the scans of a data set share."""
 
     model: HyperspectralForwardModel
     phantom: PhantomFamily
@@ -28,7 +28,7 @@ class ScanSimulator:
     photopeak: Windows
     readout: CameraReadout
 
-    def scan(self, number: int, generator: torch.Generator) -> ScanRecord:
+    def scan(self, number: int, generator: torch.Generator) -> StoredScan:
         """A scan of a new individual; everything random in it comes from the generator."""
         phantom = self.phantom(self.model.grid, generator)
         density = phantom.density[None]
@@ -51,7 +51,7 @@ class ScanSimulator:
             draw_counts(expected, generator), self.model.energy_bins, (frame,), generator
         )
         events = self.readout.record(photons, (frame,), generator)
-        return ScanRecord(
+        return StoredScan(
             number=number,
             events=events,
             frames=(frame,),

@@ -1,8 +1,8 @@
-"""Scans on disk: HDF5 shards of events and truths, and the manifest that lists them."""
+"""Scans on disk: HDF5 shards of events and ground truth, and the manifest that lists them."""
 
 from data_gen.storage.manifest import DERIVED, MANIFEST, Manifest, Provenance, ShardEntry
 from data_gen.storage.reader import ShardReader
-from data_gen.storage.schema import SCHEMA_VERSION, ScanRecord
+from data_gen.storage.schema import SCHEMA_VERSION, StoredScan
 from data_gen.storage.writer import write_shard
 
 __all__ = [
@@ -11,8 +11,8 @@ __all__ = [
     "SCHEMA_VERSION",
     "Manifest",
     "Provenance",
-    "ScanRecord",
     "ShardEntry",
     "ShardReader",
+    "StoredScan",
     "write_shard",
 ]

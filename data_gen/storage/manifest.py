@@ -1,4 +1,4 @@
-"""The list of what a data set holds, and what may be done with it."""
+"""The manifest of a data set: its shards with their hashes, its imaging system, its origin and licence."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Strict(BaseModel):
 
 
 class ShardEntry(_Strict):
-    """One file: its name in the folder, scans in it, and the hash of its content."""
+    """One shard: its file name in the folder, its number of scans, and the hash of its content."""
 
     file: str
     scans: int = Field(ge=1)
@@ -40,7 +40,7 @@ class ShardEntry(_Strict):
 
 
 class Provenance(_Strict):
-    """Where scans come from and what may be done with them.
+    """Where scans come from and how they may be used.
 
     Args:
         origin: "simulated" or "measured".
@@ -58,13 +58,13 @@ class Provenance(_Strict):
 
 
 class Manifest(_Strict):
-    """A whole data set: only a finished one has a ``manifest.json``.
+    """A complete data set: only a finished one has a ``manifest.json``.
 
     Args:
         system: the imaging system as plain data (``ImagingSystem.to_dict``).
-        splits: split to its shards, in the order of their scans.
+        splits: shards by split, in the order of their scans.
         seed: of the data set.
-        plan_sha256: hash of everything that the scans follow from.
+        plan_sha256: hash of everything that determines the scans.
         schema_version: of the shards.
         provenance: origin, licence, consent.
     """

@@ -1,4 +1,4 @@
-"""Read scans from HDF5 shards, trusting nothing in them."""
+"""Reader of scans from HDF5 shards, which validates everything it reads."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from numpy.typing import NDArray
 from data_gen.core.errors import UserError
 from data_gen.core.events import EventList, Frame
 from data_gen.core.hdf5 import tree_of
-from data_gen.storage.schema import COLUMNS, MOST_BYTES, SCHEMA_VERSION, SYSTEM, ScanRecord
+from data_gen.storage.schema import COLUMNS, MOST_BYTES, SCHEMA_VERSION, SYSTEM, StoredScan
 
 
 class ShardReader:
     """The scans of one shard.
 
-    A crafted file could name other files of this machine, load a filter, or claim sizes that fill the
+    A malicious file could refer to other files of this machine, load a filter, or claim sizes that fill the
     memory: such a file is refused before any of its data is read.
 
     Args:
         path: the file.
 
     Raises:
-        UserError: the file is truncated, of another version, or holds what a shard does not.
+        UserError: the file is truncated, of another version, or not of the schema of a shard.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -44,7 +44,7 @@ class ShardReader:
     def __len__(self) -> int:
         return len(self._events) - 1
 
-    def record(self, index: int) -> ScanRecord:
+    def scan(self, index: int) -> StoredScan:
         """One scan.
 
         Raises:
@@ -73,7 +73,7 @@ class ShardReader:
         return UserError(f"{self.path} {what}; it needs a shard of schema version {SCHEMA_VERSION}")
 
     def _check(self, file: h5py.File) -> None:
-        """Refuse what a shard of this version does not hold."""
+        """Refuse a file that is not exactly a shard of this version."""
         version = file.attrs.get("schema_version")
         if version != SCHEMA_VERSION:
             raise self._wrong(f"has schema_version {version}")
@@ -115,7 +115,7 @@ class ShardReader:
         return system
 
     def _offsets(self, file: h5py.File, group: str) -> NDArray[np.int64]:
-        """Offsets of a group, rising from 0 to its length."""
+        """Offsets of a group, ascending from 0 to its length."""
         try:
             offsets: NDArray[np.int64] = file[f"{group}/offsets"][:]
         except OSError as error:
@@ -125,12 +125,12 @@ class ShardReader:
             raise self._wrong(f"has {group}/offsets that do not rise from 0 to {length}")
         return offsets
 
-    def _read(self, file: h5py.File, i: int) -> ScanRecord:
+    def _read(self, file: h5py.File, i: int) -> StoredScan:
         table = file["scans"]
         first, last = self._frames[i : i + 2]
         frames = zip(file["frames/start_s"][first:last], file["frames/duration_s"][first:last], strict=True)
         truths = file["truths"] if self.has_truths else None
-        return ScanRecord(
+        return StoredScan(
             number=int(table["number"][i]),
             events=self._read_events(file, i),
             frames=tuple(Frame(float(start), float(duration)) for start, duration in frames),

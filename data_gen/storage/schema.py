@@ -1,4 +1,6 @@
-"""What a shard holds; docs/shards.md tells the same to people."""
+"""The schema of a shard: data sets, types and axes (docs/shards.md describes it for readers in any
+language).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "truths/labels": ("|u1", "scan,z,y,x"),
     "truths/activity_bq": ("<f4", "scan,map,z,y,x"),
 }
-"""Data set to its type and what its axes count. ``truths`` is absent where nobody knows the truth."""
+"""Type and axes of each data set. ``truths`` is absent where the ground truth is unknown."""
 
 SYSTEM = "system"
 """Data set [byte] uint8: the imaging system as JSON in UTF-8 (an attribute could not hold a large camera)."""
@@ -37,19 +39,19 @@ MOST_BYTES = 64 * 2**30
 
 
 @dataclass(frozen=True)
-class ScanRecord:
+class StoredScan:
     """One scan as stored.
 
     Args:
-        number: its place in the split.
-        events: what the camera recorded.
-        frames: when it recorded.
+        number: its index in the split.
+        events: recorded by the camera.
+        frames: when the camera measured.
         injected_bq: activity injected at time 0.
         body_mass_g: mass of the whole animal.
         counts_photopeak: events in the windows of :func:`data_gen.simulation.photopeak.photopeak_windows`.
         density: [z, y, x] in g/cm3.
-        activity: the truth, mean over the frames, of the head of each group, [map, z, y, x] in Bq per
-            voxel; None where nobody knows it.
+        activity: ground truth, mean over the frames, of the head of each group, [map, z, y, x] in Bq per
+            voxel; None where it is unknown.
         labels: organ of each voxel [z, y, x] int64; None as above.
     """
 
@@ -65,10 +67,10 @@ class ScanRecord:
 
     @property
     def counts(self) -> int:
-        """All accepted events."""
+        """Number of recorded events."""
         return len(self.events)
 
     @property
     def duration_s(self) -> float:
-        """Time measured in all frames."""
+        """Total duration of all frames."""
         return sum(frame.duration_s for frame in self.frames)

@@ -1,4 +1,4 @@
-"""Write scans to HDF5 shards; the same scans give the same bytes."""
+"""Writer of scans to HDF5 shards; the same scans give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from data_gen.core.errors import UserError
 from data_gen.core.files import sha256_of, whole_file
 from data_gen.storage.manifest import ShardEntry
-from data_gen.storage.schema import COLUMNS, SCHEMA_VERSION, SYSTEM, ScanRecord
+from data_gen.storage.schema import COLUMNS, SCHEMA_VERSION, SYSTEM, StoredScan
 
 EVENTS_A_CHUNK = 1 << 16
 
 
-def write_shard(path: Path, records: Sequence[ScanRecord], system: Mapping[str, Any]) -> ShardEntry:
+def write_shard(path: Path, scans: Sequence[StoredScan], system: Mapping[str, Any]) -> ShardEntry:
     """Write scans of one imaging system (as plain data) to a file, whole or not at all.
 
     Raises:
-        UserError: no scans, or only some of them with a truth.
+        UserError: no scans, or only some of them with a ground truth.
     """
-    if not records:
+    if not scans:
         raise UserError(f"{path.name} would hold no scan; a shard needs at least one")
-    columns = _columns(records, path)
+    columns = _columns(scans, path)
     with whole_file(path) as part:
         # No time stamps and one file format: rerunning must give the same bytes.
         with h5py.File(part, "w", libver=("v110", "v110"), track_order=False) as file:
@@ -36,28 +36,28 @@ def write_shard(path: Path, records: Sequence[ScanRecord], system: Mapping[str, 
             _write(file, SYSTEM, np.frombuffer(text, dtype=np.uint8))
             for name, column in columns.items():
                 _write(file, name, column.astype(COLUMNS[name][0]))
-        return ShardEntry(file=path.name, scans=len(records), sha256=sha256_of(part))
+        return ShardEntry(file=path.name, scans=len(scans), sha256=sha256_of(part))
 
 
-def _columns(records: Sequence[ScanRecord], path: Path) -> dict[str, NDArray[Any]]:
+def _columns(scans: Sequence[StoredScan], path: Path) -> dict[str, NDArray[Any]]:
     """Every data set of a shard."""
-    events = [r.events for r in records]
-    frames = [f for r in records for f in r.frames]
+    events = [r.events for r in scans]
+    frames = [f for r in scans for f in r.frames]
     columns: dict[str, NDArray[Any]] = {
         "events/offsets": _offsets([len(e) for e in events]),
         "events/pixel": np.concatenate([e.pixel.numpy() for e in events]),
         "events/energy_kev": np.concatenate([e.energy_kev.numpy() for e in events]),
         "events/time_s": np.concatenate([e.time_s.numpy() for e in events]),
-        "frames/offsets": _offsets([len(r.frames) for r in records]),
+        "frames/offsets": _offsets([len(r.frames) for r in scans]),
         "frames/start_s": np.array([f.start_s for f in frames]),
         "frames/duration_s": np.array([f.duration_s for f in frames]),
-        "scans/counts": np.array([r.counts for r in records]),
-        "objects/density_g_cm3": np.stack([r.density.numpy() for r in records]),
+        "scans/counts": np.array([r.counts for r in scans]),
+        "objects/density_g_cm3": np.stack([r.density.numpy() for r in scans]),
     }
     for name in ("number", "injected_bq", "body_mass_g", "counts_photopeak"):
-        columns[f"scans/{name}"] = np.array([getattr(r, name) for r in records])
-    truths = [(r.activity, r.labels) for r in records if r.activity is not None and r.labels is not None]
-    if len(truths) not in (0, len(records)):
+        columns[f"scans/{name}"] = np.array([getattr(r, name) for r in scans])
+    truths = [(r.activity, r.labels) for r in scans if r.activity is not None and r.labels is not None]
+    if len(truths) not in (0, len(scans)):
         raise UserError(f"{path.name} would hold truths of some scans only; a shard needs all or none")
     if truths:
         columns["truths/activity_bq"] = np.stack([activity.numpy() for activity, _ in truths])
@@ -66,12 +66,12 @@ def _columns(records: Sequence[ScanRecord], path: Path) -> dict[str, NDArray[Any
 
 
 def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
-    """Where each of several stretches starts, and where the last one ends."""
+    """Start of each of several stretches, and the end of the last one."""
     return np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
 
 
 def _write(file: h5py.File, name: str, column: NDArray[Any]) -> None:
-    """One data set, compressed where it can be; a chunk is one scan's map or a stretch of events."""
+    """One data set, compressed where possible; a chunk is one scan's map or a stretch of events."""
     if column.size == 0:
         file.create_dataset(name, data=column, track_times=False)
         return

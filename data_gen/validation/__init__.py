@@ -1,7 +1,7 @@
-"""The cells of the suite "physics": data_gen held to closed forms, brute force and its Monte Carlo.
+"""The suite "physics": data_gen compared with closed forms, brute-force integration and its Monte Carlo.
 
-Each cell is a plain function from the settings in ``conf/suite/physics.yaml`` to what it found. A tolerance
-stands once, where its point is made.
+Each cell is a plain function from the settings in ``conf/suite/physics.yaml`` to its findings. A tolerance
+is written once, where its point is made.
 """
 
 from data_gen.validation.chains import decay

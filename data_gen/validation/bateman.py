@@ -1,4 +1,7 @@
-"""Decay and first-order exchange along paths, in closed form with 60 digits; no code of data_gen."""
+"""Decay and first-order exchange along paths in closed form, with 60 digits; uses no code of data_gen.
+
+Source: Bateman, Proc. Camb. Phil. Soc. 15 (1910) 423. Rates in 1/s, times in s.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from decimal import Decimal, localcontext
 from itertools import pairwise
 
 _DIGITS = 60
-"""Terms cancel over as many decades as half-lives span; this leaves more than 30 digits."""
+"""Digits of the arithmetic. Terms cancel over as many decades as half-lives span; more than 30
+digits remain.
+"""
 
 
 @dataclass(frozen=True)

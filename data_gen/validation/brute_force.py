@@ -1,7 +1,8 @@
-"""What passes a plate, by following straight lines through it step by step; numpy, no code of data_gen.
+"""Transmission of a plate with a hole, by brute-force integration along straight lines; uses no code of
+data_gen.
 
-Independent of the projector: it asks at every step whether a point lies in metal, where the projector
-works with signed distances and with nodes about the waist.
+Independent of the projector: it tests at every step whether a point lies in metal, where the projector
+uses signed distances and quadrature nodes around the waist. Lengths are in mm, attenuation in 1/mm.
 """
 
 from __future__ import annotations
@@ -58,10 +59,10 @@ class Hole:
 
 
 def interacting_share(hole: Hole, source_mm: tuple[float, float, float], nodes: int, steps: int) -> float:
-    """Share of the photons of a point (x, y, z) that interact in the detector, straight through the plate.
+    """Fraction of the photons of a point (x, y, z) that interact in the detector, straight through the plate.
 
-    The waist's plane is cut into ``nodes`` by ``nodes`` patches, finest about the hole, out to the shadow
-    of the detector; the plate into ``steps`` layers.
+    The waist's plane is divided into ``nodes`` by ``nodes`` patches, finest around the hole, out to the
+    shadow of the detector; the plate into ``steps`` layers.
     """
     height = hole.plane_mm - source_mm[0]
     axes = []
@@ -113,7 +114,7 @@ def _graded(middle: float, low: float, high: float, fine: float, nodes: int) -> 
 
 
 def _metal_mm(hole: Hole, waist: Array, slope: Array, steps: int) -> Array:
-    """Depth of plate [ray] that lines through ``waist`` [ray, 2] find full, mm of x."""
+    """Depth of metal [ray] on lines through ``waist`` [ray, 2], mm of x."""
     even = np.linspace(-1, 1, steps + 1)
     edges = even * np.abs(even) * hole.plate_mm / 2  # finest at the waist, where lines graze the rim
     depth, layer = (edges[1:] + edges[:-1]) / 2, np.diff(edges)

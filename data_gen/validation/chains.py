@@ -1,4 +1,4 @@
-"""Decay chains and kinetics against closed forms."""
+"""Decay chains and kinetics compared with Bateman's closed form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from data_gen.kinetics import CompartmentModel, RegionKinetics
 from data_gen.nuclides import DecayChain, activities_at, decay_chain
 from data_gen.validation.bateman import Network
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 
 _CHAINS = {
     "ra223": ("Ra-223", "Rn-219", "Po-215", "Pb-211", "Bi-211"),
@@ -22,7 +22,7 @@ _LEAST = 1e-12
 """Activity, as a share of the injected, below which deviations are taken relative to this."""
 
 _RELEASED = {"Fr-221": 0.4, "Bi-213": 0.7}
-"""Shares that leave the carrier when they are born on it."""
+"""Fraction of each daughter that is released from the carrier at birth."""
 
 _FREE_PER_H = {
     "Fr-221": {"tumour": {"blood": 6.0}},
@@ -30,7 +30,7 @@ _FREE_PER_H = {
 }
 
 
-def decay(times_h: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)) -> Found:
+def decay(times_h: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)) -> Findings:
     """Chains alone, and Ac-225 bound in a tumour whose free Fr-221 and Bi-213 reach blood and kidneys."""
     points = [
         _chain(name, members, times_h, by)
@@ -38,7 +38,7 @@ def decay(times_h: Sequence[float] = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)) -> F
         for by in ("activities_at", "kinetics")
     ]
     free, plot = _free_daughters(times_h)
-    return Found([*points, *free], [plot])
+    return Findings([*points, *free], [plot])
 
 
 def _chain(name: str, members: Sequence[str], times_h: Sequence[float], by: str) -> Point:
@@ -111,7 +111,7 @@ def _in_region(chain: DecayChain, network: Network, member: str, region: str, ti
 
 
 def _free_network(chain: DecayChain, regions: Sequence[str]) -> Network:
-    """States "member form region" of the same story, told anew."""
+    """The same kinetics as a network of states "member form region", set up independently."""
     losses: dict[str, float] = {}
     steps: dict[str, dict[str, float]] = {}
     for member in ("Ac-225", "Fr-221", "At-217", "Bi-213"):

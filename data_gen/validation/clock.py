@@ -1,4 +1,4 @@
-"""Times of work on this machine, in this run."""
+"""Wall-clock times and memory of computations in this process."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 
 _COPIED = 2**30
-"""Most bytes that are copied to learn how fast copying is."""
+"""Largest number of bytes copied to measure the speed of copying."""
 
 
 def best_s(work: Callable[[], object], repeats: int = 3) -> float:
-    """Shortest of a few runs, in s; the first one, which warms up, does not count."""
+    """Shortest of a few runs, in s, after one warm-up run that does not count."""
     work()
     times = []
     for _ in range(repeats):
@@ -24,12 +24,12 @@ def best_s(work: Callable[[], object], repeats: int = 3) -> float:
 
 
 def copy_s(size: int) -> float:
-    """Time to copy this many bytes, told from the first GB of them."""
+    """Time to copy this many bytes, in s, extrapolated from at most the first GB."""
     here = torch.ones(max(1, min(size, _COPIED) // 4), dtype=torch.float32)
     there = torch.empty_like(here)
     return best_s(lambda: there.copy_(here), 5) * size / (4 * len(here))
 
 
 def peak_gb() -> float:
-    """Most memory that this process has held so far, in GB."""
+    """Largest memory of this process so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -1,4 +1,4 @@
-"""Apertures designed by gradient, held to a grid search and to the Monte Carlo."""
+"""Apertures optimised by gradient, compared with a grid search and with the Monte Carlo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from data_gen.forward_model import ModelOptions
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.phantoms import MousePhantom
 from data_gen.projector import RaySampling
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 
 _WINDOWS_KEV = (20.0, 60.0, 100.0, 180.0, 250.0, 320.0, 380.0, 480.0, 600.0)
 _UPTAKE_PERCENT_PER_G = {
@@ -37,16 +37,16 @@ _FREED_PER_G = {"soft_tissue": (0.5, 1.0), "liver": (2.0, 5.0), "kidneys": (15.0
 _INJECTED_BQ, _START_S, _DURATION_S = 1e5, 86_400.0, 3600.0
 
 AS_GOOD = 1e-3
-"""By so much the gradient's optimum may lie above the best point of the grid, relatively."""
+"""Relative tolerance of the gradient's optimum above the best point of the grid."""
 
 CONFIRMED = 0.1
-"""By so much the Monte Carlo's gain may differ from the model's, relatively: scatter is not in the model."""
+"""Relative tolerance between the gains of Monte Carlo and model, which has no scatter."""
 
 SIGMAS = 3.0
-"""By so many standard errors it may differ ..."""
+"""Tolerance between them in standard errors ..."""
 
 KNOWN = 0.1
-"""... which are to be this share of it at most: large errors confirm anything."""
+"""... which must be at most this fraction of the gain, since large errors confirm anything."""
 
 
 def design(
@@ -60,7 +60,7 @@ def design(
     rays: int = 16,
     photons: int = 200_000,
     seed: int = 0,
-) -> Found:
+) -> Findings:
     """A tumour's uptake of parent and daughter in a mouse: the sum of relative Cramer-Rao deviations.
 
     Args:
@@ -104,7 +104,7 @@ def design(
         points.append(Point("gain_confirmed", abs(apart) / check.error, SIGMAS, truth, source, told))
         points.append(Point("gain_ratio", abs(apart / check.by_model), CONFIRMED, truth, source, told))
         points.append(Point("gain_error", known, KNOWN, "relative error of that gain", source, told))
-    return Found(points)
+    return Findings(points)
 
 
 def _problem(camera: str, nuclide: str, bounds: Bounds, rays: int, seed: int) -> DesignProblem:

@@ -1,4 +1,4 @@
-"""What finer voxels and more rays change: the numerical error of the projectors."""
+"""Numerical error of the projectors: the change by finer voxels and more rays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from data_gen.camera import Camera
 from data_gen.core.grid import VoxelGrid
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 from data_gen.validation.scenes import ring
 
 _SIDE_MM = 24.0
@@ -20,7 +20,7 @@ _SOURCE = "the same integrals, twice as fine"
 
 def refinement(
     voxels: int = 24, energies_kev: Sequence[float] = (82.0, 218.0, 440.0), rays: int = 64
-) -> Found:
+) -> Findings:
     """Halved voxels, doubled rays and plate steps, for a Gaussian of activity in a cylinder of tissue; and
     what a matrix of half voxels loses by coarser columns."""
     camera = ring((0.0,), (1, 1), (40, 40), 0.25, diameter_mm=0.35)
@@ -43,7 +43,7 @@ def refinement(
         found += _points("voxels_matrix", matrix, usual, energies_kev)
         found += _points("coarser_columns", matrix, finer, energies_kev)
         found += _points("rays_matrix", by_matrix(coarse, RaySampling(2 * rays)), usual, energies_kev)
-    return Found(found)
+    return Findings(found)
 
 
 def _by_matrix(camera: Camera, energies: Tensor, folder: str) -> Callable[[VoxelGrid, RaySampling], Tensor]:

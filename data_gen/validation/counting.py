@@ -1,4 +1,4 @@
-"""Counts drawn from expected counts, and what the readout makes of them."""
+"""Sampled counts compared with Poisson statistics, and readout with the closed forms of dead time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from data_gen.core.events import EventList, Frame
 from data_gen.core.grid import EnergyBins
 from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
 from data_gen.readout import EventReadout, FrameReadout, modules_of
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 from data_gen.validation.scenes import Pinhole
 
 _POISSON = "Poisson's distribution"
 
 
-def poisson(bins: int = 200_000, seed: int = 0) -> Found:
+def poisson(bins: int = 200_000, seed: int = 0) -> Findings:
     """Mean, variance, chi2 per degree of freedom, and equal draws for equal seeds.
 
     Args:
@@ -41,7 +41,7 @@ def poisson(bins: int = 200_000, seed: int = 0) -> Found:
     events = events_from_counts(few, axis, (Frame(0, 60), Frame(100, 60)), torch.Generator().manual_seed(2))
     differs = int((events.histogram(len(few), axis) != few).sum())
     note = f"{bins} bins, means 0.1 to 30"
-    return Found(
+    return Findings(
         [
             Point("mean", abs(mean_z), 4.0, "mean equals the expectation", _POISSON, note, "z"),
             Point("variance", abs(variance_z), 4.0, "variance equals the expectation", _POISSON, note, "z"),
@@ -51,7 +51,7 @@ def poisson(bins: int = 200_000, seed: int = 0) -> Found:
                 float((again != counts).sum()),
                 0.0,
                 "same seed, same counts",
-                "the house",
+                "reproducibility",
                 note,
                 "bins",
             ),
@@ -60,7 +60,7 @@ def poisson(bins: int = 200_000, seed: int = 0) -> Found:
                 float(differs),
                 0.0,
                 "events give back their counts",
-                "the house",
+                "definition of a histogram",
                 "20,000 bins",
                 "bins",
             ),
@@ -68,7 +68,7 @@ def poisson(bins: int = 200_000, seed: int = 0) -> Found:
     )
 
 
-def dead_time(loads: Sequence[float] = (0.05, 0.5, 2.0), events: int = 400_000, seed: int = 0) -> Found:
+def dead_time(loads: Sequence[float] = (0.05, 0.5, 2.0), events: int = 400_000, seed: int = 0) -> Findings:
     """Dead time of both kinds and pile-up in frames: expected and drawn, against closed forms.
 
     Args:
@@ -89,7 +89,7 @@ def dead_time(loads: Sequence[float] = (0.05, 0.5, 2.0), events: int = 400_000, 
     points += _pile_up(np.array(loads), events, seed)
     caption = f"Recorded against true rate, dead time {_TAU_S * 1e6:g} us, {events} drawn events each."
     axes = ("true rate [1000/s]", "recorded rate [1000/s]")
-    return Found(points, [Plot("dead_time", caption, *axes, curves)])
+    return Findings(points, [Plot("dead_time", caption, *axes, curves)])
 
 
 _TAU_S = 1e-5

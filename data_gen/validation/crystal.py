@@ -1,4 +1,4 @@
-"""The CdTe response: nothing is lost unseen, and its peaks are where and as wide as they should be."""
+"""The CdTe response: conservation of photons, peak positions and peak widths."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from data_gen.materials import (
     mass_attenuation,
     process_mass_attenuation,
 )
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 
 _CDTE = CdTeResponse(thickness_mm=2.0, pixel_pitch_mm=0.25)
 _PUBLISHED = "Alpha-SPECT-Mini, published abstract"
@@ -48,8 +48,9 @@ _FRACTIONS = {
         440: (26.3, 5.8),
     },
 }
-"""Thickness mm, energy keV: % of photons that interact, coherently too, and % whose first interaction that
-leaves energy is absorption; to a last digit of 0.1."""
+"""By thickness in mm and energy in keV: % of photons that interact (coherent scatter included), and % whose
+first energy-depositing interaction is absorption; rounded to 0.1.
+"""
 
 _NIST_CDTE = {60: 6.542, 100: 1.671, 200: 0.3246, 400: 0.1147}
 """Total mass attenuation in cm2/g."""
@@ -57,14 +58,14 @@ _NIST_CDTE = {60: 6.542, 100: 1.671, 200: 0.3246, 400: 0.1147}
 
 def response(
     energies_kev: Sequence[float] = (27.5, 40.0, 60.0, 80.0, 122.0, 154.0, 218.0, 270.0, 351.0, 440.0, 600.0),
-) -> Found:
+) -> Findings:
     """Sums over bins and losses, FWHM, escape peaks, interaction fractions.
 
     Args:
         energies_kev: lines whose probabilities are summed.
     """
     points = [*sums(energies_kev), *_linked(energies_kev), *_widths(), *_escapes(), *_fractions()]
-    return Found(points, [_spectra()])
+    return Findings(points, [_spectra()])
 
 
 def sums(energies_kev: Sequence[float]) -> list[Point]:

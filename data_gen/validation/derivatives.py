@@ -1,4 +1,4 @@
-"""Gradients by autograd against finite differences, in float64."""
+"""Gradients by automatic differentiation compared with finite differences, in float64."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.detector import CdTeResponse
 from data_gen.detector.constants import CONSTANTS
 from data_gen.projector import RayProjector, RaySampling
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 from data_gen.validation.scenes import ring
 
 _GRID = VoxelGrid((4, 4, 5), (5.0, 5.0, 4.5))
@@ -27,7 +27,7 @@ _STEP = 1e-8
 _SECONDS = 30.0
 
 
-def gradients(energies_kev: Sequence[float] = (82.0, 218.0), bins: int = 240, rays: int = 12) -> Found:
+def gradients(energies_kev: Sequence[float] = (82.0, 218.0), bins: int = 240, rays: int = 12) -> Findings:
     """Activity, density, diameter, pose, and every continuous constant of the CdTe response.
 
     Args:
@@ -38,10 +38,8 @@ def gradients(energies_kev: Sequence[float] = (82.0, 218.0), bins: int = 240, ra
     began = time.perf_counter()
     points = [*of_geometry(energies_kev, rays), *_detector(energies_kev, bins)]
     seconds = time.perf_counter() - began
-    points.append(
-        Point("seconds", seconds, _SECONDS, "at most 30 s", "the house's plan", "all of these", "s")
-    )
-    return Found(points)
+    points.append(Point("seconds", seconds, _SECONDS, "at most 30 s", "design target", "all of these", "s"))
+    return Findings(points)
 
 
 def of_geometry(energies_kev: Sequence[float], rays: int) -> list[Point]:

@@ -1,4 +1,4 @@
-"""What energy windows cost in precision: Cramér-Rao bounds of organs' activities, and time."""
+"""Precision and time by energy windows: Cramer-Rao bounds of organs' activities."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
 from data_gen.phantoms import ORGANS, PhantomFamily, ScannedObject, family_for
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 
 EIGHT_KEV = (20.0, 60.0, 100.0, 180.0, 250.0, 320.0, 380.0, 480.0, 600.0)
 """Wide windows, in which lines of parent and daughters share windows."""
@@ -43,7 +43,7 @@ def windows(
     bins: int = 580,
     events: float = 23_000.0,
     mouse: int = 0,
-) -> Found:
+) -> Findings:
     """Least relative SD of the activity of each organ and map, shapes known: windows at lines over eight.
 
     Args:
@@ -80,7 +80,7 @@ def windows(
             bounds[name] = _bounds(model, state, scanned, events)
             seconds[name] = _iteration_s(model, state)
     note = f"{camera}, {nuclide}, {events:g} events, {at_lines.count} windows"
-    return Found([*_precision(bounds, system.groups.names[-1], note), *_cost(seconds, note)])
+    return Findings([*_precision(bounds, system.groups.names[-1], note), *_cost(seconds, note)])
 
 
 def _bounds(

@@ -1,7 +1,7 @@
-"""Closed forms of pinholes, written with numbers alone.
+"""Closed forms for pinholes, as plain numbers.
 
-h is the source's height over the waist, t the angle between its line of sight and the plate, a the opening
-angle, d the waist's diameter, mu the plate's attenuation in 1/mm.
+h is the source's height above the waist, t the angle between its line of sight and the plate, a the opening
+angle, d the waist's diameter, mu the plate's attenuation in 1/mm; lengths in mm, angles in degrees.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ ACCORSI = "Accorsi and Metzler, IEEE TMI 23 (2004) 750"
 
 
 def sensitivity(d_mm: float, opening_deg: float, mu_per_mm: float, h_mm: float, t_deg: float = 90.0) -> float:
-    """Share of isotropic photons that pass a knife edge, through the hole or its edge (Metzler 2001)."""
+    """Fraction of isotropic photons that pass a knife edge, through the hole or its edge (Metzler et al.
+    2001).
+    """
     sine = math.sin(math.radians(t_deg))
     tangent = math.tan(math.radians(opening_deg) / 2)
     open_share = d_mm**2 * sine**3 / (16 * h_mm**2)
@@ -23,11 +25,11 @@ def sensitivity(d_mm: float, opening_deg: float, mu_per_mm: float, h_mm: float, 
 
 
 def diameter_for_sensitivity_mm(d_mm: float, opening_deg: float, mu_per_mm: float) -> float:
-    """d_se, on the axis (Metzler 2001)."""
+    """Effective diameter for sensitivity, on the axis (Metzler et al. 2001)."""
     tangent = math.tan(math.radians(opening_deg) / 2)
     return math.sqrt(d_mm * (d_mm + 2 * tangent / mu_per_mm) + 2 * (tangent / mu_per_mm) ** 2)
 
 
 def diameter_for_resolution_mm(d_mm: float, opening_deg: float, mu_per_mm: float) -> float:
-    """d_re for the full width at half maximum, on the axis (Accorsi and Metzler 2004)."""
+    """Effective diameter for resolution (FWHM), on the axis (Accorsi and Metzler 2004)."""
     return d_mm + math.log(2) * math.tan(math.radians(opening_deg) / 2) / mu_per_mm

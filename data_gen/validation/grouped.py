@@ -1,4 +1,4 @@
-"""What lines lose by borrowing from a few reference energies."""
+"""Error of interpolating lines between a few reference energies."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import torch
 from data_gen.camera import load_camera
 from data_gen.core.grid import EnergyWindows, VoxelGrid
 from data_gen.forward_model import ModelOptions
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 from data_gen.validation.warm import warm_model
 
 
 def grouping(
     camera: str = "demo", nuclide: str = "Ra-223", voxels: int = 16, groups: int = 8, many: int = 24
-) -> Found:
+) -> Findings:
     """Every window of the whole camera, 1 %.
 
     Args:
@@ -34,7 +34,7 @@ def grouping(
     few, every = totals
     edges = windows.edges_kev
     note = f"{camera}, {nuclide}, {groups} energies for {many}"
-    return Found(
+    return Findings(
         [
             Point(
                 f"window_{float(low):g}_{float(high):g}kev",

@@ -1,4 +1,4 @@
-"""How the times of a forward projection grow with its sizes."""
+"""Scaling of computing times with problem size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
 from data_gen.forward_model.options import ModelOptions
 from data_gen.validation.clock import best_s
-from data_gen.validation.point import Array, Found, Plot, Point
+from data_gen.validation.point import Array, Findings, Plot, Point
 from data_gen.validation.warm import random_events, warm_model
 
 
@@ -25,7 +25,7 @@ def scaling(
     binning: Sequence[int] = (4, 2, 1),
     energies: Sequence[int] = (2, 4, 6),
     events: Sequence[int] = (10_000, 100_000, 1_000_000),
-) -> Found:
+) -> Findings:
     """How times of the straight model grow with voxels, pixels, reference energies and events, as exponents.
 
     Args:
@@ -55,7 +55,7 @@ def scaling(
         curves[name] = (size / size[0], seconds / seconds[0])
     axes = ("size over the smallest", "time over the smallest")
     caption = f"Growth of times with sizes, {camera}, {nuclide}."
-    return Found(points, [Plot("scaling", caption, *axes, curves, ("log", "log"))])
+    return Findings(points, [Plot("scaling", caption, *axes, curves, ("log", "log"))])
 
 
 def _straight(

@@ -1,4 +1,4 @@
-"""The key of a cell: a hash of what its result follows from, config, data and code."""
+"""The key of a cell: a hash of everything that determines its result, config, data and code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("data_gen", "hspi_learn")
-"""Our own code; of a library the version counts."""
+"""Our own code, which is hashed; of libraries the version is."""
 
 _LIBRARIES = ("torch", "numpy", "xraylib", "radioactivedecay", "icrp107-database")
 
@@ -32,14 +32,37 @@ def cell_key(config: Mapping[str, Any], data: Mapping[str, str], module: str) ->
 
 @cache
 def code_hash(module: str) -> str:
-    """Hash of a module, of all that it imports from our packages at any depth, and of the data files
-    beside them; and of the versions of the libraries that numbers depend on."""
+    """Hash of a module and of everything of ours that it imports, directly or not.
+
+    Comments and docstrings do not count. Data files of the packages reached and the versions of libraries
+    that numbers depend on do.
+    """
     digest = hashlib.sha256()
     for path in _files(_reached(module)):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        digest.update(path.name.encode() + b"\0" + _content(path))
     for library in _LIBRARIES:
         digest.update(f"{library} {version(library)}".encode())
     return digest.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    """A data file as it is; of a source file what Python runs, without comments and docstrings."""
+    if path.suffix != ".py":
+        return path.read_bytes()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_docstring(part)]
+    return ast.dump(tree).encode()
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    """Whether a statement is a string alone."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _files(sources: Mapping[str, Path]) -> list[Path]:

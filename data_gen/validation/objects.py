@@ -1,4 +1,4 @@
-"""What stands before a camera when it is compared with the Monte Carlo."""
+"""Objects in front of a camera for comparisons with the Monte Carlo."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _UPTAKE = {
     "bone": (4.0, 4.0),
     "tumour": (12.0, 12.0),
 }
-"""Percent per gram, without spread: one mouse, always the same."""
+"""Percent of the injected activity per gram, without spread: always the same mouse."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Transposes, linearity and subsets of every linear stage, and of the stages together."""
+"""Transposes, linearity and subsets of every linear stage, and of the whole model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import decay_chain
 from data_gen.projector import MatrixProjector, RayProjector, RaySampling
 from data_gen.scatter import ScatterTerm
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 from data_gen.validation.scenes import ring
 
 _GRID = VoxelGrid((5, 4, 6), (4.0, 5.0, 4.5))
@@ -43,7 +43,7 @@ def adjoint(
     rays: int = 12,
     parts: int = 3,
     response: Literal["cdte", "gaussian"] = "cdte",
-) -> Found:
+) -> Findings:
     """<A x, y> = <x, A^T y> for signed x and y, linearity, and subsets that sum to the whole.
 
     Args:
@@ -61,7 +61,7 @@ def adjoint(
                 if dtype == torch.float64:
                     points.append(_linearity(name, stage))
                     points += _subsets(name, stage, parts)
-    return Found(points)
+    return Findings(points)
 
 
 def _stages(

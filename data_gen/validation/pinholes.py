@@ -9,7 +9,7 @@ import numpy as np
 
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 from data_gen.validation.scenes import (
     STOPS_AT_FACE_MM,
     Pinhole,
@@ -29,7 +29,7 @@ def geometry(
     heights_mm: Sequence[float] = (20.0, 40.0, 100.0, 200.0),
     off_axis_deg: Sequence[float] = (0.0, 15.0, 30.0, 45.0, 60.0),
     rays: int = 64,
-) -> Found:
+) -> Findings:
     """All four, with one ray-traced pinhole each.
 
     Args:
@@ -39,7 +39,7 @@ def geometry(
     """
     square, square_plot = _inverse_square(heights_mm, rays)
     sine, sine_plot = _sine_cubed(off_axis_deg, rays)
-    return Found((square, sine, _magnification(rays), _centroid(rays)), (square_plot, sine_plot))
+    return Findings((square, sine, _magnification(rays), _centroid(rays)), (square_plot, sine_plot))
 
 
 def _inverse_square(heights_mm: Sequence[float], rays: int) -> tuple[Point, Plot]:

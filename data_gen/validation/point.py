@@ -1,15 +1,23 @@
-"""What a cell of a benchmark finds: points with their tolerances, and plots with their numbers."""
+"""Findings of a cell of a suite: figures with their tolerances, and plots with their numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, InstanceOf, PlainSerializer, TypeAdapter
 
 Array = NDArray[np.float64]
+_NUMBERS = TypeAdapter(list[float])
+StoredArray = Annotated[
+    InstanceOf[np.ndarray],
+    BeforeValidator(lambda values: np.array(_NUMBERS.validate_python(list(values)))),
+    PlainSerializer(lambda values: values.tolist(), return_type=list[float]),
+]
+"""An array that pydantic writes as a list of numbers, and reads back to the same bits."""
 Scale = Literal["linear", "log"]
 
 
@@ -40,17 +48,6 @@ class Point:
         """Whether the figure is within its tolerance; None where it has none."""
         return None if self.limit is None else bool(self.value <= self.limit)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data; a NaN, which JSON lacks, is None."""
-        data = asdict(self)
-        return data | {"value": self.value if np.isfinite(self.value) else None}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Point:
-        """The point that :meth:`to_dict` described."""
-        value = float("nan") if data["value"] is None else float(data["value"])
-        return cls(**{**data, "value": value})
-
 
 @dataclass(frozen=True)
 class Plot:
@@ -69,13 +66,13 @@ class Plot:
     caption: str
     x_label: str
     y_label: str
-    curves: Mapping[str, tuple[Array, Array]]
+    curves: Mapping[str, tuple[StoredArray, StoredArray]]
     scales: tuple[Scale, Scale] = ("linear", "linear")
 
 
 @dataclass(frozen=True)
-class Found:
-    """All that a cell found."""
+class Findings:
+    """Everything that a cell computes."""
 
     points: Sequence[Point]
     plots: Sequence[Plot] = field(default_factory=tuple)

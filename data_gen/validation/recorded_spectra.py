@@ -1,4 +1,4 @@
-"""All that a camera records of a chain: the forward model against the Monte Carlo."""
+"""Recorded spectra of a whole decay chain: the forward model compared with the Monte Carlo."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.montecarlo import Batches
 from data_gen.nuclides import decay_chain, tied_groups
 from data_gen.validation.objects import Scene, scene
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 from data_gen.validation.scenes import named_camera
 from data_gen.validation.truth import MC, Recorded, recorded, sampled_lines
 
 _ENOUGH = 1e4
-"""Counts that an energy bin of the Monte Carlo needs, by its own error, to be compared."""
+"""Counts (by its own error) that an energy bin of the Monte Carlo needs to be compared."""
 
 WINDOWS_KEV = {
     "Ra-223": {82: (75.0, 90.0), 154: (148.0, 160.0), 270: (262.0, 278.0)},
     "Ac-225": {218: (210.0, 224.0), 440: (428.0, 448.0)},
 }
-"""About the full-energy peaks of the lines that the tolerances name."""
+"""Windows around the full-energy peaks of the lines that the tolerances name."""
 
 
 def spectra(
@@ -37,7 +37,7 @@ def spectra(
     scenes: Sequence[str] = ("point", "cylinder", "mouse"),
     photons: int = 20_000_000,
     seed: int = 0,
-) -> Found:
+) -> Findings:
     """Recorded counts of a whole chain: windows 5 %, profiles 5 % of the peak, 10 keV bins 5 %.
 
     Args:
@@ -53,7 +53,7 @@ def spectra(
         both = _both(named_camera(camera), nuclide, scene(name), photons, seed)
         points += [*_windows(name, nuclide, both), _bins(name, both)]
         plots.append(_plot(name, camera, nuclide, both))
-    return Found(points, plots)
+    return Findings(points, plots)
 
 
 @dataclass(frozen=True)

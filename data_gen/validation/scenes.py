@@ -1,4 +1,4 @@
-"""Cameras and scenes that textbook figures exist for."""
+"""Cameras and sources for which closed forms exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data_gen.projector import RayProjector, RaySampling
 from data_gen.projector.leak import leak_caster
 
 STOPS_ALL_MM = 500.0
-"""CdTe that stops every photon."""
+"""CdTe so thick that every photon interacts."""
 
 STOPS_AT_FACE_MM = 1e-3
 """CdTe so thin that photons interact at its face."""

@@ -1,4 +1,6 @@
-"""Sensitivity with penetration: closed forms of knife edges, lines followed through lofts and thin plates."""
+"""Sensitivity with penetration: closed forms for knife edges, brute-force integration for lofts and thin
+plates.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.validation import formulas
 from data_gen.validation.brute_force import Hole, interacting_share
-from data_gen.validation.point import Found, Plot, Point
+from data_gen.validation.point import Findings, Plot, Point
 from data_gen.validation.scenes import STOPS_AT_FACE_MM, Pinhole, point_at, ring, straight_share
 
 _OPENING_DEG = 60.0
@@ -26,7 +28,7 @@ def knife_edges(
     materials: Sequence[str] = ("tungsten", "gold", "lead", "platinum"),
     off_axis_deg: float = 20.0,
     rays: int = 64,
-) -> Found:
+) -> Findings:
     """Against Metzler 2001, on the axis and off it, as the formula asks: plate >= 10/mu, h >= 20 d_se.
 
     Everywhere mu is the projector's, without coherent scatter.
@@ -45,7 +47,7 @@ def knife_edges(
     curves = {"ray tracing": (energy_axis, np.array(share)), "Metzler 2001": (energy_axis, np.array(law))}
     caption = f"Sensitivity of a knife edge of 1 mm in {materials[0]}, source on the axis at h = 20 d_se."
     axes = ("photon energy [keV]", "first interactions per photon")
-    return Found(points, [Plot("knife_edge", caption, *axes, curves)])
+    return Findings(points, [Plot("knife_edge", caption, *axes, curves)])
 
 
 def _knife_edge(
@@ -96,7 +98,7 @@ def finite_plates(
     rays: int = 800,
     nodes: int = 320,
     steps: int = 160,
-) -> Found:
+) -> Findings:
     """Loft holes straight and oblique, and a knife edge in a thin plate, line by line.
 
     Args:
@@ -123,7 +125,7 @@ def finite_plates(
             points.append(_finite_plate_point(name, energy, ratio[-1] - 1))
         curves[name.replace("_", " ")] = (np.array(energies_kev), np.array(ratio))
     caption = "Ray-traced sensitivity over that of lines followed through the plate, 8 mm of tungsten."
-    return Found(points, [Plot("finite_plates", caption, "photon energy [keV]", "ratio", curves)])
+    return Findings(points, [Plot("finite_plates", caption, "photon energy [keV]", "ratio", curves)])
 
 
 def _both_ways(

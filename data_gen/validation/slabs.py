@@ -1,4 +1,4 @@
-"""Attenuation in the object: slabs straight and oblique, the chord of a box, units."""
+"""Attenuation in the object: slabs normal and oblique, the chord of a box, units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials import linear_attenuation_per_mm, mass_attenuation
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 from data_gen.validation.scenes import Pinhole, point_at, rays_seen
 
 _HEIGHT_MM = 60.0
@@ -66,9 +66,11 @@ _SCENES = (
 )
 
 
-def attenuation(energies_kev: Sequence[float] = (82.0, 218.0, 440.0), rays: int = 64) -> Found:
+def attenuation(energies_kev: Sequence[float] = (82.0, 218.0, 440.0), rays: int = 64) -> Findings:
     """Transmission of a point's photons through soft tissue, by the ray projector, and units."""
-    return Found([*(_transmission(s, energy, rays) for s in _SCENES for energy in energies_kev), *_units()])
+    return Findings(
+        [*(_transmission(s, energy, rays) for s in _SCENES for energy in energies_kev), *_units()]
+    )
 
 
 def _transmission(scene: _Scene, energy_kev: float, rays: int) -> Point:

@@ -1,4 +1,4 @@
-"""Photons that nothing scattered: rays of the projector against the Monte Carlo."""
+"""Unscattered photons: rays of the projector compared with the Monte Carlo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data_gen.projector import RayProjector, RaySampling
 from data_gen.projector.leak import leak_caster
 from data_gen.projector.ray_casting import CasterFactory, RayCaster
 from data_gen.validation.objects import Scene, scene
-from data_gen.validation.point import Found, Point
+from data_gen.validation.point import Findings, Point
 from data_gen.validation.scenes import named_camera
 from data_gen.validation.truth import MC, body_of, source_of
 
@@ -31,7 +31,7 @@ def straight(
     photons: int = 600_000,
     rays: int = 64,
     seed: int = 0,
-) -> Found:
+) -> Findings:
     """First interactions of photons that nothing scattered, over the whole camera: 3 %.
 
     Args:
@@ -51,7 +51,7 @@ def straight(
                 points.append(
                     _straight_point(name, what, energy, sampled, _traced(camera, what, energy, rays))
                 )
-    return Found(points)
+    return Findings(points)
 
 
 def _sampled_straight(camera: Camera, what: Scene, energy_kev: float, photons: int, seed: int) -> Batches:

@@ -1,4 +1,8 @@
-"""What the Monte Carlo records of a whole chain, kept on disk: nothing of the model goes into it."""
+"""Recorded counts of a whole decay chain by Monte Carlo, cached on disk; independent of the forward model.
+
+From a scene (activity, density), photon lines in keV and a camera: counts per s and their variance, by row of
+pixels and energy bin. Source: ``data_gen.montecarlo``; the spectrum is simulated in strata of energy.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +20,22 @@ from data_gen.validation.keys import code_hash
 from data_gen.validation.objects import Scene
 
 MC = "data_gen.montecarlo"
-"""Where its code is."""
+"""The package whose code determines the results."""
 
 _PIECES = 8
-"""Lines that stand for each piece of a continuum."""
+"""Lines that represent each piece of a continuum."""
 
 _STRATA_KEV = (130.0, 200.0, 320.0, 600.0)
+"""Boundaries of the strata."""
 _PHOTONS = (0.12, 0.1, 0.28, 0.41, 0.09)
-"""Parts of the spectrum between these are simulated apart, with shares of the photons by what each adds to
-the variance of windows: most that a chain emits is below, most that scatters into them above 320 keV."""
+"""Fractions of the photons simulated in each stratum, by its contribution to the variance of the windows:
+most photons are emitted below 130 keV, most that scatter into the windows start above 320 keV.
+"""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Counts a second for the photons of some lines, with errors."""
+    """Counts per second for the photons of some lines, with errors."""
 
     rows: Tensor
     """By row of all panels and bin, [row, bin]."""
@@ -40,17 +46,17 @@ class Recorded:
 
 
 def source_of(what: Scene) -> VoxelSource:
-    """Its activity, for the Monte Carlo."""
+    """The scene's activity as a Monte Carlo source."""
     return VoxelSource(what.grid, what.activity)
 
 
 def body_of(what: Scene) -> Body | None:
-    """What attenuates in it, for the Monte Carlo."""
+    """The scene's density as a Monte Carlo object."""
     return None if what.is_air else Body(what.grid, what.density)
 
 
 def sampled_lines(lines: LineSpectrum, heads: Tensor) -> Lines:
-    """Lines as they are, pieces of a continuum as several lines, per Bq of every head.
+    """Lines, and pieces of a continuum as several lines each, per Bq of every head.
 
     Args:
         lines: of the chain.
@@ -69,7 +75,7 @@ def sampled_lines(lines: LineSpectrum, heads: Tensor) -> Lines:
 def recorded(
     camera: Camera, what: Scene, lines: Lines, axis: EnergyBins, photons: int, seed: int
 ) -> Recorded:
-    """What the camera records of a scene that emits these lines, by ``photons`` photons in all."""
+    """Counts that the camera records of a scene with these lines, from ``photons`` photons in all."""
     numbers = {
         "code": code_hash(MC),
         "camera": camera.spec.model_dump(mode="json"),
@@ -98,7 +104,7 @@ def recorded(
 
 
 def _strata(lines: Lines) -> list[tuple[Lines, float]]:
-    """Lines of each part of the spectrum, and the share of all photons that are simulated of them."""
+    """Lines of each stratum of the spectrum, and its fraction of the simulated photons."""
     part = torch.bucketize(lines.energy_kev, torch.tensor(_STRATA_KEV, dtype=torch.float64))
     lit = [k for k in range(len(_PHOTONS)) if float(lines.photons_per_decay[part == k].sum()) > 0]
     total = sum(_PHOTONS[k] for k in lit)
@@ -109,7 +115,7 @@ def _strata(lines: Lines) -> list[tuple[Lines, float]]:
 
 
 def _summed(tallies: list[Tally]) -> dict[str, Tensor]:
-    """The fields of :class:`Recorded`, over all parts of the spectrum and all classes of photons."""
+    """The fields of :class:`Recorded`, summed over strata and classes of photons."""
     return {
         "rows": torch.stack([tally.counts.mean.sum(0) for tally in tallies]).sum(0),
         "variance": torch.stack([tally.counts.variance.sum(0) for tally in tallies]).sum(0),

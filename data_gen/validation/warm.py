@@ -1,4 +1,4 @@
-"""A whole forward model with an object before it, for what is timed and what is grouped."""
+"""A complete forward model with an object in front of it, for timings and energy grouping."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def warm_model(
     bins: int,
     options: ModelOptions | None = None,
 ) -> tuple[HyperspectralForwardModel, Tensor, ObjectState]:
-    """The model, warm activity of all maps in a cylinder, and what is kept of its density."""
+    """The model, uniform activity of all maps in a cylinder, and the object state of its density."""
     chain = decay_chain(nuclide)
     model = HyperspectralForwardModel(
         camera,

@@ -1,4 +1,4 @@
-"""Width of the image of a point against the formula of pinholes."""
+"""Width of the image of a point compared with the pinhole formula."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.validation import formulas
-from data_gen.validation.point import Array, Found, Plot, Point
+from data_gen.validation.point import Array, Findings, Plot, Point
 from data_gen.validation.scenes import STOPS_AT_FACE_MM, Pinhole, point_at, rays_seen
 
 _PIXELS = 24
@@ -23,7 +23,7 @@ def resolution(
     diameter_mm: float = 1.0,
     opening_deg: float = 60.0,
     rays: int = 1024,
-) -> Found:
+) -> Findings:
     """Profiles through images of a point on the axis before a knife edge in tungsten."""
     points, curves = [], {}
     for energy in energies_kev:
@@ -37,7 +37,7 @@ def resolution(
                 curves[f"{energy:g} keV"] = (place / (1 + magnification), profile / profile.max())
     caption = "Image of a point through a knife edge of 1 mm in tungsten, back on the plate's scale."
     axes = ("place over 1 + M [mm]", "relative to the peak")
-    return Found(points, [Plot("profiles", caption, *axes, curves)])
+    return Findings(points, [Plot("profiles", caption, *axes, curves)])
 
 
 def _profile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -46,8 +47,9 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
         UserError: the config or a data file is not what it needs to be.
     """
     import torch
+    from rich.progress import track
 
-    from hspi_learn.benchmark import CellStore, print_output, run_cells, shown_progress, write_output
+    from hspi_learn.benchmark import CellStore, print_output, run_cells, status, write_output
     from hspi_learn.configs.build import build
     from hspi_learn.io.loggers import log_results
     from hspi_learn.io.run_folder import RunFolder
@@ -58,8 +60,11 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     if not resume:
         _describe(folder, config)
     store = CellStore(Path(config.cells_dir) if config.cells_dir else folder.path / "cells")
-    with shown_progress(len(cells)) as progress:
-        results = run_cells(cells, store, progress, config.retry_failed)
+    steps = run_cells(cells, store, config.retry_failed)
+    results = []
+    for result, is_new in track(steps, config.name, len(cells), disable=not sys.stdout.isatty()):
+        print(status(result, is_new), flush=True)
+        results.append(result)
     facts = _facts(folder, config)
     numbers = write_output(folder.path, config.name, config.title, facts, results)
     folder.write_metrics(numbers)

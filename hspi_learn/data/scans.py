@@ -15,7 +15,7 @@ from data_gen.core.events import EventList
 from data_gen.core.grid import EnergyWindows, bin_index
 from data_gen.core.random import seeded_generator
 from data_gen.forward_model.system import ImagingSystem
-from data_gen.storage import Manifest, ScanRecord, ShardReader
+from data_gen.storage import Manifest, ShardReader, StoredScan
 from hspi_learn.reconstructor import ScanBatch
 
 
@@ -53,10 +53,10 @@ class Scans:
         reader, place = self._place(index)
         return reader.events(place).checked(self.pixels, str(reader.path))
 
-    def sample(self, index: int) -> ScanRecord:
+    def sample(self, index: int) -> StoredScan:
         """All that is stored of a scan."""
         reader, place = self._place(index)
-        record = reader.record(place)
+        record = reader.scan(place)
         record.events.checked(self.pixels, str(reader.path))
         return record
 

@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 from data_gen.core.files import whole_file
 from data_gen.core.grid import EnergyBins
 from data_gen.forward_model.model import HyperspectralForwardModel
-from data_gen.storage import ScanRecord
+from data_gen.storage import StoredScan
 from hspi_learn.data import Scans
 from hspi_learn.evaluation.figures import Album, Captioned
 from hspi_learn.evaluation.judge import Judge
@@ -109,7 +109,7 @@ class ReconstructionReport:
         mouse = album.mouse("typical")
         return pages | {"spectrum_typical": self.spectrum(mouse, self.scans.sample(mouse))}
 
-    def spectrum(self, mouse: int, record: ScanRecord) -> Captioned:
+    def spectrum(self, mouse: int, record: StoredScan) -> Captioned:
         """The recorded spectrum of one mouse with its expectation and its lines."""
         low, high = (float(self.model.energy_bins.edges_kev[i]) for i in (0, -1))
         bins = EnergyBins(low, high, max(1, round((high - low) / SPECTRUM_BIN_KEV)))

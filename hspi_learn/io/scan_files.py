@@ -135,7 +135,7 @@ def _of_shard(path: Path, number: int) -> ScanFile:
     reader = ShardReader(path)
     if not 0 <= number < len(reader):
         raise UserError(f"scan is {number}; {path} holds the scans 0 to {len(reader) - 1}")
-    record = reader.record(number)
+    record = reader.scan(number)
     return ScanFile(f"{path}, scan {number}", record.events, record.duration_s, record.density, reader.system)
 
 

@@ -16,10 +16,10 @@ from data_gen.core.grid import EnergyBins, VoxelGrid
 from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
-from data_gen.scatter.collimator import MetalSampling
+from data_gen.scatter.collimator import CollimatorSampling
 
 GRID = VoxelGrid((4, 5, 6), 4.5)
-FEW = MetalSampling(
+FEW = CollimatorSampling(
     voxel_mm=9.0,
     open_rays=2,
     plate_rays=3,
@@ -45,7 +45,7 @@ def small_system(folder: Path) -> Iterator[ImagingSystem]:
     description["detector"] |= {"background_cps_per_kev": 1e-4}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HSPI_CACHE_DIR", str(folder))
-        patch.setattr("data_gen.scatter.collimator.term.MetalSampling", lambda: FEW)
+        patch.setattr("data_gen.scatter.collimator.term.CollimatorSampling", lambda: FEW)
         yield ImagingSystem(
             Camera.from_dict(description),
             decay_chain("Pb-212"),

@@ -1,14 +1,14 @@
-"""Photons that the collimator sends on: a random walk through metal around each aperture, by fixed draws.
+"""Scatter and K fluorescence in the collimator: a Monte Carlo of fixed random numbers around each aperture.
 
-Where metal is: :mod:`geometry`. What it does to photons: :mod:`cross_sections`. How photons run through it
-and where they interact: :mod:`first_interactions`, :mod:`multiple_scatter`, :mod:`interactions`. What
-blocks of pixels see of that: :mod:`compton` and :mod:`fluorescence`, by way of :mod:`detection`. One
-aperture, and a whole camera kept on disk: :mod:`response_matrix`. What the object scattered before:
-:mod:`object_then_collimator`. The term of the forward model: :mod:`term`; how finely all this is computed:
-:mod:`sampling`.
+Geometry of the metal: :mod:`geometry`. Its interaction data: :mod:`cross_sections`. Paths through it and
+interactions in it: :mod:`first_interactions`, :mod:`multiple_scatter`, :mod:`interactions`. Detection in
+blocks of pixels: :mod:`compton` and :mod:`fluorescence`, along the paths of :mod:`detection`. Matrix of one
+aperture, and of a camera, cached on disk: :mod:`response_matrix`. Photons that the object scattered before:
+:mod:`object_then_collimator`. The term of the forward model: :mod:`term`; resolution of the computation:
+:mod:`sampling`. docs/physics.md, section 6, describes the method.
 """
 
-from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.collimator.sampling import CollimatorSampling
 from data_gen.scatter.collimator.term import CollimatorScatter
 
-__all__ = ["CollimatorScatter", "MetalSampling"]
+__all__ = ["CollimatorSampling", "CollimatorScatter"]

@@ -1,4 +1,8 @@
-"""Compton photons that metal around one aperture sends to blocks of pixels."""
+"""Compton photons that the collimator around one aperture scatters into blocks of pixels.
+
+First interactions per photon emitted, by block, energy class (keV) and voxel; Klein-Nishina with the
+incoherent scattering function (``cross_sections.py``).
+"""
 
 from __future__ import annotations
 
@@ -15,51 +19,55 @@ from data_gen.scatter.differential_cross_sections import compton_kev
 from data_gen.scatter.energy_classes import PARTS, edges_of_parts
 
 LEAST = 0.02
-"""Share that is taken to get through any metal where stops are chosen, as ways differ from block to block."""
+"""Transmission assumed through any metal where interactions are selected, since paths differ from block to
+block.
+"""
 ASIDE = 0.3
-"""The same for stops at the wall of the opening, which is seen through it."""
+"""The same for interactions at the wall of the opening, which are seen through it."""
 SETS = 8
-"""Of stops that blocks see by turns, so that errors of what all blocks see together average out."""
+"""Sets of interactions used for blocks in turn, so that errors of the sum over blocks average out."""
 
 
 class _Sent(NamedTuple):
-    """First interactions per photon emitted, [voxel, stop]."""
+    """First interactions per photon emitted, [voxel, interaction]."""
 
     photons: Tensor
     energy_kev: Tensor
     unhindered: Tensor
-    """Photons if no metal were in the way."""
+    """Photons without attenuation by metal."""
 
 
 def compton_photons(
     blocks: Blocks, interactions: Interactions, arrival_kev: Tensor, count: int
 ) -> tuple[Tensor, Tensor]:
     """First interactions of Compton photons in blocks per photon from some voxels, [block, class, voxel], and
-    how those of all these voxels fill the classes, [block, class, part].
+    their distribution within the classes, over all these voxels, [block, class, part].
 
     Args:
         blocks: behind the aperture.
-        stops: of photons from these voxels.
+        interactions: of photons from these voxels.
         arrival_kev: edges of the classes, [class, 2].
-        count: of stops from each voxel that blocks see.
+        count: number of interactions per voxel that contribute to a block.
     """
     draw = shifted_points(len(interactions.photons) * count, 4, blocks.geometry.number).float()
     draw = draw.reshape(len(interactions.photons), count, 4)
     found = interactions.photons.new_empty(len(blocks.middles), len(arrival_kev), len(interactions.photons))
     filled = interactions.photons.new_empty(len(blocks.middles), len(arrival_kev), PARTS)
     sets = min(SETS, len(blocks.middles))
-    for number, some in enumerate(_worthy(blocks, interactions, count, sets)):
+    for number, some in enumerate(_selected(blocks, interactions, count, sets)):
         turn = slice(number, None, sets)
-        seen = [_found(blocks, turn, few, at, arrival_kev) for few, (at,) in some.pieces(draw)]
+        seen = [_detected(blocks, turn, few, at, arrival_kev) for few, (at,) in some.pieces(draw)]
         found[turn] = torch.cat([part for part, _ in seen], dim=2)
         filled[turn] = torch.stack([part for _, part in seen]).sum(dim=0)
     return found, filled
 
 
-def _found(
+def _detected(
     blocks: Blocks, turn: slice, interactions: Interactions, draw: Tensor, arrival_kev: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """:func:`compton_photons` of some blocks and stops that are all seen, by even draws [voxel, stop, 4]."""
+    """:func:`compton_photons` of some blocks, with all given interactions, for uniform numbers
+    [voxel, interaction, 4].
+    """
     upper = edges_of_parts(arrival_kev)[1:-1].float()
     found, filled = [], []
     for middle in blocks.middles[turn]:
@@ -72,9 +80,10 @@ def _found(
     return torch.stack(found), torch.stack(filled)
 
 
-def _worthy(blocks: Blocks, interactions: Interactions, count: int, sets: int) -> Iterator[Interactions]:
-    """Sets of so many stops from each voxel, each of which stands for all, drawn evenly from what may be seen
-    of them."""
+def _selected(blocks: Blocks, interactions: Interactions, count: int, sets: int) -> Iterator[Interactions]:
+    """Sets of interactions for each voxel, each set representing all, sampled by their estimated
+    contribution.
+    """
     importance = torch.cat([_importance(blocks, few) for few, _ in interactions.pieces()])
     every, _ = drawn_evenly(importance, count * sets, blocks.geometry.number)
     weight = importance.sum(dim=1, keepdim=True) / count
@@ -84,8 +93,7 @@ def _worthy(blocks: Blocks, interactions: Interactions, count: int, sets: int) -
 
 
 def _importance(blocks: Blocks, interactions: Interactions) -> Tensor:
-    """What may be seen of stops, [voxel, stop], guessed from what comes to the nearest place on the blocks
-    and to middles of quarters."""
+    """Estimated contribution of interactions, [voxel, interaction], from a few points on the blocks."""
     importance = torch.full_like(interactions.photons, 1e-30)
     beside = blocks.geometry.beside_opening(*interactions.place.unbind(dim=-1)).relu()
     aside = torch.exp(-blocks.metal.per_mm(interactions.energy_kev) * beside)
@@ -97,7 +105,7 @@ def _importance(blocks: Blocks, interactions: Interactions) -> Tensor:
 
 
 def _guesses(blocks: Blocks, place: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places on the blocks, and about the solid angle that they stand for, seen from stops [..., 3]."""
+    """Points on the blocks, and roughly the solid angle that each represents, seen from places [..., 3]."""
     low, high = blocks.middles.amin(dim=0), blocks.middles.amax(dim=0)
     area = blocks.pitch**2 * len(blocks.middles)
     for u, v in ((0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75)):
@@ -110,7 +118,7 @@ def _guesses(blocks: Blocks, place: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _sent(blocks: Blocks, interactions: Interactions, paths: DetectionPaths) -> _Sent:
-    """What comes to the ends of ways."""
+    """First interactions at the ends of paths."""
     energy = compton_kev(interactions.energy_kev, paths.cosine)
     unhindered = paths.lit * blocks.metal.compton_per_sr(interactions.energy_kev, paths.cosine.acos())
     unhindered = blocks.crystal.stopped(unhindered, energy, paths.inside)

@@ -1,4 +1,8 @@
-"""What the metal of a collimator does to photons, in tables over energy."""
+"""Interaction data of a collimator metal, tabulated over energy (keV): attenuation, K X-rays, Compton angles.
+
+Attenuation in 1/mm. Sources: ``data_gen.materials`` (xraylib, NIST XCOM); differential Compton cross sections
+of xraylib.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,9 @@ from data_gen.scatter.differential_cross_sections import compton_kev
 K_GAP_KEV = 4.0
 """K lines farther apart than this are classes of their own: alpha and beta."""
 LOWEST_KEV = 20.0
-"""Compton photons of fewer keV do not get out of metal."""
+"""Compton photons below this energy do not escape from metal."""
 REPEATED = 2
-"""Classes below what one Compton scatter can leave."""
+"""Number of classes below the lowest energy after one Compton scatter."""
 
 
 def k_classes(line_kev: Tensor) -> Tensor:
@@ -35,7 +39,7 @@ def k_classes(line_kev: Tensor) -> Tensor:
 
 
 def k_edges(material: str) -> Tensor:
-    """Lowest and highest K line of each class, rising, [line class, 2] keV."""
+    """Lowest and highest K line of each class, ascending, [line class, 2] keV."""
     line = k_fluorescence(material, torch.ones(1, dtype=torch.float64) * 200.0).energy_kev
     which = k_classes(line)
     groups = [line[which == k] for k in range(int(which.max()) + 1 if len(which) else 0)]
@@ -43,11 +47,11 @@ def k_edges(material: str) -> Tensor:
     return torch.tensor(ends, dtype=torch.float64).reshape(-1, 2)
 
 
-def metal_arrivals(material: str, energies_kev: Tensor, compton_classes: int) -> Tensor:
-    """Edges of the arrival energies, [g, k, 2] keV: K lines by rising energy, then Compton by falling
+def arrival_edges(material: str, energies_kev: Tensor, compton_classes: int) -> Tensor:
+    """Edges of the arrival energies, [g, k, 2] keV: K lines in ascending energy, then Compton in descending
     energy.
 
-    Where a photon cannot make K photons its K classes are empty, and at its own energy.
+    Where a photon's energy is too low for K X-rays, its K classes are empty, at its own energy.
     """
     edges = torch.minimum(k_edges(material).expand(len(energies_kev), -1, -1), energies_kev[:, None, None])
     falling = compton_edges(energies_kev, compton_classes)
@@ -55,10 +59,10 @@ def metal_arrivals(material: str, energies_kev: Tensor, compton_classes: int) ->
 
 
 def compton_edges(energies_kev: Tensor, classes: int) -> Tensor:
-    """Edges of Compton classes by falling energy, [g, classes + 1] keV.
+    """Edges of Compton classes in descending energy, [g, classes + 1] keV.
 
-    Down to what one scatter leaves in equal steps, as the spectrum of single scatter has its structure there;
-    below, where only photons arrive that scattered more often, in equal ratios.
+    In equal steps down to the lowest energy after one scatter, where the spectrum of single scatter has
+    structure; below, where only multiply scattered photons arrive, in equal ratios.
     """
     back = compton_kev(energies_kev, torch.tensor(-1.0, dtype=torch.float64))[:, None]
     repeated = min(REPEATED, classes - 1)
@@ -75,20 +79,20 @@ _ENERGIES, _TURN_ENERGIES, _ANGLES = 3000, 200, 361
 
 @dataclass(frozen=True)
 class Metal:
-    """A material in tables: nodes of energy are at equal ratios, angles at equal steps from 0 to pi."""
+    """Interaction data of a metal: energy nodes at equal ratios, angles in equal steps from 0 to pi."""
 
     k_kev: Tensor
     """Middle energy of each class of K lines, [line class]."""
     attenuation: Tensor
     """By absorption and Compton scatter, 1/mm at [energy]."""
     k_photons: Tensor
-    """K photons of each class per photon stopped, [line class, energy]."""
+    """K X-rays of each class per interacting photon, [line class, energy]."""
     compton: Tensor
-    """Compton photons per photon stopped, at [energy]."""
+    """Compton photons per interacting photon, [energy]."""
     turns: Tensor
-    """Share of Compton photons per sr by the angle that they turn by, [energy of turns, angle]."""
+    """Fraction of Compton photons per sr by scattering angle, [energy of turns, angle]."""
     turned: Tensor
-    """Share that turns by less, [energy of turns, angle]."""
+    """Cumulative fraction by scattering angle, [energy of turns, angle]."""
 
     @classmethod
     def of(cls, material: str) -> Metal:
@@ -100,14 +104,14 @@ class Metal:
         return at_energy(self.attenuation, energy_kev)
 
     def compton_per_sr(self, energy_kev: Tensor, angle: Tensor) -> Tensor:
-        """Compton photons per sr and photon stopped, at energies and angles of the same shape."""
+        """Compton photons per sr and interacting photon, at energies and angles of the same shape."""
         column = (angle * ((_ANGLES - 1) / torch.pi)).round().long()
         turns = self.turns.to(angle.dtype).flatten()
         law = turns[_row(energy_kev, len(self.turns)) * _ANGLES + column]
         return law * at_energy(self.compton, energy_kev)
 
     def turn(self, energy_kev: Tensor, draw: Tensor) -> Tensor:
-        """Angles by which Compton photons turn, from even draws in 0..1."""
+        """Scattering angles of Compton photons, sampled by uniform numbers in 0..1."""
         row = _row(energy_kev, len(self.turned))
         table = (self.turned + torch.arange(len(self.turned))[:, None]).flatten()
         above = torch.searchsorted(table, row + draw.double(), right=True)
@@ -118,7 +122,7 @@ class Metal:
 
 
 def at_energy(table: Tensor, energy_kev: Tensor) -> Tensor:
-    """What a table at nodes of equal ratio has nearest to energies."""
+    """Value of a table at the energy node nearest to each energy."""
     return table.to(energy_kev.dtype)[_row(energy_kev, len(table))]
 
 

@@ -1,4 +1,7 @@
-"""From interactions in metal to blocks of pixels behind an aperture, and into their crystal."""
+"""Detection paths: from interactions in metal to blocks of pixels behind an aperture, and into their crystal.
+
+Coordinates (u, v, h) in mm of an aperture's panel; solid angles in sr; attenuation in 1/mm.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,21 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.scatter.collimator.cross_sections import Metal, at_energy, detector_attenuation
-from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_between
+from data_gen.scatter.collimator.geometry import ApertureGeometry, path_in_collimator
 from data_gen.scatter.collimator.interactions import Interactions
 
 SQUARES = 4
-"""Parts of a square along each edge among which places are drawn by the solid angle that they are seen by."""
+"""Subdivisions of a square along each edge, among which points are drawn by solid angle."""
 
 
 def within_square(way: Tensor, pitch: float, draw: Tensor) -> Tensor:
-    """A place on a square of edge ``pitch``, from its middle, about evenly in solid angle, [..., 3] mm.
+    """A point in a square of edge ``pitch``, relative to its centre, about uniform in solid angle, [..., 3]
+    mm.
 
     Args:
-        way: (u, v, h) of the square's middle from where it is seen, [..., 3] mm.
+        way: (u, v, h) from the point of view to the square's centre, [..., 3] mm.
         pitch: mm.
-        draw: even, 0..1, [..., 3].
+        draw: uniform numbers, 0..1, [..., 3].
     """
     edge = pitch / SQUARES
     middle = (torch.arange(SQUARES) - (SQUARES - 1) / 2) * edge
@@ -52,19 +56,20 @@ def solid_angle(way: Tensor, pitch: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Inside:
-    """Places in a crystal that photons come to."""
+    """Points in a crystal on the paths of photons."""
 
     before: Tensor
-    """Way mm through the crystal to there."""
+    """Path length mm in the crystal up to the point."""
     run: Tensor
-    """Length mm of their way that each place stands for."""
+    """Path length mm that each point represents."""
 
 
 @dataclass(frozen=True)
 class Crystal:
-    """A plate of detector: photons that come obliquely leave through its sides, or enter there.
+    """The detector plate: oblique photons leave through its sides, or enter there.
 
-    Places in it are drawn by depth, half of them evenly and half as the least penetrating photons stop.
+    Points in it are drawn by depth, half of them uniformly and half by the attenuation of the least
+    penetrating photons.
     """
 
     half_size: Tensor
@@ -85,7 +90,9 @@ class Crystal:
         return cls(half_size, spec.thickness_mm, table, shallow)
 
     def drawn(self, draw: Tensor) -> tuple[Tensor, Tensor]:
-        """Depths mm, and the depth mm that each stands for, by even draws in 0..1."""
+        """Depths mm, and the interval of depth mm that each represents, sampled by uniform numbers
+        in 0..1.
+        """
         reached = -torch.expm1(torch.tensor(-self.shallow * self.thickness))
         even = draw < 0.5
         share = torch.where(even, 2 * draw, 2 * draw - 1)
@@ -94,25 +101,25 @@ class Crystal:
         return depth, 2 / (1 / self.thickness + law)
 
     def inside(self, place: Tensor, heading: Tensor, depth: Tensor, stands_for: Tensor) -> Inside:
-        """What photons that come to places (u, v, h) [..., 3] at a depth have behind them in the crystal."""
+        """Paths in the crystal of photons through places (u, v, h) [..., 3] at a depth."""
         cosine = heading[..., 2].clamp_min(1e-3)
         room = self.half_size + place[..., :2] * heading[..., :2].sign()
         aside = (room / heading[..., :2].abs().clamp_min(1e-6)).amin(dim=-1)
         return Inside(torch.minimum(depth / cosine, aside), stands_for / cosine)
 
     def stopped(self, photons: Tensor, energy_kev: Tensor, inside: Inside) -> Tensor:
-        """Of photons that come towards places, those that interact about there."""
+        """Number of photons that interact in the interval around each point."""
         mu = at_energy(self.attenuation, energy_kev)
         return photons * mu * inside.run * torch.exp(-mu * inside.before)
 
 
 class DetectionPaths(NamedTuple):
-    """Ways from stops to places in the crystal, [voxel, stop] each."""
+    """Paths from interactions to points in the crystal, [voxel, interaction] each."""
 
     lit: Tensor
-    """Photons that stop times the solid angle of the way."""
+    """Interacting photons times the solid angle of the path."""
     cosine: Tensor
-    """Of the angle that photons turn by."""
+    """Cosine of the scattering angle."""
     metal_mm: Tensor
     inside: Inside
 
@@ -122,10 +129,10 @@ class Blocks:
 
     Args:
         camera: the camera with binned pixels.
-        eye: the aperture.
+        geometry: the collimator around the aperture.
         numbers: the pixels behind it, [block].
         metal: of the collimator.
-        steps: on the way from a stop to a block.
+        steps: of integration from an interaction to a block.
     """
 
     def __init__(
@@ -148,14 +155,15 @@ class Blocks:
     def place_in(
         self, block: Tensor, seen_from: Tensor, depth: Tensor, draw: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Places mm at a depth in blocks (their middles [..., 3]), drawn by even draws [voxel, stop, 3] about
-        evenly in the solid angle that the block is seen by, and this."""
+        """Points mm at a depth in blocks (their centres [..., 3]), sampled by uniform numbers [voxel,
+        interaction, 3] about uniformly in the solid angle of the block, and this solid angle.
+        """
         end = block + torch.nn.functional.pad(depth[..., None], (2, 0))
         way = end - seen_from
         return end + within_square(way, self.pitch, draw), solid_angle(way, self.pitch)
 
     def paths(self, interactions: Interactions, block: Tensor, draw: Tensor) -> DetectionPaths:
-        """To places in a block (its middle [3]), by even draws [voxel, stop, 4]."""
+        """Paths to points in a block (its centre [3]), sampled by uniform numbers [voxel, interaction, 4]."""
         depth, stands_for = self.crystal.drawn(draw[..., 3])
         end, solid = self.place_in(block, interactions.place, depth, draw[..., :3])
         return self.towards(end, solid, interactions, depth, stands_for)
@@ -163,18 +171,18 @@ class Blocks:
     def towards(
         self, end: Tensor, solid: Tensor, interactions: Interactions, depth: Tensor, stands_for: Tensor
     ) -> DetectionPaths:
-        """To given places at a depth in the crystal, by their solid angle."""
+        """Paths to given points at a depth in the crystal, with their solid angles."""
         way = end - interactions.place
         away = way.norm(dim=-1).clamp_min(1e-6)  # what meets no metal stops nowhere, on a block
         return DetectionPaths(
             lit=interactions.photons * solid,
             cosine=((way * interactions.heading).sum(-1) / away).clamp(-1, 1),
-            metal_mm=metal_between(self.geometry, interactions.place, end, self.steps),
+            metal_mm=path_in_collimator(self.geometry, interactions.place, end, self.steps),
             inside=self.crystal.inside(end, way / away[..., None], depth, stands_for),
         )
 
     def out(self, photons: Tensor, energy_kev: Tensor, paths: DetectionPaths) -> Tensor:
-        """Of photons that set out, those that get through the metal on their way."""
+        """Number of photons transmitted by the metal on their path."""
         return photons * torch.exp(-self.metal.per_mm(energy_kev) * paths.metal_mm)
 
     def _cell(self, place: Tensor) -> Tensor:

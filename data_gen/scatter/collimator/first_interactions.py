@@ -1,4 +1,7 @@
-"""Rays from voxels to the metal around one aperture, and where photons stop there first."""
+"""Rays from voxels to the metal around one aperture, and the first interactions of photons there.
+
+Coordinates (u, v, h) in mm of the aperture's panel; weights are photons per photon emitted.
+"""
 
 from __future__ import annotations
 
@@ -12,43 +15,44 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.projector.sampling import ring_nodes, shifted_points
 from data_gen.scatter.collimator.cross_sections import Metal
 from data_gen.scatter.collimator.geometry import ApertureGeometry
-from data_gen.scatter.collimator.interactions import Interactions, MetalLines, drawn_depth, drawn_evenly
-from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.collimator.interactions import CollimatorPaths, Interactions, drawn_depth, drawn_evenly
+from data_gen.scatter.collimator.sampling import CollimatorSampling
 
 WIDEST = 1.5
-"""Tangent of the angle to a panel's normal up to which photons come that its plate sends on."""
+"""Tangent of the largest angle to a panel's normal of photons that may be scattered by its plate."""
 
 ASIDE, LEAST = 0.3, 1e-4
-"""What Compton photons count where stops are chosen that get out by the opening's wall, and in any case."""
+"""Weights in the selection of first interactions: for escape through the opening's wall, and in any case."""
 
 
-class MetalRays:
-    """Rays of one aperture, from voxels to metal.
+class CollimatorRays:
+    """Rays from voxels to the metal around one aperture.
 
     Args:
         camera: the camera.
-        eye: the aperture.
+        geometry: the collimator around the aperture.
         grid: coarse voxels.
-        sampling: how finely.
+        sampling: resolution of the computation.
     """
 
     def __init__(
-        self, camera: Camera, geometry: ApertureGeometry, grid: VoxelGrid, sampling: MetalSampling
+        self, camera: Camera, geometry: ApertureGeometry, grid: VoxelGrid, sampling: CollimatorSampling
     ) -> None:
         self.geometry, self.sampling, self.grid = geometry, sampling, grid
         self.reach = _reach(camera, geometry)
 
-    def lines(self, voxels: Tensor, metal: Metal, energy_kev: float) -> MetalLines:
-        """Lines of photons from some voxels to the detector."""
+    def lines(self, voxels: Tensor, metal: Metal, energy_kev: float) -> CollimatorPaths:
+        """Paths of photons from some voxels to the detector."""
         emitted = torch.tensor(energy_kev)
         start, waist, photons = self._rays(voxels, float(metal.per_mm(emitted)))
         way = waist - start
         share = (self._heights() - start[..., 2:]) / way[..., 2:]
-        return MetalLines.of(self.geometry, start, way, share, photons, emitted.expand(photons.shape))
+        return CollimatorPaths.of(self.geometry, start, way, share, photons, emitted.expand(photons.shape))
 
-    def first_stops(self, lines: MetalLines, metal: Metal) -> Interactions:
-        """Where photons interact first: drawn evenly from all interactions weighted by the chance that
-        Compton photons get out, ahead or into the opening."""
+    def first_interactions(self, lines: CollimatorPaths, metal: Metal) -> Interactions:
+        """First interactions, sampled from all of them weighted by the probability that
+        Compton photons escape, forwards or into the opening.
+        """
         mu = metal.per_mm(lines.energy_kev)
         length, rate = lines.length, mu[..., None]
         ahead = length.sum(dim=-1, keepdim=True) - length.cumsum(dim=-1)
@@ -66,15 +70,18 @@ class MetalRays:
         return lines.interactions(number, deep, photons)
 
     def _heights(self) -> Tensor:
-        """Ends of steps through plate and septa, finest at the waist, where rays graze the walls."""
+        """Ends of integration steps through plate and septa, finest at the waist, where rays graze
+        the walls.
+        """
         steps, half = self.sampling.steps, self.geometry.half_plate
         share = torch.linspace(-1, 1, 2 * steps + 1)
         behind = torch.linspace(half, self.geometry.detector, steps + 1)[1:]
         return torch.cat((half * share * share.abs(), behind))
 
     def _rays(self, voxels: Tensor, mu: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Starts in voxels, crossings of the waist plane, both (u, v, h) [voxel, ray, 3], and photons per
-        photon emitted that each ray stands for, [voxel, ray]."""
+        """Starting points in voxels, points on the waist plane, both (u, v, h) [voxel, ray, 3], and photons
+        per photon emitted that each ray represents, [voxel, ray].
+        """
         inner, outer = self.sampling.open_rays, self.sampling.plate_rays
         draw = shifted_points(len(voxels) * (inner + outer), 4, self.geometry.number).float()
         draw = draw.reshape(len(voxels), -1, 4)

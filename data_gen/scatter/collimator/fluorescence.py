@@ -1,4 +1,8 @@
-"""K photons that metal around one aperture sends to blocks of pixels."""
+"""K X-rays that the collimator around one aperture emits into blocks of pixels.
+
+First interactions per photon emitted, by block, K line and voxel; isotropic emission with the yields and
+rates of xraylib (``cross_sections.py``).
+"""
 
 from __future__ import annotations
 
@@ -13,27 +17,29 @@ from data_gen.scatter.collimator.detection import Blocks, DetectionPaths, solid_
 from data_gen.scatter.collimator.interactions import Interactions
 
 WAYS = 4
-"""From each stop: of many that K photons may get out from, each is looked at from few sides."""
+"""Detection paths per interaction: the contributions of many interactions, each by few paths."""
 
 
 def k_photons(blocks: Blocks, interactions: Interactions) -> Tensor:
-    """First interactions of K photons in blocks per photon from some voxels, [block, line class, voxel].
+    """First interactions of K X-rays in blocks per photon from some voxels, [block, line class, voxel].
 
-    Ways from a stop go by turns evenly in all directions ahead, and to blocks drawn by about the solid angle
-    that the aperture sees them by; each stands for the mean of what both would draw.
+    Paths from an interaction are alternately isotropic in the forward half space, and to blocks sampled by
+    roughly the solid angle that the aperture sees them under; each is weighted by the mean of both densities.
 
     Args:
         blocks: behind the aperture.
-        stops: of photons from these voxels.
+        interactions: of photons from these voxels.
     """
     generator = torch.Generator().manual_seed(blocks.geometry.number)
     draws = [torch.rand(*interactions.photons.shape, 5, generator=generator) for _ in range(WAYS)]
-    found = [_found(blocks, few, draw) for few, draw in interactions.pieces(*draws)]
+    found = [_detected(blocks, few, draw) for few, draw in interactions.pieces(*draws)]
     return torch.cat(found, dim=1).permute(2, 0, 1)
 
 
-def _found(blocks: Blocks, interactions: Interactions, draws: Sequence[Tensor]) -> Tensor:
-    """:func:`k_photons` by even draws [voxel, stop, 5] for each way, [line class, voxel, block]."""
+def _detected(blocks: Blocks, interactions: Interactions, draws: Sequence[Tensor]) -> Tensor:
+    """:func:`k_photons` for uniform numbers [voxel, interaction, 5] of each path, [line class,
+    voxel, block].
+    """
     chance = _chances(blocks)
     total = interactions.photons.new_zeros(len(blocks.metal.k_kev), len(interactions.photons), len(chance))
     for number, draw in enumerate(draws):
@@ -56,7 +62,7 @@ def _found(blocks: Blocks, interactions: Interactions, draws: Sequence[Tensor]) 
 
 
 def _seen(blocks: Blocks, interactions: Interactions, paths: DetectionPaths) -> Iterator[Tensor]:
-    """First interactions at the ends of ways, [voxel, stop] for each class of lines."""
+    """First interactions at the ends of paths, [voxel, interaction] for each class of lines."""
     metal = blocks.metal
     for energy, photons in zip(metal.k_kev.float(), metal.k_photons, strict=True):
         sent = paths.lit * at_energy(photons, interactions.energy_kev) / (4 * math.pi)
@@ -64,14 +70,14 @@ def _seen(blocks: Blocks, interactions: Interactions, paths: DetectionPaths) -> 
 
 
 def _chances(blocks: Blocks) -> Tensor:
-    """Chance of each block to be drawn, summing to 1, [block]."""
+    """Probability of each block to be chosen, summing to 1, [block]."""
     way = blocks.middles - torch.tensor([*blocks.geometry.centre.tolist(), blocks.geometry.half_plate])
     solid = way[:, 2] / (way.square().sum(dim=1) + blocks.pitch**2) ** 1.5
     return (solid / solid.sum() + 1 / len(solid)) / 2
 
 
 def _ahead(place: Tensor, height: Tensor, draw: Tensor) -> Tensor:
-    """Places at a height h, in even directions ahead of others [..., 3]."""
+    """Points at a height h, in isotropic forward directions from places [..., 3]."""
     cosine = draw[..., 0].clamp_min(1e-3)
     away = (height - place[..., 2]) * (1 - cosine.square()).sqrt() / cosine
     turn = 2 * math.pi * draw[..., 1]

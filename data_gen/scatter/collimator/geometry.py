@@ -1,4 +1,6 @@
-"""Where the metal of a collimator is around one aperture, and how much of it lies on a line."""
+"""Geometry of the collimator around one aperture: signed distances to its surfaces, and path lengths in
+metal, mm.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ class ApertureGeometry:
     """
 
     number: int
-    """Of the aperture, which seeds the draws around it."""
+    """Index of the aperture, which seeds the random numbers around it."""
     middle_mm: Tensor
     """The panel's middle on the waist plane, [3]."""
     frame: Tensor
@@ -44,7 +46,7 @@ class ApertureGeometry:
 
     @classmethod
     def of(cls, camera: Camera, aperture: int) -> ApertureGeometry:
-        """The eye of one aperture."""
+        """The geometry around one aperture of a camera."""
         spec, panel = camera.spec, camera.aperture_panel[aperture]
         frame = torch.stack((camera.panel_u[panel], camera.panel_v[panel], camera.panel_normal[panel]))
         middle = spec.collimator.plane_mm * frame[2] + spec.panels.axial_mm * frame[1]
@@ -174,16 +176,18 @@ def _lattice(camera: Camera, aperture: int, middle: Tensor, frame: Tensor) -> Te
 
 
 def metal_share(depth: Tensor) -> Tensor:
-    """Share of each step in metal from the signed distances at its ends, [..., step + 1] to [..., step]."""
+    """Fraction of each step in metal from the signed distances at its ends, [..., step + 1] to
+    [..., step].
+    """
     inside, size = depth.relu(), depth.abs()
     share: Tensor = (inside[..., 1:] + inside[..., :-1]) / (size[..., 1:] + size[..., :-1] + 1e-12)
     return share
 
 
-def metal_between(geometry: ApertureGeometry, start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Length mm of metal between points (u, v, h) [..., 3] and others on or in the detector.
+def path_in_collimator(geometry: ApertureGeometry, start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Path length mm in metal between points (u, v, h) [..., 3] and others on or in the detector.
 
-    Septa are cut exactly, the plate is in steps that are finest at the start.
+    Septa are cut exactly, the plate is integrated in steps that are finest at the start.
     """
     way = end - start
     rise = way[..., 2].clamp_min(1e-6)

@@ -1,4 +1,7 @@
-"""Lines of photons through the metal around an aperture, and where on them photons interact."""
+"""Straight paths of photons through the metal around an aperture, and interactions sampled on them.
+
+Coordinates (u, v, h) in mm of the aperture's panel; weights are photons per photon emitted.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from data_gen.scatter.collimator.cross_sections import Metal, at_energy
 from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_share
 
 AT_ONCE = 20_000
-"""Stops that are looked at together."""
+"""Interactions that are processed together."""
 
 
 @dataclass(frozen=True)
@@ -26,33 +29,37 @@ class Interactions:
     heading: Tensor
     """Unit vector of the direction before."""
     photons: Tensor
-    """Photons that stop per photon emitted."""
+    """Interacting photons per photon emitted."""
     energy_kev: Tensor
-    """Before the stop."""
+    """Before the interaction."""
 
     def pieces(self, *beside: Tensor) -> Iterator[tuple[Interactions, tuple[Tensor, ...]]]:
-        """The stops of a few voxels at a time, so few that they stay in the cache, and tensors beside."""
+        """The interactions of a few voxels at a time, few enough for the processor's cache, with other
+        tensors.
+        """
         step = max(1, AT_ONCE // self.photons.shape[1])
         parts = (t.split(step) for t in (self.place, self.heading, self.photons, self.energy_kev, *beside))
         for place, heading, photons, energy, *others in zip(*parts, strict=True):
             yield Interactions(place, heading, photons, energy), tuple(others)
 
     def take(self, index: Tensor, photons: Tensor) -> Interactions:
-        """Stops of numbers [voxel, stop] that stand for so many photons."""
+        """Interactions [voxel, interaction] selected by index, with new weights."""
         vector = index[..., None].expand(-1, -1, 3)
         place, heading = (part.gather(1, vector) for part in (self.place, self.heading))
         return Interactions(place, heading, photons, self.energy_kev.gather(1, index))
 
 
-def together(parts: list[Interactions]) -> Interactions:
-    """The stops of all, voxel by voxel."""
+def concatenated(parts: list[Interactions]) -> Interactions:
+    """All interactions of several parts, voxel by voxel."""
     place, heading = (torch.cat([getattr(p, name) for p in parts], dim=1) for name in ("place", "heading"))
     photons, energy = (torch.cat([getattr(p, name) for p in parts], 1) for name in ("photons", "energy_kev"))
     return Interactions(place, heading, photons, energy)
 
 
 def drawn_evenly(importance: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Numbers drawn evenly from their importance [..., n], and an even draw for each, [..., count]."""
+    """Indices sampled systematically in proportion to importance [..., n], and a uniform number for each,
+    [..., count].
+    """
     shape = (*importance.shape[:-1], count)
     draw = shifted_points(importance[..., 0].numel() * count, 2, seed).to(importance.dtype)
     draw = draw.reshape(*shape, 2)
@@ -63,13 +70,13 @@ def drawn_evenly(importance: Tensor, count: int, seed: int) -> tuple[Tensor, Ten
 
 
 def placed(share: Tensor, metal_first: Tensor, part: Tensor, deep: Tensor) -> Tensor:
-    """Where on a line the metal of a step has been run through to ``deep``, as a share of the line.
+    """Position on a path, as a fraction of it, where a fraction ``deep`` of a step's metal has been crossed.
 
     Args:
-        share: ends of the step as shares of the line, [..., 2].
-        metal_first: whether the metal lies at the step's beginning, else at its end.
-        part: share of the step in metal.
-        deep: share of the metal run through, 0..1.
+        share: ends of the step as fractions of the path, [..., 2].
+        metal_first: whether the metal is at the beginning of the step, else at its end.
+        part: fraction of the step in metal.
+        deep: fraction of the metal crossed, 0..1.
     """
     step = share[..., 1] - share[..., 0]
     begin = torch.where(metal_first, share[..., 0], share[..., 1] - part * step)
@@ -77,30 +84,32 @@ def placed(share: Tensor, metal_first: Tensor, part: Tensor, deep: Tensor) -> Te
 
 
 def drawn_depth(run: Tensor, draw: Tensor) -> Tensor:
-    """How deep photons stop that stop within a run, both in mean free paths, by even draws in 0..1."""
+    """Depth of interactions within a thickness, both in mean free paths, sampled by uniform numbers
+    in 0..1.
+    """
     return -torch.log1p(draw * torch.expm1(-run)).clamp_max(0)
 
 
 BURIED = 1e-4
-"""Share of K photons that is taken to get out of metal in any case where places are chosen."""
+"""Escape probability of K X-rays assumed in any case where interactions are selected."""
 
 
 @dataclass(frozen=True)
-class MetalLines:
-    """Straight lines in steps, [voxel, line, ...] each."""
+class CollimatorPaths:
+    """Straight paths divided into steps, [voxel, path, ...] each."""
 
     start: Tensor
     """(u, v, h) mm."""
     way: Tensor
     """From there to the end, mm."""
     share: Tensor
-    """Ends of the steps as shares of the way, [..., step + 1]."""
+    """Ends of the steps as fractions of the path, [..., step + 1]."""
     height: Tensor
     """Of these ends above the plate's front, mm."""
     depth: Tensor
     """Signed distance mm of these ends from the nearest surface, positive in metal."""
     photons: Tensor
-    """That set out, per photon emitted."""
+    """Photons that start, per photon emitted."""
     energy_kev: Tensor
 
     @classmethod
@@ -112,15 +121,15 @@ class MetalLines:
         share: Tensor,
         photons: Tensor,
         energy_kev: Tensor,
-    ) -> MetalLines:
-        """Lines about an aperture."""
+    ) -> CollimatorPaths:
+        """Paths around an aperture."""
         u, v, h = (start[..., i, None] + share * way[..., i, None] for i in range(3))
         share, depth = share.expand(h.shape), geometry.depth_at(u, v, h)
         return cls(start, way, share, h + geometry.half_plate, depth, photons, energy_kev)
 
     @cached_property
     def part(self) -> Tensor:
-        """Share of each step in metal."""
+        """Fraction of each step in metal."""
         return metal_share(self.depth)
 
     @cached_property
@@ -136,12 +145,14 @@ class MetalLines:
         return heading
 
     def entering(self, mu: Tensor) -> Tensor:
-        """Photons that come to each step, for an attenuation 1/mm of [voxel, line]."""
+        """Photons that reach each step, for an attenuation 1/mm of [voxel, path]."""
         before = self.length.cumsum(dim=-1) - self.length
         return self.photons[..., None] * torch.exp(-mu[..., None] * before)
 
     def interactions(self, number: Tensor, deep: Tensor, photons: Tensor) -> Interactions:
-        """Stops in steps [voxel, stop] of all lines' (line * steps + step), so deep (0..1) in their metal."""
+        """Interactions in steps [voxel, interaction] (path * steps + step), at a fraction (0..1) of their
+        metal.
+        """
         steps = self.length.shape[-1]
         line, step = number // steps, number % steps
         node = line * (steps + 1) + step
@@ -155,8 +166,8 @@ class MetalLines:
         start, way, heading = (v.gather(1, vector) for v in (self.start, self.way, self.heading))
         return Interactions(start + where[..., None] * way, heading, photons, self.energy_kev.gather(1, line))
 
-    def k_stops(self, metal: Metal, count: int, seed: int) -> Interactions:
-        """So many stops from each voxel that stand for all of whose K photons some may get out."""
+    def k_interactions(self, metal: Metal, count: int, seed: int) -> Interactions:
+        """Interactions of each voxel, sampled to represent all whose K X-rays may escape."""
         mu = metal.per_mm(self.energy_kev)
         mu_out = metal.per_mm(metal.k_kev).amax() if len(metal.k_kev) else torch.ones(())
         deep, height = ((t[..., 1:] + t[..., :-1]) / 2 for t in (self.depth.relu(), self.height))

@@ -1,4 +1,7 @@
-"""Compton photons on their way from stop to stop through metal."""
+"""Multiple Compton scatter in the collimator: photons followed from interaction to interaction.
+
+Klein-Nishina with the incoherent scattering function (``cross_sections.py``); energies in keV, lengths in mm.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +13,34 @@ from torch import Tensor
 from data_gen.scatter.collimator.cross_sections import Metal, at_energy
 from data_gen.scatter.collimator.geometry import ApertureGeometry
 from data_gen.scatter.collimator.interactions import (
+    CollimatorPaths,
     Interactions,
-    MetalLines,
+    concatenated,
     drawn_depth,
     drawn_evenly,
-    together,
 )
-from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.collimator.sampling import CollimatorSampling
 from data_gen.scatter.differential_cross_sections import compton_kev
 
 _NEVER = 1e-12
-"""Photons so few that they count for none; keeps what is divided by above 0."""
+"""A negligible number of photons, which keeps divisors above 0."""
 _SPAN = 2.0
-"""Photons that run along the plate are followed so many times its distance to the detector."""
+"""Photons along the plate are followed up to this multiple of its distance to the detector."""
 
 
 def multiple_scatter(
-    geometry: ApertureGeometry, first: Interactions, metal: Metal, sampling: MetalSampling
+    geometry: ApertureGeometry, first: Interactions, metal: Metal, sampling: CollimatorSampling
 ) -> tuple[Interactions, Interactions]:
-    """Stops of photons that Compton scattered in metal before, from the second to the highest order: those
-    that stand for all, and those that stand for all of which K photons may get out.
+    """Interactions of photons that Compton scattered in metal before, from the second to the highest order: a
+    sample of all, and a sample of those whose K X-rays may escape.
 
-    Coherent scatter counts as none. Photons that leave the plate towards the object are lost.
+    Coherent scatter is neglected. Photons that leave the plate towards the object are lost.
 
     Args:
-        eye: the aperture around which they are.
-        first: where photons stop first.
+        geometry: the collimator around the aperture.
+        first: first interactions.
         metal: of the collimator.
-        sampling: how finely.
+        sampling: resolution of the computation.
     """
     sent = first.photons * at_energy(metal.compton, first.energy_kev)
     importance = sent.sqrt() + _NEVER  # first stops lie where photons get out: not all weight to the rest
@@ -48,30 +51,32 @@ def multiple_scatter(
     every, of_k = [], []
     for order in range(1, sampling.orders):
         draw = torch.rand(*moving.photons.shape, 3, generator=generator)
-        lines = _scattered(geometry, moving, metal, draw, sampling.walk_steps)
-        moving = _stopped(lines, metal, draw[..., 2])
+        lines = _scattered_paths(geometry, moving, metal, draw, sampling.walk_steps)
+        moving = _next_interactions(lines, metal, draw[..., 2])
         every.append(moving)
         share = float(lines.photons.sum() / first.photons.sum().clamp_min(_NEVER))
-        of_k.append(lines.k_stops(metal, math.ceil(share * sampling.k_stops), geometry.number + order))
-    return together(every), together(of_k)
+        of_k.append(lines.k_interactions(metal, math.ceil(share * sampling.k_stops), geometry.number + order))
+    return concatenated(every), concatenated(of_k)
 
 
-def _scattered(
+def _scattered_paths(
     geometry: ApertureGeometry, interactions: Interactions, metal: Metal, draw: Tensor, steps: int
-) -> MetalLines:
-    """Lines of the Compton photons from each stop, by even draws [voxel, stop, 2 or more]."""
+) -> CollimatorPaths:
+    """Paths of the Compton photons from each interaction, by uniform numbers [voxel, interaction, 2
+    or more].
+    """
     angle = metal.turn(interactions.energy_kev, draw[..., 0])
     heading = turned(interactions.heading, angle, 2 * math.pi * draw[..., 1])
     share = torch.linspace(0, 1, steps + 1).square()
     way = _ahead(geometry, interactions.place, heading)[..., None] * heading
     photons = interactions.photons * at_energy(metal.compton, interactions.energy_kev)
-    return MetalLines.of(
+    return CollimatorPaths.of(
         geometry, interactions.place, way, share, photons, compton_kev(interactions.energy_kev, angle.cos())
     )
 
 
-def _stopped(lines: MetalLines, metal: Metal, draw: Tensor) -> Interactions:
-    """One stop on each line, by even draws [voxel, line]."""
+def _next_interactions(lines: CollimatorPaths, metal: Metal, draw: Tensor) -> Interactions:
+    """One interaction on each path, by uniform numbers [voxel, path]."""
     run = metal.per_mm(lines.energy_kev)[..., None] * lines.length
     along = run.cumsum(dim=-1)
     deep = drawn_depth(along[..., -1], draw)[..., None]

@@ -1,4 +1,8 @@
-"""Photons that the object scatters first and the metal of the collimator afterwards."""
+"""Photons that the object scatters first and the collimator afterwards.
+
+First interactions in blocks per second by class of arrival energy (keV), from the collimator's response
+matrices at the reference energies. docs/physics.md, section 6.
+"""
 
 from __future__ import annotations
 
@@ -12,34 +16,35 @@ from data_gen.camera import Camera
 from data_gen.core.autograd import recomputed
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials.object_attenuation import tissue_attenuation
-from data_gen.projector.energy_interpolation import photon_shares
+from data_gen.projector.energy_interpolation import interpolation_weights
 from data_gen.scatter.differential_cross_sections import arrival_classes, scatterer_ratios, turning_series
 from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 from data_gen.scatter.voxel_to_voxel import flight_table, path_by_tissue
 
 CLASSES = 4
-"""Of the energies that Compton scatter leaves."""
+"""Classes of energy after Compton scatter in the object."""
 
 
 class Scatterers(NamedTuple):
-    """What is kept of an object."""
+    """What this term computes once for an object."""
 
     rate: Tensor
-    """Photons that a voxel scatters per fluence of emission at g, so many at each reference energy h as stand
-    for them, [g, h, voxel] mm2."""
+    """Photons that a voxel scatters per fluence of emission at g, expressed as photons at each reference
+    energy h, [g, h, voxel] mm2.
+    """
     between: Tensor
     """Fluence in voxels per photon from others, [g, target, source] 1/mm2."""
 
 
 class ScatterTowardsCollimator(nn.Module):
-    """Sources at the reference energies that stand for photons scattered once in an object.
+    """Sources at the reference energies that represent photons scattered once in an object.
 
-    They set out evenly in all directions: metal is all around.
+    They emit isotropically, since the collimator is all around.
 
     Args:
-        camera: whose collimator's K edges references do not stand in for across.
+        camera: its collimator's K edges separate the reference energies.
         grid: coarse voxels.
-        energies_kev: of emission, and the references [g].
+        energies_kev: of emission, and the reference energies [g].
     """
 
     def __init__(self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> None:
@@ -47,7 +52,7 @@ class ScatterTowardsCollimator(nn.Module):
         self.grid = grid
         arrival = arrival_classes(energies_kev, CLASSES)
         scattered_kev = arrival.mean(dim=-1)
-        share = photon_shares(camera, scattered_kev.flatten(), energies_kev)
+        share = interpolation_weights(camera, scattered_kev.flatten(), energies_kev)
         share = share.unflatten(0, arrival.shape[:2])
         # Photons scattered per fluence: 4 pi times mm3 per cm2/g/sr times g/cm3.
         volume = 0.1 * 1000.0 * grid.voxel_volume_ml
@@ -85,8 +90,9 @@ class ScatterTowardsCollimator(nn.Module):
 
     @staticmethod
     def sources(source: Tensor, kept: Scatterers) -> Tensor:
-        """Photons/s [g, h, map, voxel] that stand for those of a source [map, voxel] of one photon per decay
-        at each g."""
+        """Photons/s [g, h, map, voxel] that represent the scattered photons of a source [map, voxel] of one
+        photon per decay at each g.
+        """
         fluence = torch.einsum("gts,ms->gmt", kept.between, source)
         return kept.rate[:, :, None] * fluence[:, None]
 
@@ -138,11 +144,11 @@ class ObjectThenCollimator(nn.Module):
     matrix: Tensor
     """Of K lines one by one and of all Compton photons together, [h, channel, block, kind, voxel]."""
     classes: Tensor
-    """Share of each kind in each class of arrival energies, [g, h, kind, k]."""
+    """Fraction of each kind in each class of arrival energies, [g, h, kind, k]."""
 
     @property
     def fed(self) -> list[Tensor]:
-        """Energies of emission that each reference stands for scattered photons of."""
+        """Energies of emission whose scattered photons each reference energy represents."""
         return [self.get_buffer(f"fed_{h}") for h in range(len(self.matrix))]
 
     def forward(self, scattered: Tensor, through: Tensor) -> Tensor:
@@ -171,15 +177,15 @@ class ObjectThenCollimator(nn.Module):
 
 
 def _compton_shares(before: ScatterTowardsCollimator, arrivals: EnergyClasses, seen: Tensor) -> Tensor:
-    """Share of the Compton photons at a reference, all together, that scattered ones have in each class of
-    their own arrival energies, [g, h, Compton class].
+    """Scattered photons in each class of their own arrival energies, relative to all Compton photons at a
+    reference energy, [g, h, Compton class].
 
-    What metal sends on in all grows by equal ratios between references, where photons are shared evenly.
+    The collimator's total response is interpolated geometrically between reference energies.
 
     Args:
-        before: what the object scatters.
-        arrivals: classes of the energies in which photons arrive.
-        seen: Compton photons of each reference in its classes, [h, Compton class].
+        before: scatter in the object.
+        arrivals: energy classes of arrival.
+        seen: Compton photons of each reference energy in its classes, [h, Compton class].
     """
     kev, filling = (part[:, arrivals.own_lines :] for part in (arrivals.kev, arrivals.filling))
     total = seen.sum(dim=1).clamp_min(_NEVER)

@@ -1,4 +1,6 @@
-"""What metal around each aperture sends to the pixels behind it, as matrices kept on disk."""
+"""Response matrices of collimator scatter: first interactions in each block per photon from each voxel,
+cached on disk.
+"""
 
 from __future__ import annotations
 
@@ -16,50 +18,50 @@ from data_gen.scatter.collimation import is_opaque
 from data_gen.scatter.collimator.compton import compton_photons
 from data_gen.scatter.collimator.cross_sections import Metal
 from data_gen.scatter.collimator.detection import Blocks
-from data_gen.scatter.collimator.first_interactions import MetalRays
+from data_gen.scatter.collimator.first_interactions import CollimatorRays
 from data_gen.scatter.collimator.fluorescence import k_photons
 from data_gen.scatter.collimator.geometry import ApertureGeometry
-from data_gen.scatter.collimator.interactions import together
+from data_gen.scatter.collimator.interactions import concatenated
 from data_gen.scatter.collimator.multiple_scatter import multiple_scatter
-from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.collimator.sampling import CollimatorSampling
 
 VOXELS_AT_ONCE = 128
 
 
-def metal_matrix(
+def aperture_matrix(
     camera: Camera,
     aperture: int,
     blocks: Tensor,
     grid: VoxelGrid,
     energy_kev: float,
     arrival_kev: Tensor,
-    sampling: MetalSampling,
+    sampling: CollimatorSampling,
 ) -> tuple[Tensor, Tensor]:
-    """First interactions in each block per photon from each voxel, [block, k, voxel] float32, and how those
-    of all voxels fill the Compton classes, [block, Compton class, part].
+    """First interactions in each block per photon from each voxel, [block, k, voxel] float32, and their
+    distribution within the Compton classes over all voxels, [block, Compton class, part].
 
     Args:
         camera: the camera with binned pixels.
-        aperture: number of the aperture.
+        aperture: index of the aperture.
         blocks: the pixels behind it, [block].
         grid: coarse voxels.
         energy_kev: of emission.
         arrival_kev: edges of the classes, K lines first, [k, 2].
-        sampling: how finely.
+        sampling: resolution of the computation.
     """
     geometry, metal = ApertureGeometry.of(camera, aperture), Metal.of(camera.collimator_material)
-    rays = MetalRays(camera, geometry, grid, sampling)
+    rays = CollimatorRays(camera, geometry, grid, sampling)
     behind = Blocks(camera, geometry, blocks, metal, sampling.out_steps)
 
     lines = len(metal.k_kev)
 
     def seen(voxels: Tensor) -> tuple[Tensor, Tensor]:
         first_lines = rays.lines(voxels, metal, energy_kev)
-        every = rays.first_stops(first_lines, metal)
-        of_k = first_lines.k_stops(metal, sampling.k_stops, geometry.number)
+        every = rays.first_interactions(first_lines, metal)
+        of_k = first_lines.k_interactions(metal, sampling.k_stops, geometry.number)
         if sampling.orders > 1:
             later, later_of_k = multiple_scatter(geometry, every, metal, sampling)
-            every, of_k = together([every, later]), together([of_k, later_of_k])
+            every, of_k = concatenated([every, later]), concatenated([of_k, later_of_k])
         compton, filled = compton_photons(behind, every, arrival_kev[lines:], sampling.seen)
         return torch.cat((k_photons(behind, of_k), compton), dim=1), filled
 
@@ -69,23 +71,25 @@ def metal_matrix(
 
 
 CODE_VERSION = 14
-"""Raised whenever the numbers in the matrix change, so that kept ones are built again."""
+"""To be raised whenever the numbers in the matrix change, so that cached ones are rebuilt."""
 SEPTA_STOP = 12.5
-"""Optical thickness of a plate from which on septa, too, keep what metal sends from other eyes' blocks."""
+"""Optical thickness of a plate above which septa are opaque too, so blocks behind other apertures are left
+out.
+"""
 
 
-def kept_matrix(
-    camera: Camera, grid: VoxelGrid, energy_kev: float, arrival_kev: Tensor, sampling: MetalSampling
+def camera_matrix(
+    camera: Camera, grid: VoxelGrid, energy_kev: float, arrival_kev: Tensor, sampling: CollimatorSampling
 ) -> tuple[Tensor, Tensor]:
-    """First interactions per photon emitted, [block, k, voxel] float32, and how those of all voxels and
-    blocks fill the Compton classes, [Compton class, part]; kept on disk between runs.
+    """First interactions per photon emitted, [block, k, voxel] float32, and their distribution within the
+    Compton classes over all voxels and blocks, [Compton class, part]; cached on disk between runs.
 
     Args:
         camera: the camera with binned pixels.
         grid: coarse voxels.
         energy_kev: of emission.
         arrival_kev: edges of the classes, K lines first, [k, 2].
-        sampling: how finely, around the aperture of a camera that has but one.
+        sampling: resolution, for a camera with a single aperture.
     """
     if not is_opaque(camera, energy_kev, SEPTA_STOP):
         camera = seeing_every_aperture(camera)
@@ -122,13 +126,15 @@ def _rows(
     orbits: MirrorOrbits,
     energy_kev: float,
     arrival_kev: Tensor,
-    sampling: MetalSampling,
+    sampling: CollimatorSampling,
 ) -> tuple[Tensor, Tensor]:
     """Those of apertures that are no mirror images of others, by pair: [row, k, voxel] and, for the filling
     of Compton classes, [row, Compton class, part]."""
     pixel = camera.pairs[orbits.first_pair, 0]
     parts = [
-        metal_matrix(camera, aperture, pixel[orbits.orbit == orbit], grid, energy_kev, arrival_kev, sampling)
+        aperture_matrix(
+            camera, aperture, pixel[orbits.orbit == orbit], grid, energy_kev, arrival_kev, sampling
+        )
         for orbit, aperture in enumerate(orbits.aperture[:, 0].tolist())
     ]
     seen, filled = zip(*parts, strict=True)

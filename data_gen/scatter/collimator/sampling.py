@@ -1,4 +1,4 @@
-"""How finely scatter in a collimator is computed."""
+"""Resolution of the computation of collimator scatter: numbers of rays, interactions and paths."""
 
 from __future__ import annotations
 
@@ -6,31 +6,33 @@ import math
 from dataclasses import dataclass, replace
 
 LEAST_SHARE = 0.25
-"""Of the rays, however many apertures there are."""
+"""Smallest fraction of the rays, however many apertures there are."""
 
 SEEN_FALLS = 2 / 3
-"""Power of the number of apertures by which fewer stops are seen: so many more blocks look at each."""
+"""Power of the number of apertures by which the number of interactions per block falls, as blocks
+are more.
+"""
 
 
 @dataclass(frozen=True)
-class MetalSampling:
-    """How finely scatter in the collimator is computed.
+class CollimatorSampling:
+    """Resolution of the computation of scatter in the collimator.
 
-    Rays, stops and walks are those around the aperture of a camera that has but one; see :meth:`shared_by`.
+    Numbers are those around the aperture of a camera with a single one; see :meth:`shared_by`.
 
     Args:
         voxel_mm: edge of the coarse voxels, at most.
         open_rays: rays from a voxel through the open waist.
         plate_rays: the same through the rest of the plate around it.
-        steps: along a ray, through half of the plate and from there to the detector.
-        stops: places where photons from a voxel interact first.
-        orders: stops of a photon that are followed.
-        walks: photons from a voxel that are followed after their first stop.
-        walk_steps: from such a stop onwards.
-        seen: stops of any order from a voxel whose Compton photons blocks see.
-        k_stops: first stops from a voxel whose K photons blocks see, and of later ones as many fewer as fewer
-            photons come to them.
-        out_steps: from there to a block.
+        steps: of integration on a ray, through half of the plate and from there to the detector.
+        interactions: first interactions of photons from a voxel.
+        orders: interactions of a photon that are followed.
+        walks: photons from a voxel that are followed after their first interaction.
+        walk_steps: steps of integration from such an interaction onwards.
+        seen: interactions of any order per voxel whose Compton photons contribute to a block.
+        k_stops: first interactions from a voxel that emit K X-rays; of later ones as many fewer as fewer
+            photons take part.
+        out_steps: steps of integration from an interaction to a block.
         classes: of arrival energy after Compton scatter.
     """
 
@@ -47,8 +49,8 @@ class MetalSampling:
     out_steps: int = 8
     classes: int = 8
 
-    def shared_by(self, apertures: int) -> MetalSampling:
-        """Fewer of all around each aperture of a camera that has so many, as their errors average out."""
+    def shared_by(self, apertures: int) -> CollimatorSampling:
+        """Fewer of all around each aperture of a camera with so many, since their errors average out."""
         share = 1 / math.sqrt(apertures)
         inner, outer = (round(max(LEAST_SHARE, share) * n) for n in (self.open_rays, self.plate_rays))
         names = ("interactions", "walks", "k_stops")

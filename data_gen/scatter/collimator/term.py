@@ -1,4 +1,8 @@
-"""K photons and Compton photons that the collimator sends on."""
+"""The scatter term of the collimator: K X-rays and Compton photons from plate and septa.
+
+First interactions in blocks of pixels per second, by class of arrival energy (keV), from activity in Bq per
+voxel and density in g/cm3. docs/physics.md, section 6.
+"""
 
 from __future__ import annotations
 
@@ -15,34 +19,34 @@ from data_gen.core.resampling import Resampler, coarse_grid, density_shares, sou
 from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.channels import Channels
-from data_gen.scatter.collimator.cross_sections import metal_arrivals
+from data_gen.scatter.collimator.cross_sections import arrival_edges
 from data_gen.scatter.collimator.object_then_collimator import (
     ObjectThenCollimator,
     Scatterers,
     ScatterTowardsCollimator,
 )
-from data_gen.scatter.collimator.response_matrix import kept_matrix
-from data_gen.scatter.collimator.sampling import MetalSampling
+from data_gen.scatter.collimator.response_matrix import camera_matrix
+from data_gen.scatter.collimator.sampling import CollimatorSampling
 from data_gen.scatter.energy_classes import EnergyClasses, shares_of_parts
 
 
 class CollimatorScatter(nn.Module):
     """K fluorescence and Compton scatter of plate and septa, of several orders: see ``ScatterTerm``.
 
-    Photons of a voxel meet metal around an aperture; wherever they stop, K photons start evenly in all
-    directions and Compton photons by Klein and Nishina with the incoherent scattering function; what gets
-    out of the metal towards a block is counted: a block behind this aperture where septa are opaque, any
-    block of the panel where they are not. Compton photons that stay in metal stop again, at their own energy.
-    Classes k are the K lines by rising energy, then Compton photons by falling energy. The object attenuates
-    on the way to the aperture; what it scatters meets metal too. Coherent scatter in metal is taken for none,
-    as the projector does.
+    Photons of a voxel interact in the metal around an aperture; from each interaction, K X-rays start
+    isotropically and Compton photons by Klein-Nishina with the incoherent scattering function; those that
+    escape from the metal towards a block are counted: a block behind this aperture where septa are opaque,
+    any block of the panel where they are not. Compton photons that stay in metal interact again, at their own
+    energy. Classes k are the K lines in ascending energy, then Compton photons in descending energy. The
+    object attenuates photons on their way to the aperture; photons that it scatters interact in the metal
+    too. Coherent scatter in metal is neglected, as in the projector.
 
     Args:
         camera: the camera, with its own pixels.
         grid: voxels.
         energies_kev: energies of emission [g].
-        sampling: how finely.
-        block_mm: edge of the blocks of pixels, as seen at the isocentre, at most.
+        sampling: resolution of the computation.
+        block_mm: edge of the blocks of pixels, projected to the isocentre, at most.
     """
 
     def __init__(
@@ -50,19 +54,19 @@ class CollimatorScatter(nn.Module):
         camera: Camera,
         grid: VoxelGrid,
         energies_kev: Tensor,
-        sampling: MetalSampling | None = None,
+        sampling: CollimatorSampling | None = None,
         block_mm: float = 6.0,
     ) -> None:
         super().__init__()
-        how = sampling or MetalSampling()
+        how = sampling or CollimatorSampling()
         self.grid, self.coarse = grid, coarse_grid(grid, how.voxel_mm)
         self.camera = coarse_camera(camera, block_mm)
         self.energies_kev = nn.Buffer(energies_kev.to(torch.float64), persistent=False)
-        arrival_kev = metal_arrivals(camera.collimator_material, self.energies_kev, how.classes)
+        arrival_kev = arrival_edges(camera.collimator_material, self.energies_kev, how.classes)
         self._source = Resampler(source_shares(grid, self.coarse))
         self._density = Resampler(density_shares(grid, self.coarse))
         self._channels = Channels.of(self.camera)
-        matrices, filled = zip(*self._kept_matrices(arrival_kev, how), strict=True)
+        matrices, filled = zip(*self._matrices(arrival_kev, how), strict=True)
         # [g, channel, block of channel, k, voxel]
         self._matrix = nn.Buffer(torch.stack(matrices)[:, self._channels.block], persistent=False)
         lines = EnergyClasses.evenly(arrival_kev[:, : -how.classes])
@@ -77,11 +81,11 @@ class CollimatorScatter(nn.Module):
     energies_kev: Tensor
     _matrix: Tensor
 
-    def _kept_matrices(self, arrival_kev: Tensor, how: MetalSampling) -> list[tuple[Tensor, Tensor]]:
-        """Those of each energy, see :func:`kept_matrix`, built side by side since their tensors are small."""
+    def _matrices(self, arrival_kev: Tensor, how: CollimatorSampling) -> list[tuple[Tensor, Tensor]]:
+        """Response matrix of each energy, see :func:`camera_matrix`, computed in parallel."""
 
         def make(group: tuple[float, Tensor]) -> tuple[Tensor, Tensor]:
-            return kept_matrix(self.camera, self.coarse, *group, how)
+            return camera_matrix(self.camera, self.coarse, *group, how)
 
         kept = []
         groups = list(zip(self.energies_kev.tolist(), arrival_kev, strict=True))

@@ -48,13 +48,13 @@ def lofts(wide_camera: Callable[..., Camera]) -> Camera:
 
 
 def beam(
-    count: int, energy_kev: float, place: tuple[float, float, float], way: tuple[float, float, float]
+    count: int, energy_kev: float, position: tuple[float, float, float], direction: tuple[float, float, float]
 ) -> Photons:
     """Photons alike, of weight 1, each a history of its own."""
-    direction = torch.tensor(way, dtype=torch.float64)
+    direction = torch.tensor(direction, dtype=torch.float64)
     zeros = torch.zeros(count, dtype=torch.int64)
     return Photons(
-        torch.tensor(place, dtype=torch.float64).expand(count, 3).clone(),
+        torch.tensor(position, dtype=torch.float64).expand(count, 3).clone(),
         (direction / direction.norm()).expand(count, 3).clone(),
         torch.full((count,), energy_kev, dtype=torch.float64),
         torch.ones(count, dtype=torch.float64),

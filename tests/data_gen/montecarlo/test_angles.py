@@ -83,18 +83,18 @@ def test_density_belongs_to_what_is_drawn(law: str) -> None:
 
 def test_turned_by_the_angle_asked_for() -> None:
     """Truth: old and new direction multiply to the cosine, to 1e-12; azimuths are even (z < 4)."""
-    way = isotropic(2000, _generator())
-    way[0] = torch.tensor([0.0, 0.0, 1.0])
+    direction = isotropic(2000, _generator())
+    direction[0] = torch.tensor([0.0, 0.0, 1.0])
     cosine = torch.linspace(-1, 1, 2000, dtype=torch.float64)
-    new = turned(way, cosine, _generator(2))
-    assert torch.allclose((new * way).sum(1), cosine, atol=1e-12)
-    side = new - cosine[:, None] * way
+    new = turned(direction, cosine, _generator(2))
+    assert torch.allclose((new * direction).sum(1), cosine, atol=1e-12)
+    side = new - cosine[:, None] * direction
     assert float((side.mean(0).abs() * math.sqrt(2000)).max()) < 4
 
 
 def test_isotropic_directions() -> None:
     """Truth: mean 0 and mean square 1/3 of each component; z < 4."""
-    way = isotropic(COUNT, _generator())
-    assert torch.allclose(way.norm(dim=1), torch.ones(COUNT, dtype=torch.float64))
-    assert float(way.mean(0).abs().max()) < 4 / math.sqrt(3 * COUNT)
-    assert float((way.square().mean(0) - 1 / 3).abs().max()) < 4 * math.sqrt(4 / 45 / COUNT)
+    direction = isotropic(COUNT, _generator())
+    assert torch.allclose(direction.norm(dim=1), torch.ones(COUNT, dtype=torch.float64))
+    assert float(direction.mean(0).abs().max()) < 4 / math.sqrt(3 * COUNT)
+    assert float((direction.square().mean(0) - 1 / 3).abs().max()) < 4 * math.sqrt(4 / 45 / COUNT)

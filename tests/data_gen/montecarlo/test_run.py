@@ -27,7 +27,7 @@ def _whole(camera: Camera) -> torch.Tensor:
 
 @pytest.mark.parametrize("off_mm", [0.0, 6.0])
 def test_sensitivity_of_a_knife_edge(off_mm: float, pinhole: Camera) -> None:
-    """Truth: d^2 sin^3 / (16 h^2) times the chance to interact along the slant path; z < 4 and 0.3 %."""
+    """Truth: d^2 sin^3 / (16 h^2) times the probability to interact along the slant path; z < 4 and 0.3 %."""
     energy, height = 82.0, 20.0
     tally = simulate(pinhole, PointSource([(0.0, off_mm, 0.0)]), _line(energy), 40_000, seed=1)
     sine = height / math.hypot(height, off_mm)
@@ -52,9 +52,9 @@ def test_weights_follow_nature(lofts: Camera) -> None:
         for forced, count, seed in ((False, 600_000, 1), (True, 60_000, 2))
     ]
     for name in ("totals", "spectrum", "arrivals"):
-        natural, forced = (getattr(run, name) for run in runs)
-        seen = natural.mean * 600_000 > 20  # of fewer photons the error is not known
-        z = (natural.mean - forced.mean).abs() / (natural.error**2 + forced.error**2).sqrt().clamp_min(1e-12)
+        analog, forced = (getattr(run, name) for run in runs)
+        seen = analog.mean * 600_000 > 20  # of fewer photons the error is not known
+        z = (analog.mean - forced.mean).abs() / (analog.error**2 + forced.error**2).sqrt().clamp_min(1e-12)
         # 20 batches give t with 19 degrees of freedom: 5.4 is as rare as 4 sigma.
         assert float(z[seen].max()) < 5.4, (name, z)
         assert int(seen.sum()) >= 6
@@ -91,7 +91,7 @@ def test_image_turns_with_the_panels(wide_camera: Callable[..., Camera]) -> None
 
 
 def test_rotating_camera_shares_its_time(pinhole: Camera) -> None:
-    """Truth: a panel at each of 3 stops sees its centre as the fixed one does, a third of the time; z < 4."""
+    """Truth: a panel at each of 3 positions sees its centre as the fixed one, a third of the time; z < 4."""
     plain = pinhole.to_dict()
     plain["panels"]["rotation"] = {"steps": 3, "arc_deg": 360.0}
     turning = Camera.from_dict(plain)

@@ -10,10 +10,9 @@ import torch
 
 from data_gen.camera import Camera
 from data_gen.detector import CdTeResponse
-from data_gen.montecarlo.charge import ChargeModel, Hits
+from data_gen.montecarlo.charge import ChargeModel, Hits, induction_table, weighting_potential
 from data_gen.montecarlo.crystal import Deposits
-from data_gen.montecarlo.induction import induction_table, weighting_potential
-from data_gen.montecarlo.panel import Panel, stops
+from data_gen.montecarlo.panel import Panel, rotation_positions
 
 COUNT = 20_000
 PITCH = 0.25
@@ -53,11 +52,11 @@ def test_hecht_in_the_planar_limit() -> None:
 
 def _panel(camera: Camera) -> Panel:
     """The camera's panel with pixels of 0.25 mm."""
-    panel = stops(camera, torch.device("cpu"))[0][0]
+    panel = rotation_positions(camera, torch.device("cpu"))[0][0]
     return replace(panel, pitch_mm=PITCH, columns=96)
 
 
-def _record(camera: Camera, place: torch.Tensor, energy_kev: float, **constants: Any) -> Hits:
+def _record(camera: Camera, position: torch.Tensor, energy_kev: float, **constants: Any) -> Hits:
     """Hits of one deposit for each of some places [n, 3]; no noise, trapping or spread unless asked for."""
     quiet: dict[str, Any] = {
         "electronic_noise_kev": 1e-6,
@@ -69,9 +68,9 @@ def _record(camera: Camera, place: torch.Tensor, energy_kev: float, **constants:
         "threshold_width_kev": 0.0,
     }
     response = CdTeResponse(2.0, PITCH, **{**quiet, **constants})
-    energy = torch.full((len(place),), energy_kev, dtype=torch.float64)
-    deposits = Deposits(torch.arange(len(place)), place, energy)
-    return ChargeModel(response, _panel(camera)).record(deposits, place, torch.Generator().manual_seed(4))
+    energy = torch.full((len(position),), energy_kev, dtype=torch.float64)
+    deposits = Deposits(torch.arange(len(position)), position, energy)
+    return ChargeModel(response, _panel(camera)).record(deposits, position, torch.Generator().manual_seed(4))
 
 
 def _over_a_pixel(depth_mm: float) -> torch.Tensor:
@@ -124,35 +123,35 @@ def test_event_lies_where_the_charge_is(pinhole: Camera) -> None:
 
 def test_noise_and_threshold(pinhole: Camera) -> None:
     """Truth: at the middle of a pixel, noise of 1.5 keV FWHM; half of 10 keV passes 10 keV; z < 4."""
-    place = torch.zeros(COUNT, 3, dtype=torch.float64) + PITCH / 2
-    place[:, 2] = 31.0
-    hits = _record(pinhole, place, 40.0, electronic_noise_kev=1.5, threshold_kev=10.0, cloud_um=5.0)
+    position = torch.zeros(COUNT, 3, dtype=torch.float64) + PITCH / 2
+    position[:, 2] = 31.0
+    hits = _record(pinhole, position, 40.0, electronic_noise_kev=1.5, threshold_kev=10.0, cloud_um=5.0)
     sigma = 1.5 / math.sqrt(8 * math.log(2))
     assert abs(float(hits.energy_kev.std()) - sigma) < 4 * sigma / math.sqrt(2 * COUNT)
-    hits = _record(pinhole, place, 10.0, electronic_noise_kev=1.5, threshold_kev=10.0, cloud_um=5.0)
+    hits = _record(pinhole, position, 10.0, electronic_noise_kev=1.5, threshold_kev=10.0, cloud_um=5.0)
     assert abs(len(hits.event) / COUNT - 0.5) < 4 * 0.5 / math.sqrt(COUNT) + 0.01
 
 
 def test_fano_width(pinhole: Camera) -> None:
     """Truth: sigma^2 = F w E, 0.38 keV FWHM at 60 keV for F = 0.1; z < 4."""
-    place = torch.zeros(COUNT, 3, dtype=torch.float64) + PITCH / 2
-    place[:, 2] = 31.0
-    sigma = float(_record(pinhole, place, 60.0, fano=0.1, cloud_um=5.0).energy_kev.std())
+    position = torch.zeros(COUNT, 3, dtype=torch.float64) + PITCH / 2
+    position[:, 2] = 31.0
+    sigma = float(_record(pinhole, position, 60.0, fano=0.1, cloud_um=5.0).energy_kev.std())
     assert abs(sigma - 0.163) < 4 * 0.163 / math.sqrt(2 * COUNT) + 0.001
 
 
 def test_distant_charge_is_a_linked_hit(pinhole: Camera) -> None:
     """Truth: 20 keV where it first interacts, 60 keV 1 mm away: an event of 20, a linked hit of 60."""
-    place = torch.tensor(
+    position = torch.tensor(
         [[PITCH / 2, PITCH / 2, 31.0], [PITCH / 2 + 1.0, PITCH / 2, 31.0]], dtype=torch.float64
     )
     deposits = Deposits(
-        torch.zeros(2, dtype=torch.int64), place, torch.tensor([20.0, 60.0], dtype=torch.float64)
+        torch.zeros(2, dtype=torch.int64), position, torch.tensor([20.0, 60.0], dtype=torch.float64)
     )
     response = CdTeResponse(2.0, PITCH, gain_spread_fraction=0.0, offset_spread_kev=0.0)
     for mode in ("addition", "discrimination", "raw"):
         charge = ChargeModel(replace(response, mode=mode), _panel(pinhole))
-        hits = charge.record(deposits, place[:1], torch.Generator().manual_seed(1))
+        hits = charge.record(deposits, position[:1], torch.Generator().manual_seed(1))
         assert hits.linked.tolist() == [False, True]
         assert hits.energy_kev.tolist() == pytest.approx([20.0, 60.0], rel=0.04)
         assert (hits.pixel[1] - hits.pixel[0]).item() == 4

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.materials import interaction_attenuation_per_mm, k_fluorescence
-from data_gen.montecarlo.chance import Analog, Forced
 from data_gen.montecarlo.crystal import Crystal
 from data_gen.montecarlo.medium import medium
-from data_gen.montecarlo.panel import stops
+from data_gen.montecarlo.panel import rotation_positions
+from data_gen.montecarlo.variance_reduction import Analog, Forced
 from tests.data_gen.montecarlo.conftest import beam
 
 COUNT = 40_000
@@ -26,7 +26,9 @@ def _crystal(camera: Camera, thickness_mm: float = 2.0, coherent: bool = True) -
         parts[0] -= parts[2]
         parts[2] = 0
         matter = replace(matter, cross_section=parts)
-    return Crystal(replace(stops(camera, torch.device("cpu"))[0][0], depth_mm=thickness_mm), matter)
+    return Crystal(
+        replace(rotation_positions(camera, torch.device("cpu"))[0][0], depth_mm=thickness_mm), matter
+    )
 
 
 def _generator(seed: int = 1) -> torch.Generator:
@@ -71,12 +73,12 @@ def test_forced_interactions_follow_nature(pinhole: Camera) -> None:
     """Truth: forced weights add up to the analog fraction, coherent scatter included; z < 4."""
     crystal = _crystal(pinhole)
     photons = beam(COUNT, 154.0, (0.0, 0.0, 25.0), (0.3, 0.0, 1.0))
-    natural = len(crystal.first_interactions(photons, Analog(_generator()))) / COUNT
-    chance = Forced(_generator(3), torch.zeros(1, dtype=torch.float64))
-    forced = crystal.first_interactions(photons, chance)
+    analog = len(crystal.first_interactions(photons, Analog(_generator()))) / COUNT
+    sampling = Forced(_generator(3), torch.zeros(1, dtype=torch.float64))
+    forced = crystal.first_interactions(photons, sampling)
     each = torch.zeros(COUNT, dtype=torch.float64).index_add_(0, forced.history, forced.weight)
-    error = math.sqrt(natural * (1 - natural) / COUNT + float(each.var()) / COUNT)
-    assert abs(float(each.mean()) - natural) < 4 * error
+    error = math.sqrt(analog * (1 - analog) / COUNT + float(each.var()) / COUNT)
+    assert abs(float(each.mean()) - analog) < 4 * error
 
 
 @pytest.mark.parametrize("energy_kev", [80.0, 122.0])
@@ -91,7 +93,7 @@ def test_escape_peaks(energy_kev: float, pinhole: Camera) -> None:
 
 def test_k_escape_of_tellurium(pinhole: Camera) -> None:
     """Truth: for photons of 45 keV on a half space, K photons of Te (which no cascade gives) escape with the
-    chance (1 - m ln(1 + 1/m)) / 2, m = mu(K) / mu(45 keV); z < 4, and 2 % for those that scatter on the way.
+    probability (1 - m ln(1 + 1/m)) / 2, m = mu(K) / mu(45 keV); z < 4, and 2 % for those that scatter.
     """
     energy = torch.tensor([45.0], dtype=torch.float64)
     crystal = _crystal(pinhole, coherent=False)
@@ -130,8 +132,8 @@ def test_compton_edge(pinhole: Camera) -> None:
 def test_photons_enter_at_face_and_sides(pinhole: Camera) -> None:
     """Truth: distances to a box of 24 x 24 x 2 mm, 30 mm away: face, side, and past it; to rounding."""
     panel = _crystal(pinhole).panel
-    place = torch.tensor([[14.0, 0.0, 27.5], [14.0, 0.0, 29.0], [14.0, 0.0, 30.5]], dtype=torch.float64)
-    way = torch.tensor([-math.sqrt(0.5), 0.0, math.sqrt(0.5)], dtype=torch.float64).expand(3, 3)
-    found = panel.to_crystal_mm(place, way).tolist()
+    position = torch.tensor([[14.0, 0.0, 27.5], [14.0, 0.0, 29.0], [14.0, 0.0, 30.5]], dtype=torch.float64)
+    direction = torch.tensor([-math.sqrt(0.5), 0.0, math.sqrt(0.5)], dtype=torch.float64).expand(3, 3)
+    found = panel.to_crystal_mm(position, direction).tolist()
     assert found[:2] == pytest.approx([2.5 * math.sqrt(2), 2.0 * math.sqrt(2)], rel=1e-12)
     assert math.isinf(found[2])  # 12 mm aside only at its back

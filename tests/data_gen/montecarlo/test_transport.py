@@ -9,13 +9,13 @@ import xraylib
 from data_gen.camera import Camera
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials import linear_attenuation_per_mm
-from data_gen.montecarlo.aim_camera import CameraAim
 from data_gen.montecarlo.body import Body, Tissues
-from data_gen.montecarlo.chance import Analog, Forced
+from data_gen.montecarlo.direction_biasing import CameraBias
 from data_gen.montecarlo.medium import medium
-from data_gen.montecarlo.panel import stops
+from data_gen.montecarlo.panel import rotation_positions
 from data_gen.montecarlo.photons import FLUORESCENCE, OBJECT, OPEN, PENETRATED
 from data_gen.montecarlo.transport import Collimator, through_body
+from data_gen.montecarlo.variance_reduction import Analog, Forced
 from tests.data_gen.montecarlo.conftest import beam
 
 CPU = torch.device("cpu")
@@ -38,32 +38,32 @@ def _slab(density: float, thickness_mm: float) -> Tissues:
 def test_narrow_beam_through_a_slab(energy_kev: float, pinhole: Camera) -> None:
     """Truth: exp(-mu x / cos) of 40 mm of soft tissue at 60 degrees stays unscattered; z < 4."""
     photons = beam(COUNT, energy_kev, (-100.0, 0.0, 0.0), (0.5, math.sqrt(0.75), 0.0))
-    aim = CameraAim(stops(pinhole, CPU)[0], medium("tungsten"))
-    left = through_body(photons, _slab(1.06, 40.0), aim, Analog(_generator()))
+    bias = CameraBias(rotation_positions(pinhole, CPU)[0], medium("tungsten"))
+    left = through_body(photons, _slab(1.06, 40.0), bias, Analog(_generator()))
     straight = float((left.kind == OPEN).sum()) / COUNT
     expected = math.exp(-float(linear_attenuation_per_mm("soft_tissue", energy_kev, 1.06)) * 80.0)
     assert abs(straight - expected) < 4 * math.sqrt(expected * (1 - expected) / COUNT)
 
 
 def test_scatter_in_the_object_keeps_its_weight(pinhole: Camera) -> None:
-    """Truth: aimed scatter gives the number, energy and direction of scattered photons of nature; z < 4."""
+    """Truth: biased scatter gives the number, energy and direction of photons of analog scatter; z < 4."""
     tissues = _slab(1.06, 20.0)
-    aim = CameraAim(stops(pinhole, CPU)[0], medium("tungsten"))
+    bias = CameraBias(rotation_positions(pinhole, CPU)[0], medium("tungsten"))
     photons = beam(COUNT, 154.0, (0.0, 0.0, 0.0), (0.0, 1.0, 0.0))
     figures = []
-    for chance in (Analog(_generator()), Forced(_generator(2), torch.tensor([1e-3], dtype=torch.float64))):
-        left = through_body(photons, tissues, aim, chance)
+    for sampling in (Analog(_generator()), Forced(_generator(2), torch.tensor([1e-3], dtype=torch.float64))):
+        left = through_body(photons, tissues, bias, sampling)
         left = left.take(left.kind == OBJECT)
-        for score in (left.weight, left.weight * left.energy_kev, left.weight * (left.way[:, 0] > 0.5)):
+        for score in (left.weight, left.weight * left.energy_kev, left.weight * (left.direction[:, 0] > 0.5)):
             each = torch.zeros(COUNT, dtype=torch.float64).index_add_(0, left.history, score)
             figures.append((float(each.mean()), float(each.std()) / math.sqrt(COUNT)))
-    for (natural, error), (aimed, other) in zip(figures[:3], figures[3:], strict=True):
-        assert abs(natural - aimed) < 4 * math.hypot(error, other)
+    for (analog, error), (biased, other) in zip(figures[:3], figures[3:], strict=True):
+        assert abs(analog - biased) < 4 * math.hypot(error, other)
 
 
 def test_plate_alone_lets_through_its_transmission(pinhole: Camera) -> None:
     """Truth: exp(-mu t) of 4 mm of tungsten at 440 keV passes far from the hole, as "penetrated"; z < 4."""
-    panel = stops(pinhole, CPU)[0][0]
+    panel = rotation_positions(pinhole, CPU)[0][0]
     photons = beam(COUNT, 440.0, (9.0, 9.0, 0.0), (0.0, 0.0, 1.0))
     arrived = Collimator(panel, medium("tungsten")).pass_through(photons, Analog(_generator()))
     expected = math.exp(-4.0 * float(linear_attenuation_per_mm("tungsten", 440.0)))
@@ -74,7 +74,7 @@ def test_plate_alone_lets_through_its_transmission(pinhole: Camera) -> None:
 
 def test_open_waist_is_passed_untouched(pinhole: Camera) -> None:
     """Truth: on the axis nothing is lost, and nothing is called penetrated."""
-    panel = stops(pinhole, CPU)[0][0]
+    panel = rotation_positions(pinhole, CPU)[0][0]
     photons = beam(100, 82.0, (0.0, 0.0, 0.0), (0.0, 0.0, 1.0))
     arrived = Collimator(panel, medium("tungsten")).pass_through(photons, Analog(_generator()))
     assert len(arrived) == 100
@@ -98,7 +98,7 @@ def test_k_photons_of_tungsten() -> None:
 
 def test_fluorescence_reaches_the_detector_by_name(lofts: Camera) -> None:
     """Truth: a beam at 100 keV onto a septum sends K lines of tungsten; few have scattered since."""
-    panel = stops(lofts, CPU)[0][0]
+    panel = rotation_positions(lofts, CPU)[0][0]
     photons = beam(COUNT, 100.0, (1.0, 6.0, 25.0), (-1.0, 0.0, 0.3))
     arrived = Collimator(panel, medium("tungsten")).pass_through(photons, Analog(_generator()))
     energy = arrived.energy_kev[arrived.kind == FLUORESCENCE]
@@ -109,16 +109,16 @@ def test_fluorescence_reaches_the_detector_by_name(lofts: Camera) -> None:
 
 
 def test_weights_of_the_collimator_follow_nature(lofts: Camera) -> None:
-    """Truth: split, aimed and thinned photons give each class the expectation of the analog run; z < 4."""
-    panel = stops(lofts, CPU)[0][0]
+    """Truth: split, biased and thinned photons give each class the expectation of the analog run; z < 4."""
+    panel = rotation_positions(lofts, CPU)[0][0]
     photons = beam(COUNT, 200.0, (0.0, 0.0, 0.0), (3.5, 4.0, 20.0))
     collimator = Collimator(panel, medium("tungsten"))
     runs = (Analog(_generator()), Forced(_generator(2), torch.tensor([0.02], dtype=torch.float64)))
     sums = []
-    for chance in runs:
-        arrived = collimator.pass_through(photons, chance)
+    for sampling in runs:
+        arrived = collimator.pass_through(photons, sampling)
         each = torch.zeros(5, COUNT, dtype=torch.float64)
         each.index_put_((arrived.kind, arrived.history), arrived.weight, accumulate=True)
         sums.append((each.mean(1), each.var(1) / COUNT))
-    (natural, first), (forced, second) = sums
-    assert float(((natural - forced).abs() / (first + second).sqrt().clamp_min(1e-4)).max()) < 4
+    (analog, first), (forced, second) = sums
+    assert float(((analog - forced).abs() / (first + second).sqrt().clamp_min(1e-4)).max()) < 4

@@ -1,4 +1,4 @@
-"""What lines borrow from the reference energies."""
+"""Interpolation of lines between the reference energies."""
 
 from __future__ import annotations
 
@@ -9,32 +9,27 @@ from data_gen.camera import Camera, load_camera
 from data_gen.materials import interaction_attenuation_per_mm, interaction_probability
 from data_gen.nuclides import decay_chain
 from data_gen.nuclides.spectrum import LineSpectrum
-from data_gen.projector.energy_interpolation import (
-    leak_shares,
-    photon_shares,
-    reference_energies,
-    sharp_shares,
-)
+from data_gen.projector.energy_interpolation import interpolation_weights, reference_energies
 
 CAMERA = load_camera("demo")
 REFERENCES = torch.tensor([50.0, 80.0, 110.0, 150.0, 200.0, 270.0, 360.0, 450.0], dtype=torch.float64)
 LINES = torch.tensor([60.0, 68.0, 75.0, 83.0, 122.0, 144.0, 230.0, 338.0, 405.0], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("mixing", [sharp_shares, leak_shares, photon_shares])
-def test_a_reference_is_its_own_line(mixing):
-    """A line at a reference energy takes that reference and nothing else (1e-9)."""
-    shares = mixing(CAMERA, REFERENCES, REFERENCES)
-    torch.testing.assert_close(shares, torch.eye(len(REFERENCES), dtype=torch.float64), rtol=0, atol=1e-9)
+@pytest.mark.parametrize("path", ["aperture", "leakage", "emission"])
+def test_a_reference_is_its_own_line(path):
+    """A line at a reference energy has weight 1 there and none elsewhere (1e-9)."""
+    weights = interpolation_weights(CAMERA, REFERENCES, REFERENCES, path)
+    torch.testing.assert_close(weights, torch.eye(len(REFERENCES), dtype=torch.float64), rtol=0, atol=1e-9)
 
 
-def test_nothing_is_borrowed_across_the_edge():
-    """Lines below the K edge of tungsten (69.5 keV) borrow below it, lines above above; none is negative."""
-    shares = sharp_shares(CAMERA, LINES, REFERENCES)
-    assert bool((shares >= 0).all())
+def test_nothing_is_interpolated_across_the_edge():
+    """Lines below the K edge of tungsten (69.5 keV) have weights below it alone; none is negative."""
+    weights = interpolation_weights(CAMERA, LINES, REFERENCES, "aperture")
+    assert bool((weights >= 0).all())
     below = LINES < 69.5
-    assert float(shares[below][:, REFERENCES > 69.5].abs().max()) == 0
-    assert float(shares[~below][:, REFERENCES < 69.5].abs().max()) == 0
+    assert float(weights[below][:, REFERENCES > 69.5].abs().max()) == 0
+    assert float(weights[~below][:, REFERENCES < 69.5].abs().max()) == 0
 
 
 OPEN = Camera.from_dict(CAMERA.to_dict() | {"collimator": CAMERA.to_dict()["collimator"] | {"septa": False}})
@@ -65,8 +60,8 @@ def _around(energy: torch.Tensor, to_mm: float = 8.0) -> tuple[torch.Tensor, tor
 def test_sharp_images_of_lines(camera):
     """All that comes through aperture and sharp edge, from references 40 % apart: a line's own within 1 %."""
     lines = LINES[LINES > 80]
-    borrowed = sharp_shares(camera, lines, REFERENCES) @ _around(REFERENCES)[0]
-    torch.testing.assert_close(borrowed, _around(lines)[0], rtol=0.01, atol=0)
+    interpolated = interpolation_weights(camera, lines, REFERENCES, "aperture") @ _around(REFERENCES)[0]
+    torch.testing.assert_close(interpolated, _around(lines)[0], rtol=0.01, atol=0)
 
 
 @pytest.mark.parametrize("camera", [CAMERA, OPEN], ids=["septa", "open"])
@@ -74,8 +69,8 @@ def test_sharp_images_keep_their_width(camera):
     """Through the open waist and half a millimetre of slope comes what a line has there itself, within 3 % of
     its whole image (cross sections are xraylib's)."""
     lines = LINES[LINES > 80]
-    borrowed = sharp_shares(camera, lines, REFERENCES) @ _around(REFERENCES, 0.5)[0]
-    assert float(((borrowed - _around(lines, 0.5)[0]).abs() / _around(lines)[0]).max()) < 0.03
+    interpolated = interpolation_weights(camera, lines, REFERENCES, "aperture") @ _around(REFERENCES, 0.5)[0]
+    assert float(((interpolated - _around(lines, 0.5)[0]).abs() / _around(lines)[0]).max()) < 0.03
 
 
 @pytest.mark.parametrize("camera", [CAMERA, OPEN], ids=["septa", "open"])
@@ -90,23 +85,23 @@ def test_leakage_of_lines(camera):
         flat = torch.exp(-mu[:, None] * depth).mean(1) * interaction_probability("CdTe", energy, 2.0)
         return _around(energy)[1] + 29.0 * flat
 
-    borrowed = leak_shares(camera, lines, REFERENCES) @ leaked(REFERENCES)
-    torch.testing.assert_close(borrowed, leaked(lines), rtol=0.02, atol=0)
+    interpolated = interpolation_weights(camera, lines, REFERENCES, "leakage") @ leaked(REFERENCES)
+    torch.testing.assert_close(interpolated, leaked(lines), rtol=0.02, atol=0)
 
 
 def test_opaque_metal_gives_no_nan():
-    """Lines near 20 keV do not get through anything; their shares are finite all the same."""
+    """Lines near 20 keV do not get through anything; their weights are finite all the same."""
     low, near = torch.tensor([[20.5, 27.0], [25.0, 60.0]], dtype=torch.float64)
-    for mixing in (sharp_shares, leak_shares):
-        assert bool(torch.isfinite(mixing(CAMERA, low, near)).all())
+    for path in ("aperture", "leakage"):
+        assert bool(torch.isfinite(interpolation_weights(CAMERA, low, near, path)).all())
 
 
 def test_photons_are_shared_out():
-    """Shares of photons sum to 1, and keep the mean log energy between references (definition)."""
-    shares = photon_shares(CAMERA, LINES, REFERENCES)
-    torch.testing.assert_close(shares.sum(1), torch.ones_like(LINES))
+    """Weights of photons sum to 1, and keep the mean log energy between references (definition)."""
+    weights = interpolation_weights(CAMERA, LINES, REFERENCES, "emission")
+    torch.testing.assert_close(weights.sum(1), torch.ones_like(LINES))
     inside = LINES > 80
-    torch.testing.assert_close((shares @ REFERENCES.log())[inside], LINES.log()[inside])
+    torch.testing.assert_close((weights @ REFERENCES.log())[inside], LINES.log()[inside])
 
 
 def test_references_span_the_strong_lines():
@@ -123,7 +118,7 @@ def test_references_span_the_strong_lines():
 
 
 def test_soft_lines_keep_their_counts():
-    """A line of 27 keV that borrows from 63 keV alone is seen as often as its own cone has it (2 %)."""
+    """A line of 27 keV with weight at 63 keV alone has the counts of its own cone (2 %)."""
     line, reference = (torch.tensor([e], dtype=torch.float64) for e in (27.0, 63.0))
-    borrowed = sharp_shares(CAMERA, line, reference) @ _around(reference)[0]
-    torch.testing.assert_close(borrowed, _around(line)[0], rtol=0.02, atol=0)
+    interpolated = interpolation_weights(CAMERA, line, reference, "aperture") @ _around(reference)[0]
+    torch.testing.assert_close(interpolated, _around(line)[0], rtol=0.02, atol=0)

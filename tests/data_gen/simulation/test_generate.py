@@ -25,7 +25,7 @@ from data_gen.readout import EventReadout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.simulation.generate import DatasetPlan, generate
 from data_gen.simulation.photopeak import count_photopeak, photopeak_windows
-from data_gen.storage import Manifest, ScanRecord, ShardReader
+from data_gen.storage import Manifest, ShardReader, StoredScan
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,7 +75,7 @@ def test_a_data_set_holds_what_the_plan_says(undisturbed: Path, tiny_system: Ima
     for entry in (entry for shards in manifest.splits.values() for entry in shards):
         reader = ShardReader(manifest.checked_file(undisturbed, entry))
         for i in range(len(reader)):
-            scan = reader.record(i)
+            scan = reader.scan(i)
             (frame,) = scan.frames
             assert 60 <= frame.duration_s <= 3600
             assert 3600 <= frame.start_s <= 7200
@@ -98,9 +98,9 @@ def test_a_scan_depends_on_seed_split_and_number_alone(
     """Other sizes and shards give the same scan 3; another seed gives another one."""
     generate(plan(tiny_system, sizes={"train": 5}, shard_size=3), tmp_path / "other")
     generate(plan(tiny_system, sizes={"train": 4}, seed=4), tmp_path / "seed")
-    scan = ShardReader(undisturbed / "train-000002.h5").record(1)
-    same = ShardReader(tmp_path / "other" / "train-000003.h5").record(0)
-    new = ShardReader(tmp_path / "seed" / "train-000002.h5").record(1)
+    scan = ShardReader(undisturbed / "train-000002.h5").scan(1)
+    same = ShardReader(tmp_path / "other" / "train-000003.h5").scan(0)
+    new = ShardReader(tmp_path / "seed" / "train-000002.h5").scan(1)
     assert scan.number == same.number == new.number == 3
     assert torch.equal(scan.events.time_s, same.events.time_s)
     assert torch.equal(scan.density, same.density)
@@ -230,7 +230,7 @@ def test_a_slow_readout_loses_events(tiny_system: ImagingSystem, tmp_path: Path)
     assert lost == pytest.approx(0.1 / 1.1, abs=0.02)
 
 
-def _scan(of: DatasetPlan, folder: Path) -> ScanRecord:
+def _scan(of: DatasetPlan, folder: Path) -> StoredScan:
     manifest = generate(of, folder)
     (entry,) = manifest.splits["train"]
-    return ShardReader(manifest.checked_file(folder, entry)).record(0)
+    return ShardReader(manifest.checked_file(folder, entry)).scan(0)

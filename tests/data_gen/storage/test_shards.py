@@ -19,10 +19,10 @@ import torch
 from data_gen.core.errors import UserError
 from data_gen.core.files import whole_file
 from data_gen.forward_model.system import ImagingSystem
-from data_gen.storage import Manifest, ScanRecord, ShardReader, write_shard
+from data_gen.storage import Manifest, ShardReader, StoredScan, write_shard
 from data_gen.storage.schema import COLUMNS
 
-Record = Callable[[int], ScanRecord]
+Record = Callable[[int], StoredScan]
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_scans_survive_the_disk(shard: Path, tiny_system: ImagingSystem, tiny_re
     assert reader.system == tiny_system.to_dict()
     assert ImagingSystem.from_dict(reader.system).fingerprint == tiny_system.fingerprint
     for i in range(4):
-        wanted, found = tiny_record(i), reader.record(i)
+        wanted, found = tiny_record(i), reader.scan(i)
         for name in ("number", "frames", "injected_bq", "body_mass_g", "counts", "counts_photopeak"):
             assert getattr(found, name) == getattr(wanted, name)
         for name in ("density", "activity", "labels"):
@@ -47,7 +47,7 @@ def test_scans_survive_the_disk(shard: Path, tiny_system: ImagingSystem, tiny_re
         for name in ("pixel", "energy_kev", "time_s"):
             assert torch.equal(getattr(found.events, name), getattr(wanted.events, name))
             assert torch.equal(getattr(reader.events(i), name), getattr(wanted.events, name))
-    assert reader.record(1).duration_s == 91.0
+    assert reader.scan(1).duration_s == 91.0
 
 
 def test_a_measured_scan_needs_no_truth(
@@ -56,7 +56,7 @@ def test_a_measured_scan_needs_no_truth(
     """Without truths the rest is the same; a shard with truths of some scans only is refused."""
     blind = replace(tiny_record(0), activity=None, labels=None)
     write_shard(tmp_path / "blind.h5", [blind], tiny_system.to_dict())
-    found = ShardReader(tmp_path / "blind.h5").record(0)
+    found = ShardReader(tmp_path / "blind.h5").scan(0)
     assert found.activity is None
     assert torch.equal(found.density, blind.density)
     with pytest.raises(UserError, match="all or none"):
@@ -173,7 +173,7 @@ def test_nan_density_is_refused(shard: Path) -> None:
 
     edited(shard, spoil)
     with pytest.raises(UserError, match="density holds negative, NaN"):
-        ShardReader(shard).record(0)
+        ShardReader(shard).scan(0)
 
 
 def test_the_schema_page_names_every_data_set() -> None:

@@ -30,11 +30,11 @@ from data_gen.validation.bateman import Network
 from data_gen.validation.brute_force import Hole, interacting_share
 from data_gen.validation.crystal import sums
 from data_gen.validation.derivatives import of_geometry
-from data_gen.validation.point import Found
+from data_gen.validation.point import Findings
 from data_gen.validation.widths import fwhm
 
 
-def held(found: Found, *but: str) -> None:
+def held(found: Findings, *but: str) -> None:
     """Every point with a tolerance is within it, but for those named."""
     missed = {p.name: (p.value, p.limit) for p in found.points if p.passed is False and p.name not in but}
     assert not missed
@@ -48,7 +48,7 @@ def test_adjoint() -> None:
 
 def test_gradients() -> None:
     """Central differences, 1e-4 relative, with respect to geometry and object."""
-    held(Found(of_geometry((82.0,), rays=6)))
+    held(Findings(of_geometry((82.0,), rays=6)))
 
 
 def test_geometry() -> None:
@@ -79,12 +79,12 @@ def test_attenuation() -> None:
 def test_refinement_of_sums() -> None:
     """Halved voxels and doubled rays change sums by less than 1 %, with voxels of 2 mm already."""
     found = refinement(12, (82.0,), rays=24)
-    held(Found([p for p in found.points if "_sum_" in p.name]))
+    held(Findings([p for p in found.points if "_sum_" in p.name]))
 
 
 def test_response() -> None:
     """Bins and losses sum to 1 within 1e-6, in every mode."""
-    held(Found(sums((60.0, 218.0))))
+    held(Findings(sums((60.0, 218.0))))
 
 
 def test_decay() -> None:

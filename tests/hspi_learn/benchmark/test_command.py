@@ -22,7 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 def test_a_run_leaves_its_folder_and_resumes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The run folder of the house; a resumed run reads its cells and gives the same numbers."""
+    """The usual run folder; a resumed run reads its cells and gives the same numbers."""
     folder, docs = tmp_path / "run", tmp_path / "docs"
     run(monkeypatch, *TINY, f"run_dir={folder}", f"results={docs}", "logger=tensorboard")
     first = json.loads((folder / "metrics.json").read_text())

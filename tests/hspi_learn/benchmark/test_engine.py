@@ -18,7 +18,7 @@ from hspi_learn.benchmark import (
     Cell,
     CellResult,
     CellStore,
-    Found,
+    Findings,
     Plot,
     Point,
     cell_key,
@@ -28,7 +28,7 @@ from hspi_learn.benchmark import (
     write_output,
     write_results,
 )
-from hspi_learn.benchmark.tables import full_table, points_table, statements
+from hspi_learn.benchmark.report import full_table, points_table, statements
 
 GOOD = Point("good", 1e-9, 1e-6, "truth", "source", "note", "keV")
 BAD = Point("bad", 0.5, 0.1, "truth", "source")
@@ -38,18 +38,15 @@ PLOT = Plot(
 )
 
 
-class Silent:
-    def __init__(self) -> None:
-        self.ran: list[tuple[str, bool]] = []
-
-    def began(self, cell: str) -> None:
-        pass
-
-    def ended(self, result: CellResult, is_new: bool) -> None:
-        self.ran.append((result.name, is_new))
+def ran(
+    cells: list[Cell], store: CellStore, retry_failed: bool = False
+) -> tuple[list[CellResult], list[bool]]:
+    """Results, and whether each was computed now."""
+    results, new = zip(*run_cells(cells, store, retry_failed), strict=True)
+    return list(results), list(new)
 
 
-def cell(name: str, run: Callable[[], Found], key: str = "k") -> Cell:
+def cell(name: str, run: Callable[[], Findings], key: str = "k") -> Cell:
     return Cell(name, key, run)
 
 
@@ -57,28 +54,27 @@ def test_finished_cells_are_read_back_whole(tmp_path: Path) -> None:
     """What a second run reads is what the first one found, arrays bit by bit, and nothing runs again."""
     calls = []
 
-    def run() -> Found:
+    def run() -> Findings:
         calls.append(1)
-        return Found([GOOD, BAD, TOLD], [PLOT])
+        return Findings([GOOD, BAD, TOLD], [PLOT])
 
-    store, progress = CellStore(tmp_path), Silent()
-    first = run_cells([cell("a", run)], store, progress)
-    second = run_cells([cell("a", run)], store, progress)
-    assert progress.ran == [("a", True), ("a", False)]
+    store = CellStore(tmp_path)
+    first, is_new = ran([cell("a", run)], store)
+    second, is_new_again = ran([cell("a", run)], store)
+    assert (is_new, is_new_again) == ([True], [False])
     assert len(calls) == 1
     assert second[0].points == first[0].points
     plot = second[0].plots[0]
     assert (plot.caption, plot.scales) == (PLOT.caption, PLOT.scales)
     np.testing.assert_array_equal(plot.curves["a"], PLOT.curves["a"])
-    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".json", ".npz"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a-k.json"]
 
 
 def test_another_key_runs_again(tmp_path: Path) -> None:
     """A changed config, file or code gives another key, and the old result is left alone."""
-    store, progress = CellStore(tmp_path), Silent()
-    run_cells([cell("a", lambda: Found([GOOD]), "one")], store, progress)
-    run_cells([cell("a", lambda: Found([BAD]), "two")], store, progress)
-    assert progress.ran == [("a", True), ("a", True)]
+    store = CellStore(tmp_path)
+    assert ran([cell("a", lambda: Findings([GOOD]), "one")], store)[1] == [True]
+    assert ran([cell("a", lambda: Findings([BAD]), "two")], store)[1] == [True]
     old = store.read("a", "one")
     assert old is not None
     assert old.points == (GOOD,)
@@ -88,48 +84,42 @@ def test_failures_are_recorded_and_left_alone_until_asked(tmp_path: Path) -> Non
     """A broken cell does not stop the others; it runs again only with retry_failed."""
     state = {"broken": True, "calls": 0}
 
-    def run() -> Found:
+    def run() -> Findings:
         state["calls"] += 1
         if state["broken"]:
             raise ValueError("no such luck")
-        return Found([GOOD])
+        return Findings([GOOD])
 
-    cells = [cell("a", run), cell("b", lambda: Found([GOOD]))]
+    cells = [cell("a", run), cell("b", lambda: Findings([GOOD]))]
     store = CellStore(tmp_path)
-    first = run_cells(cells, store, Silent())
+    first, _ = ran(cells, store)
     assert first[0].error.startswith("ValueError: no such luck")
     assert not first[1].error
     assert metrics(first)["a/pass"] == 0.0
     state["broken"] = False
-    assert run_cells(cells, store, Silent())[0].error
+    assert ran(cells, store)[0][0].error
     assert state["calls"] == 1
-    assert not run_cells(cells, store, Silent(), retry_failed=True)[0].error
+    assert not ran(cells, store, retry_failed=True)[0][0].error
 
 
 def test_a_kill_leaves_nothing_and_is_no_failure(tmp_path: Path) -> None:
     """Ctrl-C goes through; the cell has no file and runs next time."""
 
-    def run() -> Found:
+    def run() -> Findings:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_cells([cell("a", run)], CellStore(tmp_path), Silent())
+        ran([cell("a", run)], CellStore(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", '{"points": []}', "npz"])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"points": []}'])
 def test_damaged_cells_run_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     """A truncated or foreign file counts as none, and is told."""
-    store = CellStore(tmp_path)
-    run_cells([cell("a", lambda: Found([GOOD], [PLOT]))], store, Silent())
-    path = store.path("a", "k")
-    if damage == "npz":
-        path.with_suffix(".npz").write_bytes(b"PK")
-    else:
-        path.write_text(damage)
-    progress = Silent()
-    run_cells([cell("a", lambda: Found([GOOD], [PLOT]))], store, progress)
-    assert progress.ran == [("a", True)]
+    store, cells = CellStore(tmp_path), [cell("a", lambda: Findings([GOOD], [PLOT]))]
+    ran(cells, store)
+    store.path("a", "k").write_text(damage)
+    assert ran(cells, store)[1] == [True]
     assert "cannot be read" in caplog.text
 
 
@@ -148,7 +138,8 @@ def test_keys_follow_config_data_and_code() -> None:
 
 
 def test_code_is_followed_through_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a cell imports from our packages at any depth belongs to its code; what it does not, does not."""
+    """What a cell imports from our packages at any depth belongs to its code, comments apart; what it
+    does not, does not."""
     reached = _reached("data_gen.validation.counting")
     assert {"data_gen.forward_model.event_sampling", "data_gen.readout.frame", "data_gen.core.grid"} <= set(
         reached
@@ -156,12 +147,14 @@ def test_code_is_followed_through_imports(tmp_path: Path, monkeypatch: pytest.Mo
     assert not {name for name in reached if name.startswith(("hspi_learn.networks", "data_gen.kinetics"))}
     before = code_hash("data_gen.validation.counting")
     changed = tmp_path / "grid.py"
-    changed.write_text(reached["data_gen.core.grid"].read_text() + "\n")
+    source = reached["data_gen.core.grid"].read_text()
     monkeypatch.setattr(
         "data_gen.validation.keys._reached", lambda _: reached | {"data_gen.core.grid": changed}
     )
-    code_hash.cache_clear()
-    assert code_hash("data_gen.validation.counting") != before
+    for text, differs in ((source + "\n# A remark.\n", False), (source + "\nEXTRA = 1\n", True)):
+        changed.write_text(text)
+        code_hash.cache_clear()
+        assert (code_hash("data_gen.validation.counting") != before) == differs
     code_hash.cache_clear()
 
 
@@ -182,7 +175,7 @@ def results() -> list[CellResult]:
 
 
 def test_metrics_have_value_limit_and_pass() -> None:
-    """The keys of the house's contract; what is no number has no value and does not pass."""
+    """The keys of ``metrics.json``; what is no number has no value and does not pass."""
     assert metrics(results()) == {
         "a/good/value": 1e-9,
         "a/good/limit": 1e-6,
@@ -200,10 +193,10 @@ def test_metrics_have_value_limit_and_pass() -> None:
 
 
 def test_nan_survives_the_store(tmp_path: Path) -> None:
-    """JSON has no NaN; a point without a number comes back as one."""
+    """JSON has no NaN, which is stored as a word; a point without a number comes back as one."""
     store = CellStore(tmp_path)
     store.write(results()[0])
-    assert "NaN" not in store.path("a", "k").read_text()
+    json.loads(store.path("a", "k").read_text(), parse_constant=pytest.fail)
     found = store.read("a", "k")
     assert found is not None
     assert math.isnan(found.points[3].value)

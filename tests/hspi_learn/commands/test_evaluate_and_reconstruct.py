@@ -142,7 +142,7 @@ def test_a_run_and_osem_reconstruct_a_shard(folder: Path, shard: Path) -> None:
 
 def test_events_and_counts_give_the_same_image(folder: Path, shard: Path) -> None:
     """A shard's events as a plain event file (list-mode) and as counts on the same bins; 1e-3 of maximum."""
-    record = ShardReader(shard).record(0)
+    record = ShardReader(shard).scan(0)
     edges = np.linspace(20, 600, 581)
     counts = np.histogram2d(record.events.pixel, record.events.energy_kev, [np.arange(129) - 0.5, edges])[0]
     np.savez(folder / "events.npz", pixel=record.events.pixel, energy_kev=record.events.energy_kev)

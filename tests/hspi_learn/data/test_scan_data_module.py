@@ -14,7 +14,7 @@ import torch
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyWindows
 from data_gen.forward_model.system import ImagingSystem
-from data_gen.storage import Manifest, ScanRecord
+from data_gen.storage import Manifest, StoredScan
 from hspi_learn.data import EpochOrder, ScanDataModule
 from hspi_learn.reconstructor import ScanBatch
 
@@ -32,7 +32,7 @@ def module(folder: Path, **changes: Any) -> ScanDataModule:
 
 
 def test_batches_hold_what_is_on_disk(
-    folder: Path, tiny_system: ImagingSystem, tiny_record: Callable[[int], ScanRecord]
+    folder: Path, tiny_system: ImagingSystem, tiny_record: Callable[[int], StoredScan]
 ) -> None:
     """Every event in exactly one window, truths bit by bit, the empty scan as zeros."""
     data = module(folder)
@@ -51,7 +51,7 @@ def test_batches_hold_what_is_on_disk(
     assert sorted(seen) == list(range(10))
 
 
-def test_events_of_every_split_are_at_hand(folder: Path, tiny_record: Callable[[int], ScanRecord]) -> None:
+def test_events_of_every_split_are_at_hand(folder: Path, tiny_record: Callable[[int], StoredScan]) -> None:
     """Scans are found across shards, and numbers beyond the end are refused."""
     scans = module(folder).scans("train")
     assert len(scans) == 10

@@ -5,7 +5,7 @@ import torch
 
 from data_gen.camera import load_camera
 from data_gen.core.grid import VoxelGrid
-from data_gen.scatter.collimator.cross_sections import metal_arrivals
+from data_gen.scatter.collimator.cross_sections import arrival_edges
 from data_gen.scatter.collimator.object_then_collimator import ObjectThenCollimator, ScatterTowardsCollimator
 from data_gen.scatter.energy_classes import PARTS, EnergyClasses
 
@@ -18,7 +18,7 @@ PLACE = (torch.arange(PARTS, dtype=torch.float64) + 0.5) / PARTS
 def again():
     """One channel, block and voxel, as many photons from both references, each in its second class."""
     before = ScatterTowardsCollimator(load_camera("demo_coarse"), VoxelGrid((3, 3, 3), 8.0), ENERGIES)
-    arrivals = EnergyClasses.evenly(metal_arrivals("tungsten", ENERGIES, CLASSES), LINES)
+    arrivals = EnergyClasses.evenly(arrival_edges("tungsten", ENERGIES, CLASSES), LINES)
     matrix = torch.zeros(2, 1, 1, LINES + CLASSES, 1, dtype=torch.float64)
     matrix[:, :, :, LINES + 1] = 1.0
     return ObjectThenCollimator(before, arrivals, matrix), before, arrivals

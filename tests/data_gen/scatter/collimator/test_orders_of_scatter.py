@@ -10,12 +10,12 @@ import torch
 from referees.small_cameras import knife_edge, lofts
 
 from data_gen.core.grid import EnergyBins, VoxelGrid
-from data_gen.montecarlo import CLASSES, Lines, VoxelSource, simulate, stage
-from data_gen.montecarlo.metal import metal_path
-from data_gen.montecarlo.panel import stops as panels_of
+from data_gen.montecarlo import CLASSES, Lines, VoxelSource, run, simulate
+from data_gen.montecarlo.collimator_path import collimator_path
+from data_gen.montecarlo.panel import rotation_positions as panels_of
 from data_gen.projector.sampling import spread_points
-from data_gen.scatter.collimator import CollimatorScatter, MetalSampling
-from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_between
+from data_gen.scatter.collimator import CollimatorSampling, CollimatorScatter
+from data_gen.scatter.collimator.geometry import ApertureGeometry, path_in_collimator
 from data_gen.scatter.energy_classes import edges_of_parts
 
 LINE_KEV = 350.0
@@ -27,7 +27,7 @@ AIR = torch.zeros(1, *CUBE.shape, dtype=torch.float64)
 @pytest.fixture
 def without_coherent(monkeypatch):
     """The Monte Carlo's tungsten without coherent scatter, which the term counts as none."""
-    real = stage.medium
+    real = run.medium
 
     def medium(name: str):
         found = real(name)
@@ -37,7 +37,7 @@ def without_coherent(monkeypatch):
             cross_section[2] = 0
         return replace(found, cross_section=cross_section)
 
-    monkeypatch.setattr(stage, "medium", medium)
+    monkeypatch.setattr(run, "medium", medium)
 
 
 def test_all_orders_against_the_monte_carlo(without_coherent, tmp_path, monkeypatch):
@@ -51,7 +51,7 @@ def test_all_orders_against_the_monte_carlo(without_coherent, tmp_path, monkeypa
     error = dict(zip(CLASSES, tally.totals.error[:, 0].tolist(), strict=True))
 
     def found(orders: int) -> tuple[float, float]:
-        few = MetalSampling(
+        few = CollimatorSampling(
             open_rays=24, plate_rays=240, interactions=800, orders=orders, walks=400, seen=200
         )
         term = CollimatorScatter(camera, CUBE, torch.tensor([LINE_KEV]), few, block_mm=6.0)
@@ -98,7 +98,7 @@ def test_length_of_metal():
     end = torch.cat((20 * draw[:, 3:] - 10, torch.full((4000, 1), geometry.detector)), dim=1)
     shifted = torch.tensor([0.0, 0.0, panel.plane_mm])
     way = torch.nn.functional.normalize(end - start, dim=1)
-    truth = metal_path(panel, start + shifted, way).length_mm
-    found = metal_between(geometry, start, end, 24)
+    truth = collimator_path(panel, start + shifted, way).length_mm
+    found = path_in_collimator(geometry, start, end, 24)
     assert float(found.mean()) == pytest.approx(float(truth.mean()), rel=0.01)
     assert float((found - truth).square().mean().sqrt()) < 0.2

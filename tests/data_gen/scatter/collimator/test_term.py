@@ -12,12 +12,12 @@ from referees.small_cameras import lofts
 from data_gen.camera.binning import coarse_camera
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials import k_fluorescence, process_mass_attenuation
-from data_gen.scatter.collimator import CollimatorScatter, MetalSampling
-from data_gen.scatter.collimator.cross_sections import Metal, at_energy, metal_arrivals
-from data_gen.scatter.collimator.geometry import ApertureGeometry, metal_between
-from data_gen.scatter.collimator.response_matrix import metal_matrix
+from data_gen.scatter.collimator import CollimatorSampling, CollimatorScatter
+from data_gen.scatter.collimator.cross_sections import Metal, arrival_edges, at_energy
+from data_gen.scatter.collimator.geometry import ApertureGeometry, path_in_collimator
+from data_gen.scatter.collimator.response_matrix import aperture_matrix
 
-FEW = MetalSampling(
+FEW = CollimatorSampling(
     voxel_mm=9.0,
     open_rays=2,
     plate_rays=3,
@@ -49,14 +49,16 @@ def test_path_in_plate_and_septum():
     geometry = ApertureGeometry.of(lofts(), 0)
     start, end = torch.tensor([0.0, 0.0, -20.0]), torch.tensor([0.0, 0.0, geometry.detector])
     beside, through = torch.tensor([9.0, 9.0, 0.0]), torch.tensor([*geometry.centre.tolist(), 0.0])
-    assert float(metal_between(geometry, start + beside, end + beside, 400)) == pytest.approx(8.0, abs=0.1)
+    assert float(path_in_collimator(geometry, start + beside, end + beside, 400)) == pytest.approx(
+        8.0, abs=0.1
+    )
     axis = torch.tensor([*geometry.slope.tolist(), 1.0])
-    hole = metal_between(
+    hole = path_in_collimator(
         geometry, (through - 20 * axis).float(), (through + geometry.detector * axis).float(), 400
     )
     assert float(hole) == pytest.approx(0.0, abs=1e-3)
     # On the border of the blocks: 8 mm of plate and 6 mm of septum.
-    assert float(metal_between(geometry, start, end, 400)) == pytest.approx(14.0, abs=0.1)
+    assert float(path_in_collimator(geometry, start, end, 400)) == pytest.approx(14.0, abs=0.1)
 
 
 def test_metal_sends_on_what_it_stops():
@@ -93,7 +95,7 @@ def test_no_k_photons_below_the_edge():
     activity = torch.ones(1, 1, *SMALL.shape, dtype=torch.float64)
     seen = term.forward(activity, term.state(torch.zeros(1, *SMALL.shape, dtype=torch.float64)))
     assert float(seen[..., :2, 0].abs().max()) == 0.0
-    arrival = metal_arrivals("tungsten", torch.tensor([60.0, 218.0], dtype=torch.float64), 2)
+    arrival = arrival_edges("tungsten", torch.tensor([60.0, 218.0], dtype=torch.float64), 2)
     torch.testing.assert_close(
         arrival[1, 0], torch.tensor([57.981, 59.318], dtype=torch.float64), atol=0.01, rtol=0
     )
@@ -109,8 +111,8 @@ def test_k_photons_against_brute_force():
     """
     wide = coarse_camera(lofts(diameter_mm=1.5), 20.0)
     behind = wide.pairs[wide.pairs[:, 1] == 0, 0]
-    arrival = metal_arrivals("tungsten", torch.tensor([100.0], dtype=torch.float64), 2)[0]
-    how = MetalSampling(
+    arrival = arrival_edges("tungsten", torch.tensor([100.0], dtype=torch.float64), 2)[0]
+    how = CollimatorSampling(
         open_rays=400,
         plate_rays=800,
         steps=24,
@@ -120,7 +122,7 @@ def test_k_photons_against_brute_force():
         k_stops=30_000,
         out_steps=80,
     )
-    seen, _ = metal_matrix(wide, 0, behind, VoxelGrid((1, 1, 1), 6.0), 100.0, arrival, how)
+    seen, _ = aperture_matrix(wide, 0, behind, VoxelGrid((1, 1, 1), 6.0), 100.0, arrival, how)
     assert float(seen[:, :2].sum()) == pytest.approx(
         _brute_force(ApertureGeometry.of(wide, 0), 15_000), rel=0.15
     )
@@ -149,7 +151,7 @@ def _brute_force(geometry: ApertureGeometry, photons: int) -> float:
     end[:, :2] = -10.0 * draw[~alive, 6:]  # the first of 2x2 blocks
     way = end - point
     lit = weight * 100.0 * way[:, 2] / way.norm(dim=1) ** 3 / (4 * math.pi)
-    length = metal_between(geometry, point, end, 200)
+    length = path_in_collimator(geometry, point, end, 200)
     total = 0.0
     for energy, count in zip(metal.k_kev, metal.k_photons, strict=True):
         mu = metal.per_mm(energy)
