@@ -37,6 +37,7 @@ def load_camera(
         panels: keys of the panels that differ from the file, key to value.
         collimator: such keys of the collimator.
         detector: such keys of the detector, ``{"response": {"electronic_noise_kev": 1.0}}`` for instance.
+            A response of another ``kind`` than the file's replaces it, constants included.
 
     Raises:
         UserError: no such name or file, no YAML, or a key that is missing, unknown or wrong.
@@ -62,11 +63,12 @@ def load_camera(
 
 
 def _changed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested data with some values changed; a list is a value."""
+    """Nested data with some values changed; lists are values, and so are parts that get another kind."""
     changed = dict(data)
     for key, change in changes.items():
         before = changed.get(key)
-        if isinstance(before, Mapping) and isinstance(change, Mapping):
+        nested = isinstance(before, Mapping) and isinstance(change, Mapping)
+        if nested and change.get("kind", before.get("kind")) == before.get("kind"):
             changed[key] = _changed(before, change)
         else:
             changed[key] = change

@@ -23,7 +23,6 @@ from data_gen.detector.flight import Block
 from data_gen.detector.histogram import Axis, Resolution, at_recorded_pixels
 from data_gen.detector.hits import Hits, Readout, Threshold, read_out
 from data_gen.detector.photoelectric import photoelectric_events
-from data_gen.detector.response import peak_fwhm_kev
 
 
 def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -> tuple[Events, ...]:
@@ -92,10 +91,6 @@ class CdTeResponse(CdTeConstants):
         """
         parts = [[kind.distant.sum(1) for kind in self._events(few)] for few in self._few(energy_kev)]
         return torch.cat([torch.stack(kinds).sum(0) for kinds in parts])
-
-    def fwhm_kev(self, energy_kev: Tensor) -> Tensor:
-        """Full width at half maximum of the full-energy peak of :meth:`kernel`, all offsets, [line] keV."""
-        return torch.stack([peak_fwhm_kev(self, float(e)) for e in energy_kev.reshape(-1)])
 
     def _spectra(self, energy_kev: Tensor, edges_kev: Tensor, hits: Callable[[Readout], Hits]) -> Tensor:
         """Spectra of the selected hits of every event, [place, line, bin + 2]."""

@@ -68,6 +68,15 @@ class ImagingSystem:
         energies_kev = sharp_energies(self.camera, self.chain, self.options)
         return self.options.projector_factory(self.camera, self.grid, energies_kev)
 
+    def reference_energies_kev(self) -> tuple[float, ...]:
+        """Rising energies in keV at which the projector is computed, or its matrix measured.
+
+        At most ``options.reference_energies`` of the chain's lines, and at least one on each side of a K edge
+        of the collimator that has lines.
+        """
+        energies: list[float] = sharp_energies(self.camera, self.chain, self.options).tolist()
+        return tuple(energies)
+
     def with_options(self, options: ModelOptions) -> ImagingSystem:
         """The same camera, nuclide, groups, voxels and energies, modelled otherwise."""
         parts = (self.camera, self.chain, self.grid, self.energy_bins, self.groups.members)

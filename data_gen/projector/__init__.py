@@ -1,5 +1,6 @@
 """Projectors from activity to first interactions in the pixels: ray tracing, or a cached sparse matrix."""
 
+from data_gen.projector.matrix_file import SystemMatrix
 from data_gen.projector.matrix_projector import MatrixProjector
 from data_gen.projector.measured_matrix import MeasuredMatrix, MeasuredMatrixFile, export_matrix
 from data_gen.projector.projector import Projector, ProjectorFactory
@@ -16,6 +17,7 @@ __all__ = [
     "ProjectorFactory",
     "RayProjector",
     "RaySampling",
+    "SystemMatrix",
     "export_matrix",
     "mirror_orbits",
 ]

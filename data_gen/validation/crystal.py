@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse
+from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse, peak_fwhm_kev
 from data_gen.detector.hits import Mode
 from data_gen.materials import (
     interaction_probability,
@@ -104,8 +104,8 @@ def _linked(energies_kev: Sequence[float]) -> list[Point]:
 
 def _widths() -> list[Point]:
     alone = replace(_CDTE, gain_spread_fraction=0.0, offset_spread_kev=0.0)
-    measured = _CDTE.fwhm_kev(torch.tensor([122.0, 218.0], dtype=torch.float64)).tolist()
-    single = float(alone.fwhm_kev(torch.tensor([122.0], dtype=torch.float64)))
+    measured = [float(peak_fwhm_kev(_CDTE, energy)) for energy in (122.0, 218.0)]
+    single = float(peak_fwhm_kev(alone, 122.0))
     found = [
         Point(
             f"fwhm_{energy}kev",

@@ -10,7 +10,15 @@ from hspi_learn.attacks.objectives import (
     TaskError,
     UptakeError,
 )
-from hspi_learn.attacks.pgd import Attack, Attacked, Goal, ProjectedGradient, RandomPerturbation
+from hspi_learn.attacks.pgd import (
+    Attack,
+    Attacked,
+    Goal,
+    ProjectedGradient,
+    RandomPerturbation,
+    checked_finite,
+    evaluation_mode,
+)
 from hspi_learn.attacks.threat_models import PoissonBall, PoissonBox, ThreatModel, check_space, noise_sd
 
 __all__ = [
@@ -31,5 +39,7 @@ __all__ = [
     "ThreatModel",
     "UptakeError",
     "check_space",
+    "checked_finite",
+    "evaluation_mode",
     "noise_sd",
 ]

@@ -102,7 +102,7 @@ class ProjectedGradient:
     ) -> Attacked:
         """See :meth:`Attack.attack`."""
         generator = torch.Generator().manual_seed(self.seed)
-        with _untouched(module), torch.inference_mode(False), torch.enable_grad():
+        with evaluation_mode(module), torch.inference_mode(False), torch.enable_grad():
             values = values.detach().clone()
             scale = threat_model.scale(values, None if expected is None else expected.detach().clone())
             best = _Best(values)
@@ -125,14 +125,14 @@ class ProjectedGradient:
         step = self.step_fraction * threat_model.radius / self.steps
         for _ in range(self.steps):
             candidate = threat_model.perturbed(values, u, scale).requires_grad_()
-            reached = _checked(goal(candidate), "goal")
+            reached = checked_finite(goal(candidate), "goal")
             (gradient,) = torch.autograd.grad(reached.sum(), candidate)
-            best.see(candidate.detach(), reached.detach(), _checked(gradient, "gradient"))
+            best.see(candidate.detach(), reached.detach(), checked_finite(gradient, "gradient"))
             uphill = threat_model.feasible(scale * gradient, candidate.detach(), values)
             u = threat_model.project(u + step * threat_model.ascent(uphill), values, scale)
         with torch.no_grad():
             candidate = threat_model.perturbed(values, u, scale)
-            best.see(candidate, _checked(goal(candidate), "goal"), last=True)
+            best.see(candidate, checked_finite(goal(candidate), "goal"), last=True)
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,12 @@ class RandomPerturbation:
         generator = torch.Generator().manual_seed(self.seed)
         scale = threat_model.scale(values, expected)
         best = _Best(values)
-        with _untouched(module), torch.no_grad():
-            best.see(values, _checked(goal(values), "goal"))
+        with evaluation_mode(module), torch.no_grad():
+            best.see(values, checked_finite(goal(values), "goal"))
             for _ in range(self.draws):
                 u = threat_model.random(values, scale, generator)
                 candidate = threat_model.perturbed(values, u, scale)
-                best.see(candidate, _checked(goal(candidate), "goal"))
+                best.see(candidate, checked_finite(goal(candidate), "goal"))
         return best.result()
 
 
@@ -204,8 +204,12 @@ class _Best:
 
 
 @contextmanager
-def _untouched(module: nn.Module | None) -> Iterator[None]:
-    """Eval mode and a private copy of the global random state inside; every mode as it was outside."""
+def evaluation_mode(module: nn.Module | None) -> Iterator[None]:
+    """Eval mode and a private copy of the global random state inside; every mode as it was outside.
+
+    Args:
+        module: the network under attack, or None.
+    """
     parts = list(module.modules()) if module is not None else []
     training = [part.training for part in parts]
     try:
@@ -218,8 +222,16 @@ def _untouched(module: nn.Module | None) -> Iterator[None]:
             part.training = mode
 
 
-def _checked(values: Tensor, name: str) -> Tensor:
-    """The same values, after checking that they are finite."""
+def checked_finite(values: Tensor, name: str) -> Tensor:
+    """The same values, after checking that they are finite.
+
+    Args:
+        values: of the goal or its gradient, [batch, ...].
+        name: what they are, for the message.
+
+    Raises:
+        FloatingPointError: a value is NaN or infinite.
+    """
     wrong = (~torch.isfinite(values)).reshape(len(values), -1).any(dim=1)
     if bool(wrong.any()):
         samples = wrong.nonzero().flatten().tolist()

@@ -142,15 +142,29 @@ def _told(error: HydraException, loader: ConfigLoaderImpl, name: str) -> str:
     message = str(error)
     key = re.match(r"Could not override '([^']+)'", message)
     if key:
-        parent, _, last = key[1].rpartition(".")
-        default = loader.load_configuration(name, [], RunMode.RUN)
-        node = OmegaConf.select(default, parent) if parent else default
-        names = sorted(str(k) for k in node if k != "hydra") if isinstance(node, DictConfig) else []
-        close = get_close_matches(last, names, n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]}?" if close else f"it needs one of {', '.join(names)}"
-        return f"{key[1]} is not a known key; {hint}"
+        return _unknown_key(key[1], loader, name)
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         return f"{group} is {option!r}; it needs one of {', '.join(sorted(error.options))}"
     cause = f" {error.__cause__}" if error.__cause__ else ""
     return " ".join((message + cause).split("\nSee https")[0].split())
+
+
+def _unknown_key(key: str, loader: ConfigLoaderImpl, name: str) -> str:
+    """What to say of a key that the config of a command does not have."""
+    node: DictConfig = loader.load_configuration(name, [], RunMode.RUN)
+    parts, known = key.split("."), 0
+    while known < len(parts) - 1 and isinstance(node.get(parts[known]), DictConfig):
+        node, known = node[parts[known]], known + 1
+    part = parts[known]
+    primary = loader.repository.load_config(name)
+    choices = (
+        [] if primary is None else [getattr(entry, "group", None) for entry in primary.defaults_list or ()]
+    )
+    if known == 0 and part in choices and part not in node:
+        options = ", ".join(f"{part}={option}" for option in loader.get_group_options(part))
+        return f"{key} is given, but no {part} is chosen; choose one as well: {options}"
+    names = sorted(str(other) for other in node if other != "hydra")
+    close = get_close_matches(part, names, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]}?" if close else f"it needs one of {', '.join(names)}"
+    return f"{'.'.join(parts[: known + 1])} is not a known key; {hint}"

@@ -7,7 +7,7 @@ import pytest
 from data_gen import UserError, load_camera
 from data_gen.camera.detector_response import build_response
 from data_gen.camera.spec import DetectorSpec
-from data_gen.detector import CdTeResponse
+from data_gen.detector import CdTeResponse, GaussianResponse
 
 
 def detector(**response: Any) -> DetectorSpec:
@@ -33,6 +33,22 @@ def test_binned_cameras_have_the_physical_pixels_of_the_full_one():
         response = load_camera(name).response
         assert isinstance(response, CdTeResponse)
         assert response.pixel_pitch_mm / response.binning == 0.25
+
+
+def test_another_kind_leaves_the_constants_of_the_old_one_behind():
+    """The demo's file says binning 2, which a Gaussian response has not; the same kind keeps it."""
+    response = load_camera("demo", detector={"response": {"kind": "gaussian", "fwhm_kev": 5.0}}).response
+    assert response == GaussianResponse("CdTe", 2.0, fwhm_kev=5.0, pixel_pitch_mm=0.5)
+    assert load_camera("demo", detector={"response": {"kind": "cdte"}}).response.binning == 2
+
+
+@pytest.mark.parametrize("material", ["NaI", "CsI", "LaBr3"])
+def test_light_is_not_collected_as_charge(material):
+    """A scintillator is refused with the constants of a semiconductor, and taken with a resolution."""
+    with pytest.raises(UserError, match=f"material is {material}, a scintillator.* kind: gaussian"):
+        load_camera("demo", detector={"material": material})
+    taken = load_camera("demo", detector={"material": material, "response": {"kind": "gaussian"}})
+    assert taken.response.material == material
 
 
 @pytest.mark.parametrize(

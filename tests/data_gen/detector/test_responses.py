@@ -80,12 +80,12 @@ class TestScintillatorWithPosition(DetectorContract):
 @pytest.mark.parametrize(("energy", "fwhm"), [(122.0, 2.5), (218.0, 3.5)])
 def test_peaks_over_all_pixels_are_as_wide_as_published(energy, fwhm):
     """Alpha-SPECT-Mini: 2.5 keV at 122 keV, 3.5 keV at 218 keV; within 2 %."""
-    assert float(CDTE.fwhm_kev(at(energy))) == pytest.approx(fwhm, rel=0.02)
+    assert float(peak_fwhm_kev(CDTE, energy)) == pytest.approx(fwhm, rel=0.02)
 
 
 def test_peak_of_a_pixel_is_as_narrow_as_published():
     """Alpha-SPECT-Mini: below 1 keV at 122 keV; not below noise and statistics of pairs alone, 0.67 keV."""
-    assert math.hypot(0.4, 2.3548 * math.sqrt(0.1 * 0.00443 * 122)) < float(PIXEL.fwhm_kev(at(122.0))) < 1.0
+    assert math.hypot(0.4, 2.3548 * math.sqrt(0.1 * 0.00443 * 122)) < float(peak_fwhm_kev(PIXEL, 122.0)) < 1.0
 
 
 def test_narrow_peak_without_trapping_is_noise_and_fano():
@@ -95,7 +95,7 @@ def test_narrow_peak_without_trapping_is_noise_and_fano():
     )
     for energy in (60.0, 122.0, 218.0):
         exact = math.hypot(0.4, 2.3548 * math.sqrt(0.1 * 0.00443 * energy))
-        assert float(ideal.fwhm_kev(at(energy))) == pytest.approx(exact, rel=0.02)
+        assert float(peak_fwhm_kev(ideal, energy)) == pytest.approx(exact, rel=0.02)
 
 
 def test_escape_peaks_stand_where_they_should():

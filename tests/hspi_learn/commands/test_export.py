@@ -28,6 +28,7 @@ def test_the_matrix_of_a_data_set(tiny_system, tmp_path, monkeypatch, capsys) ->
     monkeypatch.setattr(sys, "argv", ["hspi-export", f"data.folder={data}", f"output={out}/matrix.h5"])
     main()
     content = read_hdf5(out / "matrix.h5")
+    assert system.reference_energies_kev() == tuple(content.energies_kev.tolist())
     assert content.grid == tiny_system.grid
     assert [matrix.shape for matrix in content.matrices] == [(tiny_system.camera.pixel_count, 216)] * 2
     assert content.unit == "first interactions per photon"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from data_gen.core.errors import UserError
 from hspi_learn.commands.composing import command_line, composed_jobs
 from hspi_learn.commands.overrides import present_overrides
 from hspi_learn.configs import build
@@ -33,7 +34,19 @@ def test_overrides_are_made_present(written: str, present: str) -> None:
     """Former keys get their present names, keys of a camera need no ++; all else stays as it is."""
     assert present_overrides("generate", [written]) == [present]
     if not written.startswith("camera"):
-        assert present_overrides("train", [written]) == [written]
+        assert present_overrides("sweep", [written]) == [written]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+@pytest.mark.parametrize(
+    "key", ["camera", "+camera.name", "camera@x", "model.scatter_terms", "++projector", "phantom", "nuclide"]
+)
+def test_keys_of_the_data_set_are_refused_where_it_is_only_read(command: str, key: str) -> None:
+    """The sentence says whose key it is; the same key is fine in hspi-generate, and others are here."""
+    with pytest.raises(UserError, match=r"belongs to the data set, not to hspi-\w+; set it in hspi-generate"):
+        present_overrides(command, [f"{key}=demo"])
+    assert len(present_overrides("generate", [f"{key}=demo"])) == 1
+    assert present_overrides(command, ["data.folder=x", "task=y"]) == ["data.folder=x", "task=y"]
 
 
 def _jobs(*overrides: str) -> list:
