@@ -43,9 +43,10 @@ whichever file it comes from, in every command that takes a camera:
     hspi-design camera.name_or_path=my_camera.yaml camera.collimator.material=gold
     hspi-generate -m output=sweep camera.collimator.diameter_mm=0.35,0.5,0.7
 
-The constants of `detector.response` that a file leaves out have the defaults of the two last tables; most files say
-only `kind`. Those of kind cdte are CdTe's, for any material: CZT, germanium or silicon needs its own. A response whose
-`kind` is changed starts from the defaults of the new kind. Scintillators (NaI, CsI, LaBr3) need `kind: gaussian`.
+The constants of `detector.response` that a file leaves out have the defaults of the two last tables; most
+files say only `kind`. Those of kind cdte are CdTe's, for any material: CZT, germanium or silicon needs its
+own. A response whose `kind` is changed starts from the defaults of the new kind. Scintillators (NaI, CsI,
+LaBr3) need `kind: gaussian`.
 
 In Python: `load_camera("demo", collimator={{"diameter_mm": 0.5}})`. What a camera became is recorded whole,
 in `system.json` of a run and in every file of a data set. The files themselves lie in

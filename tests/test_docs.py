@@ -16,7 +16,9 @@ from typing import NamedTuple
 import pytest
 from omegaconf import OmegaConf, open_dict
 
+from data_gen.camera import load_camera
 from data_gen.core.errors import UserError
+from data_gen.detector import peak_fwhm_kev
 from hspi_learn.commands.composing import command_line, composed_jobs
 from hspi_learn.configs import check_config, check_hydra
 
@@ -65,9 +67,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 BLOCKS = [block for page in PAGES if page.is_file() for block in blocks(page)]
-PYTHON = [
-    b for b in BLOCKS if b.language == "python" and b.page in ("README.md", "howto.md", "CONTRIBUTING.md")
-]
+PYTHON = [b for b in BLOCKS if b.language == "python" and b.page in ("README.md", "howto.md", "matrices.md")]
 SHELL = [b for b in BLOCKS if b.language == "bash"]
 
 
@@ -139,6 +139,47 @@ def test_example_runs(name: str, argument: str, told: str, checkout: Path, monke
     monkeypatch.setattr(sys, "argv", [name, *argument.split()])
     run_script(script)
     assert re.search(told, capsys.readouterr().out)
+
+
+def test_a_measured_matrix_as_its_page_writes_it(checkout: Path, monkeypatch) -> None:
+    """docs/matrices.md: the file that its snippet writes and both of its reconstructions, run to the image."""
+    (snippet,) = (block for block in PYTHON if block.page == "matrices.md")
+    (checkout / "write_matrix.py").write_text(snippet.text)
+    run_script(checkout / "write_matrix.py")
+    commands = [
+        block for block in SHELL if block.page == "matrices.md" and block.text.startswith("hspi-recon")
+    ]
+    for block in commands:
+        (words,) = (words for _, words in calls(block.text))
+        monkeypatch.setattr(sys, "argv", words)
+        import_module("hspi_learn.commands.reconstruct").main()
+    assert len(commands) == 2
+    assert (checkout / "first_look.nii.gz").is_file()
+    assert (checkout / "measured.nii.gz").is_file()
+
+
+def test_code_of_the_example_package_is_shown_as_it_is() -> None:
+    """Blocks of the how-to that name a file of docs/examples are that file, its first docstring left out."""
+    shown = [
+        (name[1], block) for block in BLOCKS if (name := FILE.match(block.text)) and "examples" in name[1]
+    ]
+    assert len(shown) == 6
+    for name, block in shown:
+        code = (ROOT / name).read_text()
+        code = code.partition('"""\n\n')[2] if name.endswith(".py") else code
+        assert block.text.partition("\n")[2] == code, name
+
+
+def test_widths_of_the_how_to_are_computed() -> None:
+    """Every FWHM of its table, to half of the last digit."""
+    rows = {
+        key: row for key, row in table(ROOT / "docs" / "howto.md").items() if len(row) == 3 and "." in row[0]
+    }
+    assert len(rows) == 5
+    for changed, shown in rows.items():
+        constants = {key: float(value) for key, value in re.findall(r"(\w+)=([\d.]+)", changed)}
+        response = load_camera("demo", detector={"response": constants}).response
+        assert shown == [f"{float(peak_fwhm_kev(response, e)):.2f}" for e in (122.0, 218.0, 440.0)], changed
 
 
 def test_every_example_is_tested() -> None:

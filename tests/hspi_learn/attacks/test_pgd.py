@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from contracts.attack_contract import AttackContract
 from torch import Tensor, nn
 
 from data_gen.core.errors import UserError
 from data_gen.forward_model.event_sampling import draw_counts
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import (
+    Attack,
     Attacked,
     ImageError,
     PoissonBall,
@@ -23,6 +25,16 @@ from hspi_learn.classical import Osem
 from hspi_learn.reconstructor import ScanContext, scan_context
 
 SHAPE = (2, 12, 3)
+
+
+class TestProjectedGradient(AttackContract):
+    def make(self) -> Attack:
+        return ProjectedGradient(steps=3, restarts=2)
+
+
+class TestRandomPerturbation(AttackContract):
+    def make(self) -> Attack:
+        return RandomPerturbation(draws=5)
 
 
 def _linear(level: float) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:

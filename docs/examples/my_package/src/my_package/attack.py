@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hspi_learn.attacks import Attacked, ThreatModel
+from hspi_learn.attacks import Attacked, ThreatModel, checked_finite, evaluation_mode
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,16 @@ class FastGradient:
         module: nn.Module | None = None,
     ) -> Attacked:
         """The worst values found, what the goal is there and was before, and what to doubt about it."""
-        with torch.inference_mode(False), torch.enable_grad():
+        with evaluation_mode(module), torch.inference_mode(False), torch.enable_grad():
             clean = values.detach().clone().requires_grad_()
-            before = goal(clean)
+            before = checked_finite(goal(clean), "goal")
             (gradient,) = torch.autograd.grad(before.sum(), clean)
-        with torch.no_grad():
+        gradient = checked_finite(gradient, "gradient")
+        with evaluation_mode(module), torch.no_grad():
             scale = threat_model.scale(values, expected)
             step = self.length * threat_model.radius * threat_model.ascent(scale * gradient)
             changed = threat_model.perturbed(values, threat_model.project(step, values, scale), scale)
-            after, before = goal(changed), before.detach()
+            after, before = checked_finite(goal(changed), "goal"), before.detach()
             raised = after > before
             worst = torch.where(raised.reshape(-1, *[1] * (values.ndim - 1)), changed, values)
         masked = (gradient == 0).flatten(1).all(dim=1)

@@ -1,9 +1,12 @@
 """A task: the total activity of each map straight from the counts, without an image."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from data_gen import ImagingSystem
+from hspi_learn.losses import Loss
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks import Inputs, Task, Watched, Windows, seeded_network
 
@@ -14,9 +17,14 @@ class TotalActivity(Task):
     watched = Watched("val/relative_error", "min")
 
     def __init__(
-        self, system: ImagingSystem, windows_kev: Windows, features: int = 16, seed: int = 0
+        self,
+        system: ImagingSystem,
+        windows_kev: Windows,
+        losses: Mapping[str, Loss] | None = None,
+        features: int = 16,
+        seed: int = 0,
     ) -> None:
-        super().__init__(system, windows_kev, seed=seed)
+        super().__init__(system, windows_kev, losses, seed=seed)
         windows, maps = self.windows.count, len(system.groups.names)
 
         def make() -> nn.Module:
