@@ -142,13 +142,11 @@ def test_example_runs(name: str, argument: str, told: str, checkout: Path, monke
 
 
 def test_a_measured_matrix_as_its_page_writes_it(checkout: Path, monkeypatch) -> None:
-    """docs/matrices.md: the file that its snippet writes and both of its reconstructions, run to the image."""
+    """docs/matrices.md: its snippet writes the files, its two reconstructions run to the image."""
     (snippet,) = (block for block in PYTHON if block.page == "matrices.md")
     (checkout / "write_matrix.py").write_text(snippet.text)
     run_script(checkout / "write_matrix.py")
-    commands = [
-        block for block in SHELL if block.page == "matrices.md" and block.text.startswith("hspi-recon")
-    ]
+    commands = [b for b in SHELL if b.page == "matrices.md" and b.text.startswith("hspi-reconstruct input")]
     for block in commands:
         (words,) = (words for _, words in calls(block.text))
         monkeypatch.setattr(sys, "argv", words)

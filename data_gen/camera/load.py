@@ -67,9 +67,9 @@ def _changed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     changed = dict(data)
     for key, change in changes.items():
         before = changed.get(key)
-        nested = isinstance(before, Mapping) and isinstance(change, Mapping)
-        if nested and change.get("kind", before.get("kind")) == before.get("kind"):
-            changed[key] = _changed(before, change)
-        else:
-            changed[key] = change
+        changed[key] = change
+        if isinstance(before, Mapping) and isinstance(change, Mapping):
+            kind = before.get("kind")
+            if change.get("kind", kind) == kind:
+                changed[key] = _changed(before, change)
     return changed
