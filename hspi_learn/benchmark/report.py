@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 
 from data_gen.validation.point import Plot, Point
 from hspi_learn.benchmark.engine import CellResult
-from hspi_learn.evaluation.figures import Captioned
+from hspi_learn.evaluation.figures import CaptionedFigure
 from hspi_learn.evaluation.report import write_report
 from hspi_learn.evaluation.tables import Table
 from hspi_learn.io.atomic import write_text
@@ -119,7 +119,7 @@ def write_output(
     write_text(folder / "tables" / f"{name}.md", table.markdown())
     write_text(folder / "tables" / f"{name}.tex", table.latex())
     pages = {
-        f"{result.name}_{plot.name}": Captioned(drawn(plot), plot.caption)
+        f"{result.name}_{plot.name}": CaptionedFigure(drawn(plot), plot.caption)
         for result in results
         for plot in result.plots
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from hspi_learn.evaluation.figures import Captioned
+from hspi_learn.evaluation.figures import CaptionedFigure
 from hspi_learn.evaluation.tables import Table, shown
 from hspi_learn.io.atomic import write_text
 from hspi_learn.visual import data_uri, method_label, save_figure
@@ -44,7 +44,7 @@ def write_report(
     statements: Sequence[str],
     facts: Mapping[str, str],
     tables: Sequence[Table],
-    pages: Mapping[str, Captioned],
+    pages: Mapping[str, CaptionedFigure],
 ) -> Path:
     """Write the figures beside ``path`` and the page itself, whole or not at all.
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from data_gen.core.files import whole_file
-from hspi_learn.evaluation.figures import Captioned
+from hspi_learn.evaluation.figures import CaptionedFigure
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
 from hspi_learn.evaluation.summary import attack_numbers
@@ -58,7 +58,7 @@ class TaskReport:
     higher_is_better: frozenset[str]
     watched: str
     facts: Mapping[str, str] = field(default_factory=dict)
-    figures: Mapping[str, Captioned] = field(default_factory=dict)
+    figures: Mapping[str, CaptionedFigure] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
         """What ``metrics.json`` holds; a figure that does not exist is left out.

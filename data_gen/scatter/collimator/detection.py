@@ -116,7 +116,7 @@ class Crystal:
 class DetectionPaths(NamedTuple):
     """Paths from interactions to points in the crystal, [voxel, interaction] each."""
 
-    lit: Tensor
+    photons_sr: Tensor
     """Interacting photons times the solid angle of the path."""
     cosine: Tensor
     """Cosine of the scattering angle."""
@@ -175,7 +175,7 @@ class Blocks:
         way = end - interactions.place
         away = way.norm(dim=-1).clamp_min(1e-6)  # what meets no metal stops nowhere, on a block
         return DetectionPaths(
-            lit=interactions.photons * solid,
+            photons_sr=interactions.photons * solid,
             cosine=((way * interactions.heading).sum(-1) / away).clamp(-1, 1),
             metal_mm=path_in_collimator(self.geometry, interactions.place, end, self.steps),
             inside=self.crystal.inside(end, way / away[..., None], depth, stands_for),
