@@ -30,7 +30,7 @@ class Block:
 
         Args:
             places: evenly spread in the unit cube, [point, 3]. By symmetry a quarter of the pixel suffices.
-            attenuation_per_mm: of the photons, [line].
+            attenuation_per_mm: attenuation of the photons, [line].
 
         Returns:
             Positions [line, point, 3], equally likely.

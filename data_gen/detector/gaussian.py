@@ -34,7 +34,7 @@ class GaussianResponse:
     Full energy, K escape through the faces and Compton continuum come from the cross sections.
 
     Args:
-        material: of the crystal, such as "NaI".
+        material: material of the crystal, such as "NaI".
         thickness_mm: depth of the crystal.
         fwhm_kev: FWHM at ``at_kev``; the default is 10 % at 140.5 keV, usual for NaI(Tl).
         at_kev: the energy at which the FWHM is given.

@@ -38,7 +38,7 @@ class Threshold:
     sigma_kev: Tensor
 
     def passed(self, signal_kev: Tensor) -> Tensor:
-        """Of the shape of ``signal_kev``."""
+        """Probability of a record, of the shape of ``signal_kev``."""
         return 0.5 * (1 + torch.erf((signal_kev - self.at_kev) / (math.sqrt(2) * self.sigma_kev)))
 
 

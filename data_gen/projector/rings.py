@@ -36,9 +36,9 @@ class Rings(nn.Module):
         self.rays = nn.Buffer(torch.cat((step.new_zeros(1), step.cumsum(0))), persistent=False)
 
     distance_mm: Tensor
-    """From where the plate begins, rising from 0, [step + 1]."""
+    """Distance in mm from where the plate begins, rising from 0, [step + 1]."""
     rays: Tensor
-    """As many as are up to there, in any unit, [step + 1]."""
+    """Cumulative number of rays up to each distance, in any unit, [step + 1]."""
 
     def _rate(self, distance_mm: Tensor) -> Tensor:
         """Rays for each mm."""

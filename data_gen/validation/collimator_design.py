@@ -66,14 +66,14 @@ def design(
     Args:
         camera: whose apertures are designed; plate thickness, detector and field of view stay.
         nuclide: injected.
-        materials: of plate and septa.
+        materials: materials of plate and septa.
         diameter_mm: bounds.
         plane_mm: bounds of the waists' distance from the isocentre, which is the magnification's.
-        most_evaluations: of the objective with its gradient.
-        grid_points: of each parameter.
-        rays: for each pair of pixel and aperture.
-        photons: of the Monte Carlo, for each uptake and camera; 0 leaves it out.
-        seed: of mouse and Monte Carlo.
+        most_evaluations: largest number of evaluations of the objective with its gradient.
+        grid_points: number of grid points of each parameter.
+        rays: number of rays for each pair of pixel and aperture.
+        photons: photons simulated by the Monte Carlo for each uptake and camera; 0 leaves it out.
+        seed: random seed of mouse and Monte Carlo.
     """
     (thin, wide), (near, far) = diameter_mm, plane_mm
     bounds = Bounds(PARAMETERS, ((thin, wide), (near, far)))

@@ -28,14 +28,14 @@ class Pinhole:
     Args:
         height_mm: isocentre to the waist.
         detector_mm: isocentre to the detector's face.
-        diameter_mm: of the waist.
+        diameter_mm: diameter of the waist.
         opening_deg: full opening angle.
         plate_mm: thickness of the plate.
         pixels: (rows, columns).
-        pitch_mm: of the pixels.
+        pitch_mm: edge of the pixels.
         crystal_mm: thickness of the detector.
-        material: of the plate.
-        shift_mm: of the detector along z, the hole staying where it is.
+        material: material of the plate.
+        shift_mm: shift of the detector along z, the hole staying where it is.
     """
 
     height_mm: float = 40.0

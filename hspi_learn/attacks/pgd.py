@@ -77,7 +77,7 @@ class ProjectedGradient:
         steps: gradient steps for each start.
         step_fraction: a step is ``step_fraction * radius / steps``.
         restarts: number of starts.
-        seed: of the random starts.
+        seed: random seed of the random starts.
     """
 
     steps: int = 20
@@ -141,7 +141,7 @@ class RandomPerturbation:
 
     Args:
         draws: number of perturbations.
-        seed: of the draws.
+        seed: random seed of the draws.
     """
 
     draws: int = 100

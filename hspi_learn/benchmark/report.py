@@ -1,6 +1,6 @@
 """The report of a suite: table, figures, page, and the numbers of ``metrics.json``.
 
-The table has a row for each point: figure, tolerance, whether it passes, truth, source, conditions.
+The table has a row for each point: value, tolerance, whether it passes, truth, source, conditions.
 """
 
 from __future__ import annotations

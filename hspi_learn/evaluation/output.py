@@ -47,8 +47,8 @@ class ReconstructionReport:
 
     Args:
         model: forward model of the windows.
-        judge: of the study.
-        outcome: of the study.
+        judge: computes the metrics of each scan, as in the study.
+        outcome: outcome of the study.
         noise: points of the noise study by method; empty without one.
         tunings: OSEM at each count level.
         scans: test scans, event by event.

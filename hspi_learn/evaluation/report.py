@@ -1,4 +1,4 @@
-"""One page that holds everything: figures inside, no other file or address needed."""
+"""The HTML report of an evaluation: one page with its plots inside, which needs no other file or address."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def write_report(
     """Write the figures beside ``path`` and the page itself, whole or not at all.
 
     Args:
-        path: of the page; figures go to ``figures/NAME.png`` in its folder.
-        title: of the page.
+        path: path of the page; figures go to ``figures/NAME.png`` in its folder.
+        title: title of the page.
         statements: what was found, a sentence each.
         facts: what was compared on what, as name and value.
         tables: shown in this order.
-        pages: figures by name.
+        pages: plots with their captions, by file name.
     """
     images = {}
     for name, page in pages.items():

@@ -125,7 +125,7 @@ def bias_table(outcome: ReconstructionOutcome, groups: Sequence[str], organs: Se
     """Relative bias of the mean of each organ, map and method: median over mice, and the SD between mice.
 
     Args:
-        outcome: of the study.
+        outcome: outcome of the study.
         groups: names of the activity maps.
         organs: names of the labels.
     """
@@ -154,7 +154,7 @@ def mice_table(outcome: Outcome, groups: Sequence[str], facts: Mapping[str, Sequ
     """NRMSE and contrast to noise (CNR) by mouse, condition, method and map.
 
     Args:
-        outcome: of the study.
+        outcome: outcome of the study.
         groups: names of the activity maps.
         facts: column name to a value for each mouse, such as its injected activity in kBq.
     """

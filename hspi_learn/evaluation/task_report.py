@@ -30,11 +30,11 @@ class SampleScores(dict[str, Tensor]):
 
     @classmethod
     def joined(cls, parts: Sequence[SampleScores]) -> SampleScores:
-        """Those of several batches as one."""
+        """Scores of several batches as one."""
         return cls({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
     def of_first(self, samples: int) -> SampleScores:
-        """Those of the first so many samples."""
+        """Scores of the first so many samples."""
         return SampleScores({name: values[:samples] for name, values in self.items()})
 
 
@@ -43,8 +43,8 @@ class TaskReport:
     """Everything that the evaluation of a task found.
 
     Args:
-        title: of the page.
-        outcome: of the study; its scores are :class:`SampleScores`.
+        title: title of the page.
+        outcome: outcome of the study; its scores are :class:`SampleScores`.
         headline: how the task itself reduces its scores over samples.
         higher_is_better: names of the scores whose highest value is best.
         watched: name of the score that methods are compared by.

@@ -26,7 +26,7 @@ class Run:
     """A run folder as it was found.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         settings: its resolved config by dotted name, without its folder and its dashboard, which change no
             result. An evaluation has the settings of each training in place of the training's folder.
         metrics: what came out, by name.

@@ -39,7 +39,7 @@ def write_activity(path: Path, activity: Tensor, grid: VoxelGrid, maps: Sequence
     Args:
         path: ends with .nii or .nii.gz.
         activity: [map, z, y, x] in Bq per voxel.
-        grid: of the volume.
+        grid: voxel grid of the volume.
         maps: members of each map, the one whose activity is written first.
 
     Raises:

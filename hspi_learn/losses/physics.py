@@ -1,4 +1,4 @@
-"""Do the counts that an estimate would give agree with the counts that were measured?"""
+"""Losses between the measured counts and those that the forward model expects of an estimated activity."""
 
 from __future__ import annotations
 

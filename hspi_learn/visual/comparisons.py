@@ -148,7 +148,7 @@ def recovery_figure(
         truth: true means [region], over all mice, at least one above 0.
         estimates: method to means of the same regions.
         slopes: method to the slope of estimate against truth (``hspi_learn/metrics/regions.py``).
-        unit: of the means, for the axis labels.
+        unit: unit of the means, for the axis labels.
         tumour: which regions are tumours [region]; they are drawn as open diamonds.
     """
     low, high = 0.7 * float(truth[truth > 0].min()), 1.5 * float(truth[truth > 0].max())

@@ -77,7 +77,7 @@ class Crystal:
     thickness: float
     """In mm."""
     attenuation: Tensor
-    """In 1/mm, a table for ``at_energy``."""
+    """Attenuation of the crystal in 1/mm, a table for ``at_energy``."""
     shallow: float
     """Attenuation of the least penetrating photons, 1/mm."""
 
@@ -121,6 +121,7 @@ class DetectionPaths(NamedTuple):
     cosine: Tensor
     """Cosine of the scattering angle."""
     metal_mm: Tensor
+    """Path length in the metal."""
     inside: Inside
 
 
@@ -132,7 +133,7 @@ class Blocks:
         geometry: the collimator around the aperture.
         numbers: the pixels behind it, [block].
         metal: of the collimator.
-        steps: of integration from an interaction to a block.
+        steps: number of integration steps from an interaction to a block.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """K X-rays that the collimator around one aperture emits into blocks of pixels.
 
-First interactions per photon emitted, by block, K line and voxel; isotropic emission with the yields and
-rates of xraylib (``cross_sections.py``).
+First interactions in the detector crystal per photon emitted, by block, K line and voxel; isotropic emission
+with the yields and rates of xraylib (``cross_sections.py``).
 """
 
 from __future__ import annotations
