@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 _DIRECTIONS, _GOLDEN = 8, (math.sqrt(5) - 1) / 2
+"""Directions over which an isotropic mean is taken (chosen, no source), and the golden ratio that spreads
+their azimuths.
+"""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from data_gen.detector.volume import AddedVolume
 from data_gen.materials import material_named
 
 _SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
+"""Standard deviation of a Gaussian over its full width at half maximum."""
 
 _REACH = 3.0
 """Standard deviations of position beyond which no event is recorded (0.5 % of them)."""

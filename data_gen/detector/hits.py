@@ -28,6 +28,7 @@ _PLACE = torch.tensor([2, 1, 2, 1, 0, 1, 2, 1, 2])
 _JOINED = torch.tensor([[k >> j & 1 for j in range(SHARERS - 1)] for k in range(2 ** (SHARERS - 1))]).bool()
 """Every combination of the second to the fourth largest pixels, [choice, pixel]."""
 _LEAST = 1e-9
+"""Combinations of pixels above threshold that are less probable are left out."""
 
 
 @dataclass(frozen=True)

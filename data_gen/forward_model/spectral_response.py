@@ -31,7 +31,13 @@ FINE_RATIO, FINE_UP_TO_KEV, COARSE_RATIO = 1.04, 700.0, 1.12
 are recorded, and above, where there is only Compton continuum, which changes slowly."""
 
 FINE_BIN_KEV = 0.5
+"""Largest width of the bins in which the response is computed and from which recorded bins are read; chosen,
+no source.
+"""
 POINTS_PER_PIECE = 2 * PARTS
+"""Energies over which the response to a piece of continuum, or an energy class, is averaged; chosen, no
+source.
+"""
 
 RESPONSE_VERSION = 2
 """To be raised whenever the numbers of the response change, so that cached ones are recomputed."""

@@ -15,8 +15,9 @@ from data_gen.phantoms.shapes import Cylinder, Shape
 from data_gen.phantoms.voxelise import OUTSIDE, Tissue, paint, phantom_of
 
 WATER = 1.0
+"""Density in g/cm3."""
 ACRYLIC = 1.19
-"""Densities in g/cm3."""
+"""Density in g/cm3."""
 
 
 @dataclass(frozen=True)

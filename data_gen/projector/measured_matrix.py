@@ -32,6 +32,7 @@ LEAST_RECORDED = 1e-3
 
 ENTRIES_AT_ONCE = 1 << 20
 PIXELS_AT_ONCE = 64
+"""Matrix entries, and pixels, processed together, which bounds the memory."""
 
 
 class MeasuredMatrix(MatrixProjector):

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 _STEPS = 2000
+"""Distances at which the number of rays is tabulated; chosen, no source."""
 _FURTHEST_MM = 1000.0
+"""Largest tabulated distance, beyond any plate."""
 _SOFTENED = 0.75
 """Exponent of the transmission that rays follow: oblique rays cross other paths than is assumed here."""
 

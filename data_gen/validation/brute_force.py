@@ -16,6 +16,7 @@ import numpy as np
 from data_gen.validation.point import Array
 
 _RAYS_AT_ONCE = 4096
+"""Lines followed together, which bounds the memory."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from data_gen.projector import RaySampling
 from data_gen.validation.point import Findings, Point
 
 _WINDOWS_KEV = (20.0, 60.0, 100.0, 180.0, 250.0, 320.0, 380.0, 480.0, 600.0)
+"""Boundaries of the energy windows; chosen, no source."""
 _UPTAKE_PERCENT_PER_G = {
     "soft_tissue": (0.5, 1.5),
     "heart": (5.0, 15.0),
@@ -35,6 +36,7 @@ _UPTAKE_PERCENT_PER_G = {
 }
 _FREED_PER_G = {"soft_tissue": (0.5, 1.0), "liver": (2.0, 5.0), "kidneys": (15.0, 40.0), "tumour": (0.5, 1.5)}
 _INJECTED_BQ, _START_S, _DURATION_S = 1e5, 86_400.0, 3600.0
+"""Injected activity, start and duration of the scan; chosen, no source."""
 
 AS_GOOD = 1e-3
 """Relative tolerance of the gradient's optimum above the best point of the grid."""

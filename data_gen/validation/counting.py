@@ -93,6 +93,7 @@ def dead_time(loads: Sequence[float] = (0.05, 0.5, 2.0), events: int = 400_000, 
 
 
 _TAU_S = 1e-5
+"""Dead time, and frame time of the frame-based readout; chosen, no source."""
 
 
 def _camera() -> Camera:

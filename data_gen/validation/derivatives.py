@@ -27,6 +27,7 @@ way.
 """
 
 _SECONDS = 30.0
+"""Tolerance of the computing time, a design target."""
 
 
 def gradients(energies_kev: Sequence[float] = (82.0, 218.0), bins: int = 240, rays: int = 12) -> Findings:

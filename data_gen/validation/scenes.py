@@ -143,7 +143,7 @@ def rays_seen(
 
 
 def straight_share(camera: Camera, energy_kev: float, grid: VoxelGrid, activity: Tensor, rays: int) -> float:
-    """First interactions per photon of all straight rays, by the aperture and by the plate around it."""
+    """First interactions per photon by all unscattered photons, through aperture and plate together."""
     energies = torch.tensor([energy_kev], dtype=torch.float64)
     plate = RayProjector(
         seeing_every_aperture(camera), grid, energies, sampling=RaySampling(rays), caster=leak_caster(grid)

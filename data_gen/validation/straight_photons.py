@@ -34,12 +34,13 @@ def straight(
     rays: int = 64,
     seed: int = 0,
 ) -> Findings:
-    """First interactions of photons that nothing scattered, over the whole camera: 3 %.
+    """Relative deviation of the first interactions of unscattered photons, over the whole camera; tolerance 3
+    %.
 
     Args:
-        cameras: names.
-        scenes: names; see :func:`data_gen.validation.objects.scene`.
-        energies_kev: one line each.
+        cameras: names of the cameras.
+        scenes: names of the scenes; see :func:`data_gen.validation.objects.scene`.
+        energies_kev: energies of the photon lines, simulated one by one.
         photons: photons simulated by the Monte Carlo for each energy.
         rays: rays of the projector for each pixel and aperture.
         seed: random seed of the Monte Carlo.

@@ -58,7 +58,7 @@ def points_table(name: str, caption: str, results: Sequence[CellResult]) -> Tabl
 
 
 def full_table(name: str, caption: str, results: Sequence[CellResult]) -> Table:
-    """The same with numbers in full precision and units apart, for CSV."""
+    """The table of all points with numbers in full precision and units in a column of their own, for CSV."""
     rows = [
         (
             point_name,
@@ -143,7 +143,7 @@ def write_results(
 
 
 def drawn(plot: Plot) -> Figure:
-    """The figure of a plot."""
+    """A plot drawn as a figure."""
     with paper_figure(4.6, 3.2) as figure:
         axes = figure.add_subplot()
         for label, (x, y) in plot.curves.items():

@@ -24,7 +24,7 @@ class Sweep(NamedTuple):
     """A method at one or more settings, whose images of the same counts may share work."""
 
     names: tuple[str, ...]
-    """Written beside the points in a figure; may be empty."""
+    """Label of each setting, written beside its point in the plot; may be empty."""
     images: Callable[[ReconstructionCase], Sequence[Tensor]]
     """Activity [batch, map, z, y, x] in Bq per voxel at each setting."""
     evaluated: int = 0

@@ -81,7 +81,7 @@ class ReconstructionReport:
         }
 
     def numbers(self) -> dict[str, float]:
-        """What ``metrics.json`` holds; a number that does not exist (no tumour, say) is left out."""
+        """What ``metrics.json`` holds; a number that is undefined (no tumour, say) is left out."""
         found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour)
         found |= noise_summary(self.noise, self.groups)
         found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
@@ -178,7 +178,7 @@ class ReconstructionReport:
         return numbers
 
     def _write_estimates(self, path: Path) -> None:
-        """Truths and estimates in Bq/mL [mouse, map, z, y, x], so that any figure can be made again."""
+        """Truths and estimates in Bq/mL [mouse, map, z, y, x], so that any plot can be made again."""
         per_ml = 1.0 / self.model.grid.voxel_volume_ml
         volumes = {"truth": self.outcome.truths} | self.outcome.predictions
         arrays: dict[str, Any] = {name: (volume * per_ml).float().numpy() for name, volume in volumes.items()}

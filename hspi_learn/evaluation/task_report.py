@@ -61,7 +61,7 @@ class TaskReport:
     figures: Mapping[str, CaptionedFigure] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
-        """What ``metrics.json`` holds; a figure that does not exist is left out.
+        """What ``metrics.json`` holds; a number that is undefined (NaN) is left out.
 
         ``test/SCORE/METHOD`` is reduced over samples as the task does it, ``SCORE_median``, ``_mean`` and
         ``_worst`` stand beside it; ``METHOD_ATTACK`` is under an attack, ``SCORE_unattacked`` clean on the
@@ -149,7 +149,9 @@ class TaskReport:
         return Table("conditions", "Every score under every condition.", columns, tuple(rows))
 
     def _samples_table(self) -> Table:
-        """A row for each sample, condition, method and score: what every figure can be made from again."""
+        """A row for each sample, condition, method and score, from which all tables and plots can be made
+        again.
+        """
         rows: list[tuple[Cell, ...]] = [
             (str(sample), condition.kind, f"{condition.fraction:g}", method, score, value)
             for condition, method, score, values in self._columns()

@@ -1,4 +1,4 @@
-"""Many runs in one table: what differs between settings, and how much of it is the luck of a seed."""
+"""Many runs in one table: means of metrics by setting, and their spread over random seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Run:
         folder: folder of the run.
         settings: its resolved config by dotted name, without its folder and its dashboard, which change no
             result. An evaluation has the settings of each training in place of the training's folder.
-        metrics: what came out, by name.
+        metrics: resulting metrics by name.
         problem: why it counts for nothing, in words; "" for a run that counts.
     """
 
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure over n independent trainings: mean, standard deviation (n - 1), 95 % interval of the mean."""
+    """A metric over n independent trainings: mean, standard deviation (n - 1), 95 % interval of the mean."""
 
     n: int
     mean: float
@@ -140,7 +140,7 @@ def summarise_runs(folders: Iterable[Path], metrics: Sequence[str] | None = None
 
 
 def read_run(folder: Path) -> Run:
-    """A run folder; one that is not finished, or has a figure that is no number, says so itself."""
+    """A run folder; one that is not finished, or has a metric that is no number, says so itself."""
     found = RunFolder(folder)
     settings: dict[str, Any] = {}
     if not found.config_file.is_file():

@@ -20,6 +20,7 @@ from data_gen.core.grid import VoxelGrid
 
 SUFFIXES = (".nii.gz", ".nii")
 _COMMENT = 6
+"""Code of a NIfTI-1 header extension that holds plain text."""
 
 
 def grid_affine(grid: VoxelGrid) -> np.ndarray[Any, np.dtype[np.float64]]:

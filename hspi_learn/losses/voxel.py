@@ -1,4 +1,4 @@
-"""Relative error of estimated activity maps: the NRMSE of ``hspi_learn/metrics/nrmse.py`` with voxel weights."""
+"""Relative error of estimated activity maps: NRMSE (``hspi_learn/metrics/nrmse.py``) with voxel weights."""
 
 from __future__ import annotations
 
