@@ -76,7 +76,7 @@ class SingleScatter(nn.Module):
         self.attenuation = nn.Buffer(attenuation, persistent=False)
         degree = torch.arange(len(flight)).sqrt().floor().to(torch.int64)
         self.degree = nn.Buffer(degree, persistent=False)
-        self._kept_flights: Tensor | None = None
+        self.register_buffer("_kept_flights", None, persistent=False)
 
     flight: Tensor
     heading: Tensor
@@ -86,6 +86,7 @@ class SingleScatter(nn.Module):
     attenuation: Tensor
     degree: Tensor
     """Degree l of each harmonic, [lm]."""
+    _kept_flights: Tensor | None
 
     def of(self, tissues: Tensor, path: Tensor) -> Kept:
         """What is kept of objects, batch first.
