@@ -67,7 +67,7 @@ def k_fluorescence(material: str, energy_kev: Tensor, min_kev: float = 5.0) -> K
             energy_kev.cpu() > _k_edge_kev(z)
         )
         holes = in_k_shell * own / total.cpu()
-        for line in _LINES:
+        for line in (line for line in _LINES if _known_rate(z, line) > 0):
             energies.append(float(xraylib.LineEnergy(z, line)))
             columns.append(holes * xraylib.FluorYield(z, xraylib.K_SHELL) * _rate(z, line))
     if not columns:

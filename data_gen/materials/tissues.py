@@ -21,7 +21,7 @@ _LIGHTEST_G_CM3 = (0.15, 0.65, 1.25)
 def tissue_from_density(density: Tensor) -> Tensor:
     """Tissue index (into :data:`TISSUES`) of each voxel, int64, from its density in g/cm3."""
     limits = torch.tensor(_LIGHTEST_G_CM3, dtype=density.dtype, device=density.device)
-    return torch.bucketize(density.detach(), limits, right=True)
+    return torch.bucketize(density.detach().contiguous(), limits, right=True)
 
 
 def tissue_mass_attenuation(energies_kev: Tensor) -> Tensor:

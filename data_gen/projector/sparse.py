@@ -98,7 +98,8 @@ class SparseMatrix(nn.Module):
     def _csr(self, flip: bool) -> Tensor:
         parts = (self.start_t, self.column_t, self.value_t) if flip else (self.start, self.column, self.value)
         size = (self.columns, self.rows) if flip else (self.rows, self.columns)
-        return torch.sparse_csr_tensor(*parts, size=size, check_invariants=False)
+        with torch.sparse.check_sparse_tensor_invariants(False):  # explicitly: some releases warn otherwise
+            return torch.sparse_csr_tensor(*parts, size=size)
 
 
 class _Product(torch.autograd.Function):

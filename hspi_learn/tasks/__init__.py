@@ -1,5 +1,6 @@
 """Training tasks: their contract, and one LightningModule a file."""
 
+from data_gen.forward_model.line_windows import Windows
 from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.reconstruction import Adversary, GanReconstruction
@@ -12,6 +13,7 @@ __all__ = [
     "Inputs",
     "Task",
     "Watched",
+    "Windows",
     "seeded_network",
     "warm_up_cosine",
 ]

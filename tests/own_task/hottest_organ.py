@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ from data_gen.phantoms import ORGANS
 from hspi_learn.losses import Loss
 from hspi_learn.metrics import regional_means
 from hspi_learn.reconstructor import ScanBatch
-from hspi_learn.tasks import Inputs, Task, Watched, seeded_network
+from hspi_learn.tasks import Inputs, Task, Watched, Windows, seeded_network
 
 
 class HottestOrgan(Task):
@@ -28,7 +28,7 @@ class HottestOrgan(Task):
     def __init__(
         self,
         system: ImagingSystem,
-        windows_kev: Sequence[float],
+        windows_kev: Windows,
         losses: Mapping[str, Loss] | None = None,
         optimizer: Callable[[Any], torch.optim.Optimizer] = torch.optim.Adam,
         schedule: Callable[[Any, int], Any] | None = None,

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_gen.materials import k_edges_kev, k_fluorescence
+from data_gen.materials import MATERIALS, k_edges_kev, k_fluorescence
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,14 @@ def test_k_lines_of_cdte():
         assert float((lines.energy_kev - energy).abs().min()) < 0.02
     strongest = lines.energy_kev[lines.photons_per_absorption[0].topk(2).indices].tolist()
     assert sorted(strongest) == pytest.approx([23.17, 27.47], abs=0.02)
+
+
+@pytest.mark.parametrize("material", [name for name in MATERIALS if k_edges_kev(name, 5.0)])
+def test_every_material_has_its_k_lines(material):
+    """Also of elements without N electrons, as zinc in CZT: each line lies below the edge, none is empty."""
+    lines = k_fluorescence(material, torch.tensor([200.0], dtype=torch.float64))
+    assert 0 < float(lines.energy_kev.max()) < max(k_edges_kev(material, 5.0))
+    assert (lines.photons_per_absorption > 0).all()
 
 
 def test_k_yield_of_tungsten():

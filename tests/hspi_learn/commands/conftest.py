@@ -46,7 +46,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
     cache = tmp_path_factory.mktemp("cache")
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join((str(ROOT), *filter(None, (os.environ.get("PYTHONPATH"),)))),
         "OMP_NUM_THREADS": "1",
         "HSPI_CACHE_DIR": str(cache),
     }

@@ -1,13 +1,11 @@
 """A task: the total activity of each map straight from the counts, without an image."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from data_gen import ImagingSystem
 from hspi_learn.reconstructor import ScanBatch
-from hspi_learn.tasks import Inputs, Task, Watched, seeded_network
+from hspi_learn.tasks import Inputs, Task, Watched, Windows, seeded_network
 
 
 class TotalActivity(Task):
@@ -16,7 +14,7 @@ class TotalActivity(Task):
     watched = Watched("val/relative_error", "min")
 
     def __init__(
-        self, system: ImagingSystem, windows_kev: Sequence[float], features: int = 16, seed: int = 0
+        self, system: ImagingSystem, windows_kev: Windows, features: int = 16, seed: int = 0
     ) -> None:
         super().__init__(system, windows_kev, seed=seed)
         windows, maps = self.windows.count, len(system.groups.names)
