@@ -55,9 +55,9 @@ class Summary:
     """Runs and what they have in common.
 
     Args:
-        runs: all that were asked for.
+        runs: all runs that were asked for.
         differing: names of the settings, seeds aside, in which runs that count differ.
-        rows: value of each differing setting, name of a metric, and its interval over seeds.
+        rows: values of the differing settings, name of a metric, and its interval over seeds.
     """
 
     runs: Sequence[Run]
@@ -65,7 +65,7 @@ class Summary:
     rows: Sequence[tuple[tuple[str, ...], str, Interval]]
 
     def table(self) -> Table:
-        """As people read it: settings in words, a row for each metric of each."""
+        """Mean, SD and interval of each metric by setting, settings in one column."""
         rows: list[tuple[Cell, ...]] = []
         for values, metric, found in self.rows:
             named = zip(self.differing, values, strict=True)
@@ -80,7 +80,7 @@ class Summary:
         )
 
     def full_table(self) -> Table:
-        """The same with a column for each setting, for CSV."""
+        """Mean, SD and interval of each metric by setting, with a column for each setting, for CSV."""
         rows: list[tuple[Cell, ...]] = [
             (*values, metric, float(found.n), found.mean, found.sd, found.low, found.high)
             for values, metric, found in self.rows
