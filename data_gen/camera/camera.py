@@ -1,4 +1,8 @@
-"""A pinhole camera as tensors: positions of pixels and apertures in mm, and which pairs see each other."""
+"""A pinhole camera as tensors: pixels and apertures in mm, and the pairs of them that the sharp image is
+traced for.
+
+Built from a camera file: fields in ``spec.py``, what they mean in docs/cameras.md.
+"""
 
 from __future__ import annotations
 
@@ -46,14 +50,16 @@ class Camera:
     aperture_axis: Tensor
     """Unit vector from the object to the detector, [aperture, 3]."""
     aperture_diameter_mm: Tensor
-    """Of the round waist, [aperture]."""
+    """Diameter of the round waist, mm, [aperture]."""
     aperture_opening: Tensor
     """Tangents of the half opening angles along (u, v), [aperture, 2]: the opening's half size grows by
     this times the distance from the waist."""
     pairs: Tensor
-    """(pixel, aperture) that see each other, [pair, 2] int64, pixels rising."""
+    """(pixel, aperture) pairs traced for the sharp image, [pair, 2] int64, pixels rising: without septa every
+    aperture of the pixel's panel, with septa the aperture of the pixel's own block. No visibility is tested.
+    """
     response: DetectorResponse
-    """Of the detector, once a photon interacts."""
+    """Detector response: recorded energy and pixel, given a first interaction."""
 
     @property
     def name(self) -> str:
@@ -82,12 +88,12 @@ class Camera:
 
     @property
     def pitch_mm(self) -> float:
-        """Edge of a pixel."""
+        """Edge of a pixel in mm."""
         return self.spec.detector.pitch_mm
 
     @property
     def plate_mm(self) -> float:
-        """Thickness of the collimator plate."""
+        """Thickness of the collimator plate in mm."""
         return self.spec.collimator.plate_mm
 
     @property
@@ -102,7 +108,7 @@ class Camera:
 
     @property
     def detector_thickness_mm(self) -> float:
-        """Thickness of the detector."""
+        """Thickness of the detector in mm."""
         return self.spec.detector.thickness_mm
 
     @property
@@ -161,7 +167,7 @@ class Camera:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of :meth:`to_dict`."""
+        """16 hex digits of the SHA-256 of the spec; cameras with replaced tensors share it."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -213,37 +219,46 @@ def _panel_axes(spec: CameraSpec) -> tuple[Tensor, Tensor, Tensor]:
 def _placed(
     local: Tensor, distance_mm: float, axial_mm: float, u: Tensor, v: Tensor, normal: Tensor
 ) -> Tensor:
-    """Points (row, column) mm of a plane of each panel, [k, 2], in space: [panel, k, 3]."""
+    """Points of a plane of each panel in space, [panel, k, 3] mm.
+
+    Args:
+        local: (along v, along u) from the panel's middle, [k, 2] mm.
+        distance_mm: isocentre to plane.
+        axial_mm: shift of the panels along v.
+        u: columns' direction [panel, 3].
+        v: rows' direction [panel, 3].
+        normal: outward direction [panel, 3].
+    """
     middle = distance_mm * normal + axial_mm * v
     return middle[:, None] + local[:, 0, None] * v[:, None] + local[:, 1, None] * u[:, None]
 
 
 def _steps(count: int, pitch_mm: float) -> Tensor:
-    """Centres of ``count`` equal intervals about 0."""
+    """Centres of ``count`` intervals of ``pitch_mm`` about 0, [count] mm."""
     return (torch.arange(count, dtype=torch.float64) - (count - 1) / 2) * pitch_mm
 
 
 def _lattice(rows: Tensor, columns: Tensor) -> Tensor:
-    """All (row, column) of two axes, [k, 2]."""
+    """All pairs of a row's and a column's position, [k, 2]."""
     return torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1).reshape(-1, 2)
 
 
 def _pixels(spec: CameraSpec, u: Tensor, v: Tensor, normal: Tensor) -> Tensor:
-    """Pixel centres [panel, k, 3]."""
+    """Pixel centres on the entrance face, [panel, k, 3] mm."""
     detector = spec.detector
     local = _lattice(_steps(detector.rows, detector.pitch_mm), _steps(detector.columns, detector.pitch_mm))
     return _placed(local, spec.panels.detector_mm, spec.panels.axial_mm, u, v, normal)
 
 
 def _block_mm(spec: CameraSpec) -> tuple[float, float]:
-    """Size of the block of pixels of an aperture along (row, column)."""
+    """Size of the block of pixels behind an aperture along (v, u), mm."""
     rows, columns = spec.collimator.apertures or (1, 1)
     detector = spec.detector
     return detector.rows * detector.pitch_mm / rows, detector.columns * detector.pitch_mm / columns
 
 
 def _apertures(spec: CameraSpec) -> Tensor:
-    """Aperture centres (row, column) mm on the plate, [aperture, 2]."""
+    """Aperture centres (along v, along u) on the plate, [aperture, 2] mm."""
     plate = spec.collimator
     if plate.positions_mm is not None:
         return torch.tensor(plate.positions_mm, dtype=torch.float64)
@@ -256,7 +271,7 @@ def _apertures(spec: CameraSpec) -> Tensor:
 
 
 def _opening(spec: CameraSpec) -> Tensor:
-    """Tangents of the half opening angles along (u, v), [2]."""
+    """Tangents of the half opening angles along (u, v), [2]; docs/physics.md, section 4."""
     plate = spec.collimator
     if plate.opening_deg is not None:
         return torch.full((2,), math.tan(math.radians(plate.opening_deg) / 2), dtype=torch.float64)
@@ -270,7 +285,11 @@ def _opening(spec: CameraSpec) -> Tensor:
 
 
 def _pairs(spec: CameraSpec, panels: int, holes: int) -> Tensor:
-    """(pixel, aperture) that see each other, [pair, 2]."""
+    """(pixel, aperture) pairs traced for the sharp image, [pair, 2].
+
+    Without septa every aperture of the pixel's panel, with septa the aperture of the pixel's own block; what
+    comes through other apertures is leakage (docs/physics.md, section 5).
+    """
     detector = spec.detector
     count = detector.rows * detector.columns
     pixel = torch.arange(panels * count)

@@ -78,9 +78,9 @@ class CollimatorSpec(_Part):
     plate_mm: Positive
     """Thickness of the plate."""
     shape: Literal["knife_edge", "loft_hole"]
-    """Of every aperture."""
+    """Shape of every aperture."""
     diameter_mm: Positive
-    """Of the waist, the narrowest part of an aperture."""
+    """Diameter of the waist, the narrowest part of an aperture."""
     opening_deg: Annotated[float, Field(gt=0, lt=180)] | None = None
     """Full opening angle of a knife edge."""
     apertures: tuple[Count, Count] | None = None

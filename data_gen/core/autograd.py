@@ -21,7 +21,7 @@ def linear(forward: Map, transpose: Map, x: Tensor, *, fixed: bool = True) -> Te
 
     Args:
         forward: linear in its argument.
-        transpose: of ``forward``.
+        transpose: transpose of ``forward``.
         x: what it is applied to.
         fixed: whether no gradient is asked for in anything but ``x``; otherwise this is the plain call.
     """

@@ -89,7 +89,7 @@ def one_at_a_time(path: Path, wait: bool = True) -> Iterator[bool]:
     """Lets in one thread of one process at a time for each ``path``; all where there can be no locks.
 
     Args:
-        path: of the file that is being made; its lock lies beside it meanwhile.
+        path: path of the file that is being made; its lock lies beside it meanwhile.
         wait: for whoever is in; otherwise the block runs at once.
 
     Yields:

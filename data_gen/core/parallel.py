@@ -40,7 +40,7 @@ def on_all_cores(
 
     Args:
         function: does most of its work outside Python (tensors), as threads share the interpreter.
-        arguments: of the calls.
+        arguments: arguments of the calls.
         most: calls at once, at most, if memory does not suffice for one on each core.
 
     Yields:

@@ -31,7 +31,7 @@ def source_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
 
 
 def linear_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
-    """The same by linear interpolation: never negative, but widened by a coarse voxel."""
+    """Coarse shares of fine voxels by linear interpolation: never negative, but widened by a coarse voxel."""
     return [_lines(fine.axis_mm(a) / coarse.spacing_mm[a], coarse.shape[a]) for a in range(3)]
 
 

@@ -57,7 +57,7 @@ def montecarlo_check(
         problem: the design problem.
         found: cameras before and after.
         photons: to emit for each uptake and camera.
-        seed: of the first run; the others follow.
+        seed: random seed of the first run; the others follow.
         progress: called with a line when a part begins.
     """
     problem = replace(problem, task=problem.task.against_rest())

@@ -40,11 +40,11 @@ class DesignCounts(NamedTuple):
     """Expected counts of every part of a task, [part, pixel, bin] each, without background."""
 
     one: Tensor
-    """Through apertures."""
+    """Counts through apertures."""
     two: Tensor
-    """The same by other rays."""
+    """Counts through apertures, traced by other rays."""
     leaked: Tensor
-    """Through plate and septa."""
+    """Counts through plate and septa."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +57,8 @@ class DesignObjective:
     collimator is left out.
 
     Args:
-        model: of the camera to start from, with that material, ray-traced, and with no scatter term but
-            leakage;
-            response, lines and reference energies are taken from it.
+        model: forward model of the camera to start from, with that material, ray-traced, and with no scatter
+            term but leakage; response, lines and reference energies are taken from it.
         task: the uptakes to estimate.
         sampling: rays, of each of two tracings.
     """

@@ -25,13 +25,13 @@ def organ_task(
 
     Args:
         phantom: one mouse.
-        chain: of the injected nuclide.
+        chain: decay chain of the injected nuclide.
         groups: which chain members share an activity map.
         wanted: the organ whose uptake is to be estimated precisely.
         organs: nuisance regions with uptakes of their own.
         injected_bq: activity at time 0.
-        start_s: of the scan, after injection.
-        duration_s: of the scan.
+        start_s: start of the scan, after injection.
+        duration_s: duration of the scan.
 
     Raises:
         UserError: an unknown organ, or one without activity.

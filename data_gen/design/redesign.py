@@ -20,9 +20,9 @@ def redesigned(camera: Camera, diameter_mm: Tensor, plane_mm: Tensor, material: 
 
     Args:
         camera: to start from.
-        diameter_mm: of every waist, a scalar that may require a gradient.
+        diameter_mm: diameter of every waist, a scalar that may require a gradient.
         plane_mm: distance from the isocentre to the plane of the waists, likewise.
-        material: of plate and septa; None keeps it.
+        material: material of plate and septa; None keeps it.
 
     Raises:
         UserError: the plate would reach the detector or the isocentre, or the material is unknown.

@@ -34,14 +34,14 @@ class DesignProblem:
 
     Args:
         camera: whose detector, plate thickness and shape of aperture stay; its apertures are the start.
-        chain: of the injected nuclide.
+        chain: decay chain of the injected nuclide.
         grid: voxels; they are the field of view.
         windows: recorded energies.
         groups: which chain members share an activity map.
         task: what to estimate, on that grid and of those groups.
-        bounds: of :data:`PARAMETERS`.
-        options: of the model; traced rays, as only they have gradients in apertures, and no more than leakage
-            beside the apertures.
+        bounds: bounds of :data:`PARAMETERS`.
+        options: options of the model; traced rays, as only they have gradients in apertures, and no more than
+            leakage beside the apertures.
 
     Raises:
         UserError: the options name another projector or other scatter terms.
@@ -110,8 +110,8 @@ def design(
 
     Args:
         problem: the design problem.
-        materials: of plate and septa.
-        most_evaluations: of the objective and its gradient, for each material.
+        materials: materials of plate and septa.
+        most_evaluations: largest number of evaluations of the objective and its gradient, for each material.
         grid_points: values of each parameter that the grid search tries.
         progress: called with a line when a part begins.
 

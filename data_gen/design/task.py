@@ -20,9 +20,9 @@ class RegionalTask:
         regions: names, [region].
         maps: names of the forward model's activity maps, [map].
         shape: fraction of a region's activity in each voxel, [region, z, y, x]; each sums to 1.
-        activity_bq: of each region and map, [region, map].
-        density: of the object, [z, y, x] in g/cm3.
-        duration_s: of the scan.
+        activity_bq: activity of each region and map, [region, map].
+        density: density of the object, [z, y, x] in g/cm3.
+        duration_s: duration of the scan.
         wanted: the region whose uptakes are to be estimated precisely; all others are nuisances.
     """
 
@@ -76,10 +76,10 @@ def regional_task(
 
     Args:
         activity: [map, z, y, x] in Bq per voxel.
-        maps: their names.
+        maps: names of the activity maps.
         masks: voxels [z, y, x] of each region; a voxel belongs to the first that contains it.
         density: [z, y, x] in g/cm3.
-        duration_s: of the scan.
+        duration_s: duration of the scan.
         wanted: the region to be estimated precisely.
 
     Raises:

@@ -43,6 +43,7 @@ def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -
 
 
 _LINES_AT_ONCE = 16
+"""Photon lines whose response is computed together, which bounds the memory."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Events:
         return cls(probability, signal_kev, torch.ones_like(probability)[..., None], none)
 
     def weighted(self, share: Tensor) -> Events:
-        """The same for a fraction [line] of first interactions."""
+        """These signals for a fraction [line] of first interactions."""
         part = share[:, None]
         return replace(self, probability=part * self.probability, distant=part * self.distant)
 
@@ -55,7 +55,7 @@ class ChargeTransport:
 
     Args:
         pitch_mm: edge of a pixel of the anode.
-        thickness_mm: from cathode to anode.
+        thickness_mm: distance from cathode to anode.
         cloud_mm: standard deviation of the charge cloud where it is created.
         diffusion_mm2_per_mm: increase of the cloud's variance per mm of drift to the anode.
         induced: induced charge per created charge.

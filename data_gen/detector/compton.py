@@ -15,8 +15,13 @@ from data_gen.detector.flight import Block, direction
 from data_gen.detector.photoelectric import k_escape, spread_points
 
 ELECTRON_KEV = 510.998950
+"""Rest energy of the electron (CODATA)."""
 _POINTS = 4096
-_BLOCKS, _COPIES, _SKIP = 16, 8, 2
+"""Quasi-Monte Carlo points for each photon energy; chosen, no source."""
+_BLOCKS, _COPIES = 16, 8
+"""Electron energies are spread by up to 1/16 of the Compton edge, in 8 copies each; chosen, no source."""
+_SKIP = 2
+"""Every second point follows photons that stay in the block of pixels, as these are few."""
 
 
 def compton_scatter(material: str, energy_kev: Tensor, nodes: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -54,7 +54,7 @@ class CdTeConstants:
         bias_v: voltage across the detector.
         mu_tau_electron_cm2_v: mobility times lifetime of electrons.
         mu_tau_hole_cm2_v: mobility times lifetime of holes.
-        temperature_k: of the crystal; it sets diffusion.
+        temperature_k: temperature of the crystal; it sets diffusion.
         cloud_um: sigma of the charge cloud where a photon leaves its energy.
         pair_creation_kev: energy per electron-hole pair.
         fano: Fano factor.

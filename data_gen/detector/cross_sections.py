@@ -22,9 +22,11 @@ from data_gen.materials import (
 )
 
 _LOWEST_KEV, _HIGHEST_KEV, _ENERGIES = 2.0, 2999.0, 1200
+"""Range and number of the tabulated photon energies; chosen, no source."""
 _LARGEST_TRANSFER, _TRANSFERS = 250.0, 400
+"""Largest tabulated momentum transfer in 1/angstrom, and number of nodes up to it; chosen, no source."""
 ANGSTROM_KEV = 12.39841984
-"""Photon energy times wavelength."""
+"""Photon energy times wavelength, hc in keV angstrom."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from data_gen.materials import (
 )
 
 NODES = 192
+"""Energies after Compton scatter for each line; chosen, no source."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,9 @@ def _compton(
 
 
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
+"""Full width at half maximum of a Gaussian over its standard deviation."""
 _STEP_KEV = 0.25
+"""Step of the energies that deposits are collected on before they are blurred; chosen, no source."""
 
 Blur = Callable[[Tensor, Tensor], Tensor]
 """Deposited energies [k] and bin edges [bin + 1] to the probability of each bin, [k, bin]."""

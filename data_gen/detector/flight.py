@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 _DIRECTIONS, _GOLDEN = 8, (math.sqrt(5) - 1) / 2
+"""Directions over which an isotropic mean is taken (chosen, no source), and the golden ratio that spreads
+their azimuths.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Block:
 
         Args:
             places: evenly spread in the unit cube, [point, 3]. By symmetry a quarter of the pixel suffices.
-            attenuation_per_mm: of the photons, [line].
+            attenuation_per_mm: attenuation of the photons, [line].
 
         Returns:
             Positions [line, point, 3], equally likely.

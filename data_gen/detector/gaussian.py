@@ -18,6 +18,7 @@ from data_gen.detector.volume import AddedVolume
 from data_gen.materials import material_named
 
 _SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
+"""Standard deviation of a Gaussian over its full width at half maximum."""
 
 _REACH = 3.0
 """Standard deviations of position beyond which no event is recorded (0.5 % of them)."""
@@ -34,7 +35,7 @@ class GaussianResponse:
     Full energy, K escape through the faces and Compton continuum come from the cross sections.
 
     Args:
-        material: of the crystal, such as "NaI".
+        material: material of the crystal, such as "NaI".
         thickness_mm: depth of the crystal.
         fwhm_kev: FWHM at ``at_kev``; the default is 10 % at 140.5 keV, usual for NaI(Tl).
         at_kev: the energy at which the FWHM is given.

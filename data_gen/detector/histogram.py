@@ -15,8 +15,11 @@ from torch import Tensor
 from data_gen.detector.hits import PLACES, SHARERS, Hits
 
 _NODES_PER_SIGMA = 5.0
+"""Energy nodes per standard deviation of the resolution; chosen, no source."""
 _REACH = 9.0
+"""Standard deviations beyond the recorded range up to which hits are followed; chosen, no source."""
 _FINE = 4096
+"""Energies by which the spacing of the nodes is integrated; chosen, no source."""
 _HIGHEST_KEV = 3000.0
 """Above all photons of interest."""
 

@@ -28,6 +28,7 @@ _PLACE = torch.tensor([2, 1, 2, 1, 0, 1, 2, 1, 2])
 _JOINED = torch.tensor([[k >> j & 1 for j in range(SHARERS - 1)] for k in range(2 ** (SHARERS - 1))]).bool()
 """Every combination of the second to the fourth largest pixels, [choice, pixel]."""
 _LEAST = 1e-9
+"""Combinations of pixels above threshold that are less probable are left out."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Threshold:
     sigma_kev: Tensor
 
     def passed(self, signal_kev: Tensor) -> Tensor:
-        """Of the shape of ``signal_kev``."""
+        """Probability of a record, of the shape of ``signal_kev``."""
         return 0.5 * (1 + torch.erf((signal_kev - self.at_kev) / (math.sqrt(2) * self.sigma_kev)))
 
 

@@ -30,6 +30,7 @@ def spread_points(count: int, dimensions: int) -> Tensor:
 
 
 _POINTS = 4096
+"""Quasi-Monte Carlo points for each photon energy; chosen, no source."""
 _REFERENCE_KEV = 100.0
 """Above all K edges; the yields of the K lines there determine how many points follow each."""
 

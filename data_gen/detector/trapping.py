@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 _STEPS = 200
+"""Steps in depth, finer towards the anode; chosen, no source."""
 _IMAGES = 400
+"""Mirror images of the pixel in the method of images; chosen, no source."""
 
 
 @dataclass(frozen=True)

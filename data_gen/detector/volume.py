@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 LAYERS = 20
+"""Layers of depth, finer towards the entrance face; chosen, no source."""
 AZIMUTHS = 8
+"""Azimuths over which the path to the surface is averaged; chosen, no source."""
 
 
 @dataclass(frozen=True)

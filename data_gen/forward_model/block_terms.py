@@ -34,7 +34,8 @@ class BlockTerms(nn.Module):
 
     Args:
         terms: leakage and scatter terms; sizes of blocks follow from their cameras.
-        spectral: of each term, [g, k, map, bin]: counts per first interaction, per photon per decay at g.
+        spectral: spectral response of each term, [g, k, map, bin]: counts per first interaction, per photon
+            per decay at g.
         corner: block [pixel, 4 per size] of the recording pixels.
         weight: fraction of that block's counts [pixel, 4 per size], live time included.
     """
@@ -132,12 +133,12 @@ class BlockTerms(nn.Module):
         return torch.einsum("q,bqk->bk", self._given(activity.dtype), self.table(activity, state))
 
     def subset(self, pixels: Tensor | slice) -> BlockTerms:
-        """The same terms recorded by some pixels alone."""
+        """These terms recorded by some pixels alone."""
         spectral = [self._spectral(i, torch.float32) for i in range(len(self.terms))]
         return BlockTerms(self.terms, spectral, self.corner[pixels], self.weight[pixels])
 
     def recording(self, spectral: Sequence[Tensor]) -> BlockTerms:
-        """The same terms on another energy axis."""
+        """These terms on another energy axis."""
         return BlockTerms(self.terms, spectral, self.corner, self.weight)
 
     def _adjoint(self, values: Sequence[Tensor], state: tuple[Tensor, ...]) -> Tensor:

@@ -1,4 +1,6 @@
-"""Poisson counts and list-mode events sampled from expected counts."""
+"""Poisson counts and list-mode events (pixel, keV, s) sampled from expected counts; docs/physics.md, section
+9.
+"""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class HyperspectralForwardModel(nn.Module):
     reference_kev: Tensor
     """Reference energies of sharp images, [g] keV."""
     high_kev: Tensor
-    """Those of photons above :data:`SHARP_KEV`, keV."""
+    """Reference energies of photons above :data:`SHARP_KEV`, keV."""
 
     @property
     def lines(self) -> LineSpectrum:

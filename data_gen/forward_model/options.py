@@ -1,4 +1,4 @@
-"""How finely a forward model is computed, and what it counts."""
+"""Options of a forward model: how finely it is computed, and which scatter terms it includes."""
 
 from __future__ import annotations
 

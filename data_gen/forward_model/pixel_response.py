@@ -1,4 +1,8 @@
-"""From first interactions to counts: charge sharing between neighbouring pixels, and recorded spectra."""
+"""From first interactions per s to counts per s by pixel and energy bin, charge sharing between pixels
+included.
+
+The response R comes from ``spectral_response.py``; docs/physics.md, sections 1 and 7.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +95,7 @@ class PixelResponse(nn.Module):
         return PixelResponse(self.spectral, place[neighbours], self.live[pixels], len(needed)), needed
 
     def recording(self, spectral: Tensor) -> PixelResponse:
-        """The same pixels on another energy axis."""
+        """Response of these pixels on another energy axis."""
         return PixelResponse(spectral.to(self.live.device), self.neighbours, self.live, self.sources)
 
     def _kinds(self, dtype: torch.dtype) -> Tensor:

@@ -31,7 +31,13 @@ FINE_RATIO, FINE_UP_TO_KEV, COARSE_RATIO = 1.04, 700.0, 1.12
 are recorded, and above, where there is only Compton continuum, which changes slowly."""
 
 FINE_BIN_KEV = 0.5
+"""Largest width of the bins in which the response is computed and from which recorded bins are read; chosen,
+no source.
+"""
 POINTS_PER_PIECE = 2 * PARTS
+"""Energies over which the response to a piece of continuum, or an energy class, is averaged; chosen, no
+source.
+"""
 
 RESPONSE_VERSION = 2
 """To be raised whenever the numbers of the response change, so that cached ones are recomputed."""
@@ -47,7 +53,7 @@ class SpectralResponse:
         camera: the camera.
         lines: every line of the chain that is transported.
         groups: chain members to activity maps.
-        edges_kev: of the recorded bins, [bin + 1].
+        edges_kev: edges of the recorded bins, [bin + 1].
         sharp_kev: lines above have no sharp image.
     """
 
@@ -68,13 +74,15 @@ class SpectralResponse:
         return torch.einsum("lg,lm,olb->ogmb", share, self.emitted[low], self.kernel[:, low])
 
     def leaked(self, reference_kev: Tensor) -> Tensor:
-        """The same behind plate and septa, wherever the event is recorded, [g, 1, map, bin]."""
+        """Counts per first interaction behind plate and septa, in whichever pixel they are recorded, [g, 1,
+        map, bin].
+        """
         reference_kev = reference_kev.cpu()
         share = self._weights("leakage", reference_kev)
         return torch.einsum("lg,lm,olb->gmb", share, self.emitted, self.kernel)[:, None]
 
     def scattered(self, reference_kev: Tensor, arrivals: EnergyClasses) -> Tensor:
-        """The same for photons that arrive in energy classes k, [g, k, map, bin].
+        """Counts per first interaction of photons that arrive in energy classes k, [g, k, map, bin].
 
         A line scatters by the same angles as the reference energy that it is interpolated from, and Compton
         scatter adds to 1/E by the angle alone, which shifts all classes but those that are K lines of the

@@ -86,7 +86,7 @@ class CompartmentModel:
 
         Args:
             spread: standard deviation of the logarithm of a rate; 0 for none.
-            generator: of the numbers x, drawn in the order in which the rates are written.
+            generator: random generator of the numbers x, drawn in the order in which the rates are written.
         """
 
         def drawn(_: str, __: str, rate: float) -> float:

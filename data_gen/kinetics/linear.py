@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 _TERMS = 14
-"""Of the Taylor series at steps of norm 1/4 or less: the first one left out is below 1e-20."""
+"""Terms of the Taylor series, at steps of norm 1/4 or less; the first one left out is below 1e-20."""
 
 
 def propagators(matrix: Tensor, duration_s: float) -> tuple[Tensor, Tensor]:

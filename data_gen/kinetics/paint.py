@@ -1,4 +1,4 @@
-"""Distribution of the activity of regions (Bq) over voxels."""
+"""Distribution of the activity (Bq) or decays of regions over voxels, by shares that sum to 1 per region."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def painted(values: Tensor, regions: Sequence[str], shares: Mapping[str, Tensor]
 
     Args:
         values: [..., region, member]: frames of activity in Bq, or decays.
-        regions: their names; each but ``excreted`` needs its shares.
+        regions: names of the regions; each but ``excreted`` needs its shares.
         shares: region to the share of it in each voxel, [z, y, x]; a sum below 1 leaves the rest out of view,
             a sum of 0 the whole region.
 

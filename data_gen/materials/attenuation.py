@@ -2,8 +2,8 @@
 
 From the name of a material and photon energies in keV: mass attenuation in cm2/g by process (photoelectric,
 Compton, Rayleigh, pair production), linear attenuation in 1/mm, and interaction probabilities. A material's
-coefficient is the sum of its elements', weighted by mass fraction. Source: xraylib up to 800 keV, NIST XCOM
-(``xcom.csv``) from there to 3000 keV.
+coefficient is the sum of its elements', weighted by mass fraction. Sources: xraylib (Schoonjans et al.,
+Spectrochim. Acta B 66 (2011) 776) up to 800 keV, NIST XCOM (``xcom.csv``) from there to 3000 keV.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ ENERGY_RANGE_KEV = (1.0, 3000.0)
 """Photon energies at which cross sections are tabulated."""
 
 _XRAYLIB_ENDS_KEV = 800.0
-_BELOW: dict[Process, Callable[[int, float], float]] = {
+"""Highest energy of xraylib's Compton and Rayleigh tables."""
+_XRAYLIB: dict[Process, Callable[[int, float], float]] = {
     "photoelectric": xraylib.CS_Photo,
     "compton": xraylib.CS_Compt,
     "rayleigh": xraylib.CS_Rayl,
@@ -102,4 +103,5 @@ def element_mass_attenuation(z: int, energy_kev: float, process: Process) -> flo
     """Mass attenuation of an element in cm2/g by one process, at 1-3000 keV."""
     if energy_kev > _XRAYLIB_ENDS_KEV:
         return xcom_mass_attenuation(z, energy_kev, process)
-    return float(_BELOW[process](z, energy_kev)) if process in _BELOW else 0.0
+    # Pair production begins at 1022 keV, above what xraylib covers.
+    return float(_XRAYLIB[process](z, energy_kev)) if process in _XRAYLIB else 0.0

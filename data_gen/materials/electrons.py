@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _MASS_KEV = 510.99895
+"""Rest energy of the electron (CODATA)."""
 _COULOMB = 2 * math.pi * 8 / 137.035999
 """2 pi Z alpha of oxygen (Z = 8), the constant of Elwert's factor."""
 

@@ -20,7 +20,7 @@ def density_by_tissue(density: Tensor, material: Tensor | None, grid: VoxelGrid)
     """Density of each tissue in g/cm3, [batch, tissue, z, y, x]; zero in the voxels of other tissues.
 
     Args:
-        density: of the object in g/cm3, [batch, z, y, x].
+        density: density of the object in g/cm3, [batch, z, y, x].
         material: tissue index of each voxel, [batch, z, y, x]; None derives it from the density.
         grid: voxels.
 

@@ -1,7 +1,8 @@
 """The imaged object: voxels of tissue, crossed by Woodcock (delta) tracking.
 
-Inputs are the density in g/cm3 and the tissue of each voxel; lengths are in mm. Source of the method:
-Woodcock et al., ANL-7050 (1965).
+From density (g/cm3), tissue and photons (mm from the grid centre, keV): the next interaction point (mm) and
+its tissue. Cross sections, Rayleigh scatter included: ``medium.py``. Method: Woodcock et al., ANL-7050
+(1965).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Tissues:
         z, y, x = body.grid.spacing_mm
         self.spacing_mm = torch.tensor((x, y, z), dtype=torch.float64, device=device)
         self.media: list[Medium] = [medium(name) for name in TISSUES]
-        self.densest = [
+        self.highest_density_g_cm3 = [  # by tissue
             float(self.density[self.tissue == k].max()) if bool((self.tissue == k).any()) else 0.0
             for k in range(len(TISSUES))
         ]
@@ -69,25 +70,27 @@ class Tissues:
         """Move photons to their next interaction, or out of the object.
 
         Returns:
-            Place [n, 3] (where they started, for those that leave), whether they interact [n], and the index
-                of the
-            tissue in which they do [n].
+            Position mm [n, 3] (the start point for photons that leave), whether they interact [n], and tissue
+            index [n].
         """
         enter, leave = self._box(photons)
         position, tissue = photons.position.clone(), torch.zeros_like(photons.line)
         stopped = torch.zeros_like(leave, dtype=torch.bool)
-        total = torch.stack([m.total(photons.energy_kev) for m in self.media], dim=1) / 10.0
-        most = (total * total.new_tensor(self.densest)).amax(dim=1)
-        flying = ((leave > enter) & (most > 0)).nonzero()[:, 0]
+        # In mm-1 per g/cm3, from cm2/g.
+        mass_attenuation = torch.stack([m.total(photons.energy_kev) for m in self.media], dim=1) / 10.0
+        highest_density = mass_attenuation.new_tensor(self.highest_density_g_cm3)
+        majorant_per_mm = (mass_attenuation * highest_density).amax(dim=1)
+        flying = ((leave > enter) & (majorant_per_mm > 0)).nonzero()[:, 0]
         distance = enter[flying]
         while len(flying):
-            distance = distance - torch.log1p(-uniform(len(flying), generator)) / most[flying]
+            distance = distance - torch.log1p(-uniform(len(flying), generator)) / majorant_per_mm[flying]
             inside = distance < leave[flying]
             flying, distance = flying[inside], distance[inside]
             point = photons.position[flying] + distance[:, None] * photons.direction[flying]
             voxel = self._voxel(point)
             kind = self.tissue[voxel]
-            real = self.density[voxel] * total[flying, kind] > uniform(len(flying), generator) * most[flying]
+            attenuation_per_mm = self.density[voxel] * mass_attenuation[flying, kind]
+            real = attenuation_per_mm > uniform(len(flying), generator) * majorant_per_mm[flying]
             hit = flying[real]
             stopped[hit], position[hit], tissue[hit] = True, point[real], kind[real]
             flying, distance = flying[~real], distance[~real]

@@ -30,10 +30,15 @@ from data_gen.nuclides.names import canonical_name
 Array = NDArray[np.float64]
 
 _ALPHA = 1 / 137.035999
+"""Fine-structure constant (CODATA)."""
 _MASS_KEV = 510.99895
+"""Rest energy of the electron (CODATA)."""
 _NODES_PER_BIN = 6
+"""Gauss-Legendre nodes in each photon energy bin; chosen, no source."""
 _STEPS = 240
+"""Steps of the integral over electron energies; chosen, no source."""
 _BETA_STEP_KEV = 2.0
+"""Largest step of the beta spectrum in energy; chosen, no source."""
 
 
 def bremsstrahlung(nuclide: str, edges_kev: Tensor | Sequence[float]) -> Tensor:

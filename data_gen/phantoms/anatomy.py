@@ -17,6 +17,7 @@ from data_gen.core.random import uniform
 from data_gen.phantoms.shapes import Ellipsoid, Point, Shape, Trunk
 
 REFERENCE_MASS_G = 25.0
+"""Mass of the mouse that the sizes are given for; others are scaled."""
 
 BODY_SEMI_MM = (12.4, 10.0)
 """Half-width and half-height of the trunk."""

@@ -41,7 +41,7 @@ BLOOD_ML_PER_G: Mapping[str, float] = {
 chambers the label holds, is an assumption."""
 
 BLOOD_ELSEWHERE_ML_PER_G = 0.04
-"""As in muscle (same source), for all other organs."""
+"""Blood in all other organs, as in muscle (Brown et al., 1997)."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def region_organs(
     """Region to its organs; ``excreted`` has none and is left out.
 
     Args:
-        regions: of the compartment model.
+        regions: regions of the compartment model.
         organs: region to its organs, where they are not those that :class:`KineticPhantom` tells.
 
     Raises:
@@ -191,7 +191,7 @@ def region_shares(
 
     Args:
         phantom: density, labels and uptake.
-        regions: of the compartment model; ``excreted`` gets no shares.
+        regions: regions of the compartment model; ``excreted`` gets no shares.
         organs: see :func:`region_organs`.
 
     Raises:

@@ -1,5 +1,7 @@
 """Heterogeneous uptake inside a tumour, down to clusters of cells; lengths in mm, uptake relative to its
 mean.
+
+The model and its default values are assumptions (see :class:`Microenvironment`), not taken from a source.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms.phantom import ORGANS, Phantom, PhantomFamily
 
 FINEST_MM = 0.05
-"""Below this, cells and alpha ranges count one by one, and relative uptake per voxel means little."""
+"""Smallest voxel edge: below this, cells and alpha ranges count one by one, and relative uptake per voxel
+means little.
+"""
 
 _MOST_VOXELS = 30_000_000
-"""Fine voxels of one tumour."""
+"""Upper limit on the fine voxels of one tumour, which bounds the memory."""
 
 _PIECE = 200_000
 """Points whose distances to all vessels are held at once, over the number of vessels."""
@@ -141,9 +145,9 @@ def uneven_uptake(
 
     Args:
         tumour: its voxels, [z, y, x] bool.
-        grid: of these voxels.
-        constants: of its inside.
-        generator: of clusters and vessels.
+        grid: voxel grid of the tumour.
+        constants: parameters of the microenvironment.
+        generator: random generator of clusters and vessels.
         fine_mm: edge of the fine voxels, :data:`FINEST_MM` or more.
 
     Raises:

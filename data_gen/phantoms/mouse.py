@@ -37,7 +37,7 @@ class MousePhantom:
         freed_per_g: organ to relative concentration per gram of progeny that left its place of birth.
         freed_fraction: share of the progeny that leaves at each generation of groups.
         tumours: fewest and most tumours.
-        tumour_diameter_mm: their diameter.
+        tumour_diameter_mm: diameter of the tumours.
         body_mass_g: mass of the whole animal.
         bed_offset_mm: where the middle of the liver lies below the isocentre.
         supersampling: fine voxels along each edge of a voxel.

@@ -63,7 +63,7 @@ class ScannedObject(Protocol):
             chain: decay chain of the injected nuclide.
             groups: which of its members share a map.
             injected_bq: activity of the chain's first member at time 0, freshly separated.
-            frame: of the scan, after the injection.
+            frame: frame of the scan, after the injection.
         """
 
 

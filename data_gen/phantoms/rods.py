@@ -15,8 +15,9 @@ from data_gen.phantoms.shapes import Cylinder, Shape
 from data_gen.phantoms.voxelise import OUTSIDE, Tissue, paint, phantom_of
 
 WATER = 1.0
+"""Density in g/cm3."""
 ACRYLIC = 1.19
-"""Densities in g/cm3."""
+"""Density in g/cm3."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class DerenzoPhantom:
 
     Args:
         rod_diameters_mm: one diameter a sector.
-        diameter_mm: of the acrylic cylinder.
-        length_mm: of cylinder and rods.
+        diameter_mm: diameter of the acrylic cylinder.
+        length_mm: length of cylinder and rods.
         supersampling: fine voxels along each edge of a voxel.
     """
 
@@ -71,13 +72,13 @@ class DerenzoPhantom:
 
 @dataclass(frozen=True)
 class NemaMousePhantom:
-    """Like the image quality phantom of NEMA NU 4, shrunk to the field of view.
+    """A phantom like the image quality phantom of NEMA NU 4, shrunk to the field of view.
 
     From +z to -z: five hot rods of 1 to 5 mm in acrylic, uniform activity in water, and the same water
     with two chambers without activity, one of water and one of air.
 
     Args:
-        diameter_mm: of the whole (30 mm in the standard).
+        diameter_mm: diameter of the whole (30 mm in the standard).
         section_mm: length of each of the three parts.
         supersampling: fine voxels along each edge of a voxel.
     """

@@ -27,7 +27,7 @@ def path_in_plate(
         camera: the camera.
         aperture: that ``waist`` is measured from, [k].
         beside: apertures whose openings the rays may pass, [k, candidate].
-        steps: in each half of the plate.
+        steps: number of steps in each half of the plate.
 
     Returns:
         [k, ray] mm along the plate's normal; divide by the cosine of incidence for the length.
@@ -102,7 +102,7 @@ def path_in_septa(waist: Tensor, slope: Tensor, detector_mm: Tensor, camera: Cam
     Args:
         waist: (u, v) where rays cross the waist plane, from the panel's middle, [k, ray, 2] mm.
         slope: (u, v) of rays per mm towards the detector, [k, ray, 2].
-        detector_mm: from the waist plane to the detector's face, [k].
+        detector_mm: distance from the waist plane to the detector's face, [k].
         camera: the camera.
 
     Returns:

@@ -98,7 +98,9 @@ PLATE_RAYS_PER_RAY = 4.0
 """Rays through the plate for each one through an aperture, at least."""
 
 RAYS_PER_MM2 = 0.13
-"""The same per mm2 of a cell: a compact source is imaged by the few rays that happen to meet it ..."""
+"""Rays through the plate per mm2 of a cell: a compact source is imaged by the few rays that happen to meet it
+...
+"""
 
 MOST_PLATE_RAYS_PER_RAY = 64.0
 """... up to this many: a plate of one aperture is wider than the object."""
@@ -124,7 +126,7 @@ class LeakCaster(RayCaster):
 
     Args:
         camera: pairs every pixel with every aperture of its panel.
-        energy_kev: of the photons.
+        energy_kev: energy of the photons.
         sampling: numbers of rays.
         everything: rays through the pixel's own aperture too, for energies without a sharp projector.
         within_mm: largest distance of activity from the isocentre; None: anywhere before the plates.

@@ -30,12 +30,14 @@ ORDER = "pixel: panel, row, column; voxel: z, y, x"
 """Attribute ``order``: what rows and columns count, last index fastest."""
 
 MOST_ENERGIES = 64
+"""Largest number of energies in a file; chosen, no source."""
 MOST_BYTES = 64 * 2**30
 """Largest file content that is read, uncompressed."""
 
 Unit = Literal["first interactions per photon", "counts per photon"]
-"""Of the entries: for one photon emitted in the voxel at that energy, interactions in the detector pixel, or
-counts recorded in a window of energies."""
+"""Unit of the entries: for one photon emitted in the voxel at that energy, interactions in the detector
+pixel, or counts recorded in a window of energies.
+"""
 
 _WHOLE = {
     "energies_kev": ("<f8", 1),
@@ -56,7 +58,7 @@ class SystemMatrix:
         energies_kev: [g] float64, rising.
         grid: the voxels.
         matrices: float32 [pixel, voxel] each, rows and columns as :data:`ORDER` says.
-        unit: of the entries.
+        unit: unit of the entries.
         window_kev: lowest and highest energy counted, [g, 2], for counts; None for first interactions.
         includes: leakage and scatter terms of the forward model that the entries hold already.
     """

@@ -145,11 +145,13 @@ class MatrixProjector(nn.Module):
 
     def _transmission(self, attenuation: Tensor, g: int, block: int, part: slice, maps: int) -> Tensor:
         """Transmission [voxel, column, n] to a block's apertures for volumes (batch * map) of ``part``."""
-        seen = self.views.columns_of(attenuation[:, g, self.views.orbits[block]], block)
-        if part.stop - part.start > 1:
-            volumes = torch.arange(len(attenuation) * maps, device=attenuation.device)
-            return seen[volumes[part] // maps].permute(1, 2, 0)
-        return seen[part.start // maps, ..., None]
+        volumes = range(len(attenuation) * maps)[part]
+        scans = slice(volumes[0] // maps, volumes[-1] // maps + 1)
+        seen = self.views.columns_of(attenuation[scans, g, self.views.orbits[block]], block)
+        if len(seen) > 1:
+            volume = torch.arange(volumes[0], volumes[-1] + 1, device=attenuation.device)
+            seen = seen[volume // maps - scans.start]
+        return seen.permute(1, 2, 0)  # of one scan, the same for all its volumes
 
     @property
     def _columns(self) -> list[Columns]:

@@ -1,4 +1,4 @@
-"""A projector around anyone's system matrix, measured or computed, that a file holds."""
+"""A projector that applies the system matrix of a file, measured or computed; format in docs/matrices.md."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ LEAST_RECORDED = 1e-3
 
 ENTRIES_AT_ONCE = 1 << 20
 PIXELS_AT_ONCE = 64
+"""Matrix entries, and pixels, processed together, which bounds the memory."""
 
 
 class MeasuredMatrix(MatrixProjector):
@@ -47,7 +48,7 @@ class MeasuredMatrix(MatrixProjector):
         energies_kev: reference energies [g].
         content: the system matrix, in first interactions per photon.
         energy_tolerance: how far the nearest energy may be, relatively.
-        dtype: of the weights.
+        dtype: number type of the weights.
 
     Raises:
         UserError: pixels, voxels or energies are not those asked for.
@@ -86,8 +87,8 @@ class MeasuredMatrixFile:
             energy on the grid of the model.
         energy_tolerance: how far an energy of the file may be from a reference energy of the model,
             relatively.
-        energy_kev: of an ``.npz``.
-        unit: of an ``.npz``.
+        energy_kev: photon energy of a matrix in an ``.npz``, which does not record it.
+        unit: unit of the entries of an ``.npz``.
         window_kev: lowest and highest energy that an ``.npz`` counts, if its unit is counts.
         includes: leakage and scatter terms that an ``.npz`` holds already.
         sha256: of the file's content; None: whatever it is now.
@@ -195,7 +196,7 @@ def export_matrix(projector: Projector, path: str | Path) -> SystemMatrix:
 
     Args:
         projector: any, ``model.projector`` of a forward model for instance; of float32 weights.
-        path: of the HDF5 file.
+        path: path of the HDF5 file.
 
     Returns:
         What was written.

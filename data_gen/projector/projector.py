@@ -39,7 +39,7 @@ class Projector(Protocol):
 
         Args:
             activity: [batch, map, z, y, x] in Bq per voxel.
-            attenuation: of the same batch, from :meth:`attenuation`.
+            attenuation: object attenuation of the same batch, from :meth:`attenuation`.
 
         Returns:
             [batch, pixel, g, map] in 1/s.

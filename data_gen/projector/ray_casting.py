@@ -59,7 +59,7 @@ class RayCaster(nn.Module):
 
     Args:
         camera: its tensors may require gradients.
-        energy_kev: of the photons.
+        energy_kev: energy of the photons.
         sampling: numbers of rays.
     """
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 _STEPS = 2000
+"""Distances at which the number of rays is tabulated; chosen, no source."""
 _FURTHEST_MM = 1000.0
+"""Largest tabulated distance, beyond any plate."""
 _SOFTENED = 0.75
 """Exponent of the transmission that rays follow: oblique rays cross other paths than is assumed here."""
 
@@ -36,9 +38,9 @@ class Rings(nn.Module):
         self.rays = nn.Buffer(torch.cat((step.new_zeros(1), step.cumsum(0))), persistent=False)
 
     distance_mm: Tensor
-    """From where the plate begins, rising from 0, [step + 1]."""
+    """Distance in mm from where the plate begins, rising from 0, [step + 1]."""
     rays: Tensor
-    """As many as are up to there, in any unit, [step + 1]."""
+    """Cumulative number of rays up to each distance, in any unit, [step + 1]."""
 
     def _rate(self, distance_mm: Tensor) -> Tensor:
         """Rays for each mm."""

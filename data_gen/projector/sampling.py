@@ -19,8 +19,9 @@ class RaySampling:
     """Numbers of quadrature nodes; more is slower and finer.
 
     Args:
-        rays: for each pair of pixel and aperture, where the plate stops what misses the opening; several
-            times as many where photons penetrate a zone around it that is wider than the opening itself.
+        rays: number of rays for each pair of pixel and aperture, where the plate stops what misses the
+            opening; several times as many where photons penetrate a zone around it that is wider than the
+            opening itself.
         plate_steps: steps through each half of the plate.
     """
 
@@ -67,7 +68,7 @@ def waist_nodes(
     fine as ``fold_mm``. The nodes move with the radius, so that it has an exact gradient.
 
     Args:
-        radius: of the waists [k], mm.
+        radius: radius of the waists [k], mm.
         fold_mm: distance in which transmission falls by e.
         edge_mm: width of the zone.
         counts: nodes in the opening and in the zone.

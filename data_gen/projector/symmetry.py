@@ -30,7 +30,7 @@ class MirrorOrbits:
     mirrors: tuple[tuple[int, ...], ...]
     """Axes of [z, y, x] to flip, counted from the last (-1 is x), for each mirror; the first flips none."""
     aperture: Tensor
-    """Of the camera, [orbit, mirror]."""
+    """Aperture of the camera, [orbit, mirror]."""
     first_pair: Tensor
     """Pair of the camera that a row is of, [row]."""
     row: Tensor

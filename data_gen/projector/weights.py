@@ -42,7 +42,7 @@ def build_rows(
         pairs: (pixel, aperture) of each row, [row, 2].
         grid: voxels.
         drop_share: share of each row's weight that may be dropped, smallest entries first.
-        dtype: of the values.
+        dtype: number type of the values.
     """
 
     def entries(chunk: tuple[Tensor, int]) -> tuple[tuple[Tensor, Tensor, Tensor], float, float]:

@@ -59,7 +59,7 @@ class CameraReadout:
         Args:
             events: one event per photon; their times are those at which the pixel was in place.
             frames: when the camera measured, for the noise of hot pixels.
-            generator: of that noise; all else is deterministic.
+            generator: random generator of that noise; all else is deterministic.
 
         Raises:
             UserError: no frame, a pixel outside the camera, weights, or values that are not numbers.

@@ -1,7 +1,7 @@
 """Event-driven readout: each trigger makes its channel dead for a time.
 
-Closed forms of live fraction and pile-up (Knoll, chapter 4), and the same applied to events. Times are in s,
-energies in keV.
+Live fraction and pile-up in closed form (Knoll, chapter 4), and the same losses applied to events. Times are
+in s, energies in keV.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class EventReadout:
         dead_time_s: duration of the dead time after a trigger.
         kind: ``non_paralysable``: events within the dead time are lost without effect; ``paralysable``:
             each of them extends it.
-        channel: what shares one dead time, the ``module`` or each ``pixel``.
+        channel: pixels that share one dead time: the ``module``, or each ``pixel`` alone.
         pile_up_s: energies deposited in the pixel of a recorded event within this time after it are
             added to it; at most the dead time.
         time_step_s: resolution of the time stamps, which are rounded down; 0 keeps times exact.
@@ -83,7 +83,7 @@ class EventReadout:
         return EventList(events.pixel, events.energy_kev, stamp)
 
     def _with_pile_up(self, events: EventList, kept: Tensor) -> EventList:
-        """The same events, each recorded one with the energies that follow it in its pixel added."""
+        """Events, each recorded one with the energies that follow it in its pixel added."""
         if self.pile_up_s == 0:
             return events
         time = events.time_s.to(torch.float64)

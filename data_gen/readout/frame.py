@@ -1,7 +1,7 @@
 """Frame-based readout, as in HEXITEC: every pixel keeps one signal per frame.
 
-Closed forms of live fraction, pile-up and recorded spectrum (Poisson statistics), and the same applied to
-events. Times are in s, energies in keV.
+Live fraction and pile-up in closed form (Poisson statistics; docs/physics.md, section 8), and the same losses
+applied to events. Times are in s, energies in keV, rates in true events per second.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from data_gen.readout.modules import ModuleLayout
 class FrameReadout:
     """Every pixel gives one number per frame, however many events it had in it.
 
-    HEXITEC keeps the peak of each pixel and reads row after row, at most 10 kHz for 80 x 80 pixels (STFC
-    Technology, "Developing a UK capability in high energy X-ray imaging technology"): ``largest`` and
-    ``rolling``. A detector that integrates charge is ``sum``.
+    HEXITEC (80 x 80 pixels; JINST 7 (2012) P08027) keeps the peak of each pixel and reads row after row, at
+    most 10 kHz (STFC Technology, "Developing a UK capability in high energy X-ray imaging technology"):
+    ``largest`` and ``rolling``. A detector that integrates charge is ``sum``.
 
     Args:
-        frame_rate_hz: frames per second.
+        frame_rate_hz: frames per second; the default is chosen, no source.
         keep: the largest signal of a frame, or the sum of its signals.
         shutter: ``rolling`` shifts the frame of each row by its part of the frame time, ``global`` does not.
         blind_s: time at the end of each frame during which a pixel is read and reset and records nothing.
@@ -68,15 +68,15 @@ class FrameReadout:
         return self.frame_s - self.blind_s
 
     def live(self, rate_cps: Tensor, layout: ModuleLayout) -> Tensor:  # noqa: ARG002 - pixels lose alone
-        """Frames with at least one event, over events: (1 - exp(-r open)) / (r frame); see
-        :class:`Readout`.
+        """Recorded frames per true event, (1 - exp(-r open)) / (r frame); r the rate in 1/s, frame and open =
+        frame - blind in s. See :class:`Readout`.
         """
         mean = rate_cps * self.open_s
         small = mean < 1e-4
         safe = torch.where(small, torch.ones_like(mean), mean)
         # The quotient is 0/0 without events, where its series is exact to rounding.
-        filled = torch.where(small, 1 - mean / 2 + mean.square() / 6, -torch.expm1(-safe) / safe)
-        return filled * (self.open_s / self.frame_s)
+        recorded = torch.where(small, 1 - mean / 2 + mean.square() / 6, -torch.expm1(-safe) / safe)
+        return recorded * (self.open_s / self.frame_s)
 
     def pile_up(self, rate_cps: Tensor, layout: ModuleLayout) -> Tensor:  # noqa: ARG002 - pixels lose alone
         """Probability of several events given at least one: 1 - x / (exp(x) - 1), x = r open; see
@@ -88,25 +88,26 @@ class FrameReadout:
         return torch.where(small, mean / 2 - mean.square() / 12, 1 - safe / torch.expm1(safe))
 
     def record(self, events: EventList, layout: ModuleLayout) -> EventList:
-        """One event for every pixel and frame with any event, stamped with the frame's start.
+        """At most one event per pixel and frame, none below the threshold or from the blind time.
 
-        Frames are counted from the reference time; see :class:`Readout`.
+        The stamp is the start of row 0's frame of that number, counted from time 0; with a rolling shutter
+        the frame of a later row begins up to one frame after it. See :class:`Readout`.
         """
         layout.checked(events)
-        turns = events.time_s.to(torch.float64) * self.frame_rate_hz
+        time_frames = events.time_s.to(torch.float64) * self.frame_rate_hz
         if self.shutter == "rolling":
-            turns = turns - layout.row[events.pixel] / layout.shape[0]
-        frame = torch.floor(turns)
-        seen = turns - frame < 1.0 - self.blind_s * self.frame_rate_hz
-        key = frame[seen].to(torch.int64) * layout.pixels + events.pixel[seen]
-        held, home = torch.unique(key, return_inverse=True)
-        energy = events.energy_kev.new_zeros(len(held))
+            time_frames = time_frames - layout.row[events.pixel] / layout.shape[0]
+        frame = torch.floor(time_frames)
+        in_open_time = time_frames - frame < 1.0 - self.blind_s * self.frame_rate_hz
+        key = frame[in_open_time].to(torch.int64) * layout.pixels + events.pixel[in_open_time]
+        pixel_frames, record_of_event = torch.unique(key, return_inverse=True)
+        energy = events.energy_kev.new_zeros(len(pixel_frames))
         if self.keep == "sum":
-            energy = energy.index_add(0, home, events.energy_kev[seen])
+            energy = energy.index_add(0, record_of_event, events.energy_kev[in_open_time])
         else:
-            energy = energy.scatter_reduce(0, home, events.energy_kev[seen], "amax")
-        number = torch.div(held, layout.pixels, rounding_mode="floor")
-        # The last rows begin their first frame a little after the reference time.
+            energy = energy.scatter_reduce(0, record_of_event, events.energy_kev[in_open_time], "amax")
+        number = torch.div(pixel_frames, layout.pixels, rounding_mode="floor")
+        # Rows above 0 have a frame -1 that began before time 0; it is stamped 0.
         stamp = (number.to(torch.float64) * self.frame_s).clamp_min(0.0)
-        recorded = EventList(held - number * layout.pixels, energy, stamp)
+        recorded = EventList(pixel_frames - number * layout.pixels, energy, stamp)
         return recorded.select(energy >= self.threshold_kev)

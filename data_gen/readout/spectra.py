@@ -59,7 +59,7 @@ def camera_counts(spectra: PixelSpectra, layout: ModuleLayout, module: int, quar
     """Counts of one module placed among the pixels of a camera, [pixel, bin]; all other pixels are 0.
 
     Args:
-        spectra: of the module.
+        spectra: spectra of the module.
         layout: the camera's pixels, divided into modules.
         module: index of the module.
         quarter_turns: how often the module is mounted rotated by 90 degrees, from rows towards columns.

@@ -19,6 +19,7 @@ from data_gen.scatter.energy_classes import PARTS, shares_of_parts
 from data_gen.scatter.harmonics import legendre
 
 ELECTRON_KEV = 510.99895
+"""Rest energy of the electron (CODATA)."""
 NODES = 512
 """Nodes of the scattering angle; closer ones would be at momentum transfers below those tabulated."""
 SMALLEST = 0.003

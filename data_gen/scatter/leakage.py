@@ -24,8 +24,9 @@ from data_gen.projector.leak import leak_caster
 from data_gen.scatter.energy_classes import EnergyClasses
 
 VOXEL_MM = 2.0
+"""Largest edge of the coarse voxels; docs/physics.md, section 5."""
 BLOCK_MM = 6.0
-"""Of the coarse voxels and of the blocks of pixels, as seen at the isocentre, at most."""
+"""Largest edge of the blocks of pixels, as seen at the isocentre; docs/physics.md, section 5."""
 
 SHADED_BLOCK_MM, SHADED_RAYS = 3.0, 0.375
 """Edge of the blocks where septa cast shadows, and fraction of the rays to each if there are so many more."""

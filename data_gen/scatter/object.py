@@ -43,10 +43,10 @@ class ScatterSampling:
     Args:
         voxel_mm: edge of the coarse voxels, at most.
         block_mm: edge of the blocks of pixels, projected to the isocentre, at most.
-        order: of the spherical harmonics of directions.
-        classes: of arrival energy after Compton scatter.
-        twice_order: the same for photons scattered twice.
-        twice_classes: the same for photons scattered twice; 0 leaves them out.
+        order: largest order of the spherical harmonics of directions.
+        classes: number of classes of arrival energy after Compton scatter.
+        twice_order: largest order of the harmonics for photons scattered twice.
+        twice_classes: energy classes for photons scattered twice; 0 leaves them out.
     """
 
     voxel_mm: float = 3.3
@@ -144,7 +144,7 @@ class ObjectScatter(nn.Module):
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def _kept(self, state: Tensor) -> tuple[Seen, list[Kept]]:
-        """Of one object [n]: how channels see it, and what each passage needs."""
+        """State of one object [n]: transmission to the channels, and what each passage needs."""
         voxels = self.coarse.voxels
         shapes: list[tuple[int, ...]] = [(*self._seen.shape[:2], voxels)]
         for passage in self._passages:

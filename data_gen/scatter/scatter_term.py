@@ -19,7 +19,7 @@ class ScatterTerm(Protocol):
     """
 
     grid: VoxelGrid
-    """Of activity and density."""
+    """Voxels of activity and density."""
     camera: Camera
     """The camera with binned pixels: its pixels are the blocks."""
     energies_kev: Tensor

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from data_gen.core.grid import VoxelGrid
 
+MOST_KEPT_BYTES = 2**26
+"""Memory that the parts of the fluence table may take, which else are made anew for each use."""
+
 
 class Kept(NamedTuple):
     """What one scatter needs of an object; of several, batch first."""
@@ -73,6 +76,7 @@ class SingleScatter(nn.Module):
         self.attenuation = nn.Buffer(attenuation, persistent=False)
         degree = torch.arange(len(flight)).sqrt().floor().to(torch.int64)
         self.degree = nn.Buffer(degree, persistent=False)
+        self.register_buffer("_kept_flights", None, persistent=False)
 
     flight: Tensor
     heading: Tensor
@@ -82,6 +86,7 @@ class SingleScatter(nn.Module):
     attenuation: Tensor
     degree: Tensor
     """Degree l of each harmonic, [lm]."""
+    _kept_flights: Tensor | None
 
     def of(self, tissues: Tensor, path: Tensor) -> Kept:
         """What is kept of objects, batch first.
@@ -168,11 +173,20 @@ class SingleScatter(nn.Module):
     def _flights(self, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
         """For each row of voxels, its slice and its part of the fluence table, [voxel, source, lm]."""
         nz, ny, nx = self.grid.shape
-        windows = self.flight.to(dtype).unfold(1, nz, 1).unfold(2, ny, 1).unfold(3, nx, 1).flip(3)
-        for row in range(nz * ny):
-            z, y = divmod(row, ny)
-            window = windows[:, nz - 1 - z, ny - 1 - y].movedim(0, -1).flatten(1, 3)
-            yield slice(row * nx, (row + 1) * nx), window
+        flight = self.flight.to(dtype)
+        kept = self._kept_flights
+        if kept is None or kept.dtype != dtype or kept.device != flight.device:
+            windows = flight.unfold(1, nz, 1).unfold(2, ny, 1).unfold(3, nx, 1).flip(3)
+            rows = (windows[:, nz - 1 - row // ny, ny - 1 - row % ny] for row in range(nz * ny))
+            by_row = (window.movedim(0, -1).flatten(1, 3) for window in rows)
+            if self.grid.voxels**2 * flight[:, 0, 0, 0].nbytes > MOST_KEPT_BYTES:
+                yield from ((slice(row * nx, (row + 1) * nx), part) for row, part in enumerate(by_row))
+                return
+            # What is kept in inference mode may be wanted for a gradient later.
+            with torch.inference_mode(False), torch.no_grad():
+                kept = self._kept_flights = torch.stack(list(by_row))
+        for row, part in enumerate(kept):
+            yield slice(row * nx, (row + 1) * nx), part
 
     def _nodes(self, dtype: torch.dtype) -> list[tuple[int, Tensor, Tensor]]:
         """For each energy node: its index, the classes g * k that use it, and their weights [class, 1, 1]."""

@@ -13,6 +13,7 @@ from data_gen.nuclides import DecayChain, MemberGroups
 from data_gen.nuclides.spectrum import LineSpectrum
 
 STRONGEST_LINES = 5
+"""Lines whose peaks count as photopeaks; chosen, no source."""
 
 Windows = tuple[tuple[float, float], ...]
 

@@ -1,4 +1,4 @@
-"""What a data set is to hold."""
+"""The plan of a simulated data set: numbers of scans, and ranges of counts, activity (Bq) and times (s)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class DatasetPlan:
         injected_bq: activity that may be injected, [lowest, highest].
         duration_s: time that a scan may take, [lowest, highest].
         start_s: time from injection to scan, [lowest, highest].
-        seed: of everything random.
+        seed: random seed of the whole data set.
         shard_size: scans in a file.
         groups: which chain members share a map; None ties those that live shorter than ten minutes.
         options: how finely the forward model is computed and what it counts.

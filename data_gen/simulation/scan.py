@@ -1,4 +1,7 @@
-"""Simulation of one scan: phantom, exposure, expected counts, Poisson events, readout."""
+"""Simulation of one scan: from a phantom to recorded events (pixel, keV, s).
+
+Steps: phantom, exposure (Bq, s), expected counts by the forward model, Poisson events, readout.
+"""
 
 from __future__ import annotations
 

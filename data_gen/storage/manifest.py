@@ -63,9 +63,9 @@ class Manifest(_Strict):
     Args:
         system: the imaging system as plain data (``ImagingSystem.to_dict``).
         splits: shards by split, in the order of their scans.
-        seed: of the data set.
+        seed: random seed of the data set.
         plan_sha256: hash of everything that determines the scans.
-        schema_version: of the shards.
+        schema_version: schema version of the shards.
         provenance: origin, licence, consent.
     """
 

@@ -17,6 +17,7 @@ from data_gen.storage.manifest import ShardEntry
 from data_gen.storage.schema import COLUMNS, SCHEMA_VERSION, SYSTEM, StoredScan
 
 EVENTS_A_CHUNK = 1 << 16
+"""Events in a chunk of the HDF5 file; chosen, no source."""
 
 
 def write_shard(path: Path, scans: Sequence[StoredScan], system: Mapping[str, Any]) -> ShardEntry:

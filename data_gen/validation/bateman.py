@@ -22,7 +22,7 @@ class Network:
 
     Args:
         losses: total rate out of each state, 1/s; no two equal along a path.
-        steps: from a state to others, 1/s.
+        steps: rates from a state to others, 1/s.
     """
 
     losses: Mapping[str, float]

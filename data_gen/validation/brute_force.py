@@ -16,6 +16,7 @@ import numpy as np
 from data_gen.validation.point import Array
 
 _RAYS_AT_ONCE = 4096
+"""Lines followed together, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,19 @@ class Hole:
     """A hole in a plate, and the detector behind; mm, x into the camera, (y, z) across.
 
     Args:
-        shape: of the hole's mouths.
+        shape: shape of the hole's mouths.
         plane_mm: x of the waist.
         plate_mm: thickness of the plate.
         centre_mm: (y, z) of the waist.
         slope: (y, z) by which the hole's axis moves per mm of x.
-        radius_mm: of the waist.
-        tangent: of the half opening angle along (y, z).
+        radius_mm: radius of the waist.
+        tangent: tangent of the half opening angle along (y, z).
         detector_mm: x of the detector's face.
         detector_half_mm: half its size along (y, z).
         detector_shift_mm: (y, z) of its middle.
         plate_mu: attenuation of the plate, 1/mm.
         crystal_mm: thickness of the detector.
-        crystal_mu: of the detector by interactions that leave energy, 1/mm.
+        crystal_mu: attenuation of the detector by interactions that leave energy, 1/mm.
     """
 
     shape: Literal["knife_edge", "loft_hole"]

@@ -17,6 +17,7 @@ _CHAINS = {
     "pb212": ("Pb-212", "Bi-212"),
 }
 _LIMIT = 1e-8
+"""Tolerance of the relative deviation."""
 _HOUR_S = 3600.0
 _LEAST = 1e-12
 """Activity, as a share of the injected, below which deviations are taken relative to this."""

@@ -25,6 +25,7 @@ from data_gen.projector import RaySampling
 from data_gen.validation.point import Findings, Point
 
 _WINDOWS_KEV = (20.0, 60.0, 100.0, 180.0, 250.0, 320.0, 380.0, 480.0, 600.0)
+"""Boundaries of the energy windows; chosen, no source."""
 _UPTAKE_PERCENT_PER_G = {
     "soft_tissue": (0.5, 1.5),
     "heart": (5.0, 15.0),
@@ -35,6 +36,7 @@ _UPTAKE_PERCENT_PER_G = {
 }
 _FREED_PER_G = {"soft_tissue": (0.5, 1.0), "liver": (2.0, 5.0), "kidneys": (15.0, 40.0), "tumour": (0.5, 1.5)}
 _INJECTED_BQ, _START_S, _DURATION_S = 1e5, 86_400.0, 3600.0
+"""Injected activity, start and duration of the scan; chosen, no source."""
 
 AS_GOOD = 1e-3
 """Relative tolerance of the gradient's optimum above the best point of the grid."""
@@ -66,14 +68,14 @@ def design(
     Args:
         camera: whose apertures are designed; plate thickness, detector and field of view stay.
         nuclide: injected.
-        materials: of plate and septa.
+        materials: materials of plate and septa.
         diameter_mm: bounds.
         plane_mm: bounds of the waists' distance from the isocentre, which is the magnification's.
-        most_evaluations: of the objective with its gradient.
-        grid_points: of each parameter.
-        rays: for each pair of pixel and aperture.
-        photons: of the Monte Carlo, for each uptake and camera; 0 leaves it out.
-        seed: of mouse and Monte Carlo.
+        most_evaluations: largest number of evaluations of the objective with its gradient.
+        grid_points: number of grid points of each parameter.
+        rays: number of rays for each pair of pixel and aperture.
+        photons: photons simulated by the Monte Carlo for each uptake and camera; 0 leaves it out.
+        seed: random seed of mouse and Monte Carlo.
     """
     (thin, wide), (near, far) = diameter_mm, plane_mm
     bounds = Bounds(PARAMETERS, ((thin, wide), (near, far)))

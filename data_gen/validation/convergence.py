@@ -1,4 +1,4 @@
-"""Numerical error of the projectors: the change by finer voxels and more rays."""
+"""Numerical error of the projectors: relative change of first interactions by finer voxels and more rays."""
 
 from __future__ import annotations
 
@@ -15,14 +15,21 @@ from data_gen.validation.point import Findings, Point
 from data_gen.validation.scenes import ring
 
 _SIDE_MM = 24.0
+"""Edge of the cube of voxels; chosen, no source."""
 _SOURCE = "the same integrals, twice as fine"
 
 
 def refinement(
     voxels: int = 24, energies_kev: Sequence[float] = (82.0, 218.0, 440.0), rays: int = 64
 ) -> Findings:
-    """Halved voxels, doubled rays and plate steps, for a Gaussian of activity in a cylinder of tissue; and
-    what a matrix of half voxels loses by coarser columns."""
+    """Relative change of images by halved voxels, doubled rays and doubled plate steps, for a Gaussian of
+    activity in a cylinder of tissue; and what a matrix of half voxels loses by coarser columns.
+
+    Args:
+        voxels: number of voxels along each edge of a 24 mm cube.
+        energies_kev: photon energies.
+        rays: number of rays for each pixel.
+    """
     camera = ring((0.0,), (1, 1), (40, 40), 0.25, diameter_mm=0.35)
     energies = torch.tensor(energies_kev, dtype=torch.float64)
 

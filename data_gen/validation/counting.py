@@ -24,7 +24,7 @@ def poisson(bins: int = 200_000, seed: int = 0) -> Findings:
 
     Args:
         bins: with expected counts from 0.1 to 30.
-        seed: of the expected counts and of the draws.
+        seed: random seed of the expected counts and of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
     expected = torch.exp(
@@ -74,7 +74,7 @@ def dead_time(loads: Sequence[float] = (0.05, 0.5, 2.0), events: int = 400_000, 
     Args:
         loads: true rate times dead time, or times the frame.
         events: drawn at each load.
-        seed: of the draws.
+        seed: random seed of the draws.
     """
     rate = np.array(loads) / _TAU_S
     points, curves = [], {}
@@ -93,6 +93,7 @@ def dead_time(loads: Sequence[float] = (0.05, 0.5, 2.0), events: int = 400_000, 
 
 
 _TAU_S = 1e-5
+"""Dead time, and frame time of the frame-based readout; chosen, no source."""
 
 
 def _camera() -> Camera:

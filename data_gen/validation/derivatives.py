@@ -19,21 +19,24 @@ from data_gen.validation.scenes import ring
 
 _GRID = VoxelGrid((4, 4, 5), (5.0, 5.0, 4.5))
 _LIMIT = 1e-4
-"""Of the relative difference; rounding leaves about 1e-5 of it."""
+"""Tolerance of the relative difference; rounding leaves about 1e-5 of it."""
 
 _STEP = 1e-8
-"""Of a value: so small that hardly a ray crosses from one voxel's centre to the next on the way."""
+"""Relative step of a value: so small that hardly a ray crosses from one voxel's centre to the next on the
+way.
+"""
 
 _SECONDS = 30.0
+"""Tolerance of the computing time, a design target."""
 
 
 def gradients(energies_kev: Sequence[float] = (82.0, 218.0), bins: int = 240, rays: int = 12) -> Findings:
     """Activity, density, diameter, pose, and every continuous constant of the CdTe response.
 
     Args:
-        energies_kev: of the photons, one after another in the projector and all in the response.
+        energies_kev: energies of the photons, one after another in the projector and all in the response.
         bins: of the response's spectrum, 10 to 250 keV.
-        rays: for each pair of pixel and aperture.
+        rays: number of rays for each pair of pixel and aperture.
     """
     began = time.perf_counter()
     points = [*of_geometry(energies_kev, rays), *_detector(energies_kev, bins)]

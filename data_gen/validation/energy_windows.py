@@ -48,13 +48,13 @@ def windows(
 
     Args:
         phantom: who is scanned.
-        options: of the forward model.
+        options: options of the forward model.
         camera: name.
         nuclide: parent of the chain.
-        voxels: along each axis.
-        spacing_mm: their edge.
-        bins: of the fine energy axis from 20 to 600 keV.
-        events: of the scan, background left out.
+        voxels: number of voxels along each axis.
+        spacing_mm: edge of a voxel.
+        bins: number of bins of the fine energy axis from 20 to 600 keV.
+        events: number of events of the scan, without background.
         mouse: number of the individual among the test scans of a data set of seed 0.
     """
     system = ImagingSystem(

@@ -48,7 +48,7 @@ def adjoint(
 
     Args:
         precisions: of the numbers; linearity and subsets are looked at in float64.
-        rays: for each pair of pixel and aperture.
+        rays: number of rays for each pair of pixel and aperture.
         parts: into which the pixels are cut, at random.
         response: of the model's detector; a Gaussian is quicker to make.
     """

@@ -22,7 +22,7 @@ _HARD_KEV = 20.0
 """An energy at which a plate of gold stops photons within 0.01 mm: holes as sharp as they are drawn."""
 
 _VOXEL_MM = 1.5
-"""Of the source in front of the wide hole: small against it, large against the spacing of rays."""
+"""Voxel edge of the source in front of the wide hole: small against it, large against the spacing of rays."""
 
 
 def geometry(
@@ -30,12 +30,12 @@ def geometry(
     off_axis_deg: Sequence[float] = (0.0, 15.0, 30.0, 45.0, 60.0),
     rays: int = 64,
 ) -> Findings:
-    """All four, with one ray-traced pinhole each.
+    """Inverse square, sin^3, magnification and centroid, with one ray-traced pinhole each.
 
     Args:
-        heights_mm: of the source over the aperture, rising.
+        heights_mm: heights of the source over the aperture, rising.
         off_axis_deg: angles of the source from the aperture's axis, 0 first.
-        rays: for each pixel.
+        rays: number of rays for each pixel.
     """
     square, square_plot = _inverse_square(heights_mm, rays)
     sine, sine_plot = _sine_cubed(off_axis_deg, rays)

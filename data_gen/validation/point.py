@@ -1,4 +1,4 @@
-"""Findings of a cell of a suite: figures with their tolerances, and plots with their numbers."""
+"""Findings of a cell of a suite: numbers with their tolerances, and plots with their data."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Scale = Literal["linear", "log"]
 
 @dataclass(frozen=True)
 class Point:
-    """One figure held to one tolerance. It passes where ``value <= limit``; NaN never does.
+    """One number held to one tolerance. It passes where ``value <= limit``; NaN never does.
 
     Args:
-        name: of the point within its cell.
-        value: the figure: a deviation from the truth, or a ratio.
-        limit: the tolerance; None for a figure that is reported and held to nothing.
-        truth: what the figure was compared with.
+        name: name of the point within its cell.
+        value: a deviation from the truth, or a ratio.
+        limit: the tolerance; None for a number that is reported without one.
+        truth: what the value was compared with.
         source: where the truth comes from.
-        note: under which conditions, in a few words.
-        unit: of value and limit; "" for a share or a ratio.
+        note: conditions, in a few words.
+        unit: unit of value and limit; "" for a share or a ratio.
     """
 
     name: str
@@ -45,21 +45,21 @@ class Point:
 
     @property
     def passed(self) -> bool | None:
-        """Whether the figure is within its tolerance; None where it has none."""
+        """Whether the value is within its tolerance; None where it has none."""
         return None if self.limit is None else bool(self.value <= self.limit)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """Curves of one figure, so that it can be drawn again from the saved arrays.
+    """Curves of one plot, so that it can be drawn again from the saved arrays.
 
     Args:
-        name: of the figure's file.
+        name: name of the plot's file.
         caption: what it shows.
-        x_label: with unit.
-        y_label: with unit.
+        x_label: label of the x axis, with unit.
+        y_label: label of the y axis, with unit.
         curves: (x, y) by label.
-        scales: of the two axes.
+        scales: scales of the x and the y axis.
     """
 
     name: str

@@ -44,8 +44,8 @@ def spectra(
         camera: name.
         nuclide: parent; all activity maps are alike, 1 Bq of each head.
         scenes: names.
-        photons: of the Monte Carlo, for each scene.
-        seed: of the Monte Carlo.
+        photons: photons simulated by the Monte Carlo for each scene.
+        seed: random seed of the Monte Carlo.
     """
     points: list[Point] = []
     plots = []

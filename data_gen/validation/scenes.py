@@ -28,14 +28,14 @@ class Pinhole:
     Args:
         height_mm: isocentre to the waist.
         detector_mm: isocentre to the detector's face.
-        diameter_mm: of the waist.
+        diameter_mm: diameter of the waist.
         opening_deg: full opening angle.
         plate_mm: thickness of the plate.
         pixels: (rows, columns).
-        pitch_mm: of the pixels.
+        pitch_mm: edge of the pixels.
         crystal_mm: thickness of the detector.
-        material: of the plate.
-        shift_mm: of the detector along z, the hole staying where it is.
+        material: material of the plate.
+        shift_mm: shift of the detector along z, the hole staying where it is.
     """
 
     height_mm: float = 40.0
@@ -143,7 +143,7 @@ def rays_seen(
 
 
 def straight_share(camera: Camera, energy_kev: float, grid: VoxelGrid, activity: Tensor, rays: int) -> float:
-    """First interactions per photon of all straight rays, by the aperture and by the plate around it."""
+    """First interactions per photon by all unscattered photons, through aperture and plate together."""
     energies = torch.tensor([energy_kev], dtype=torch.float64)
     plate = RayProjector(
         seeing_every_aperture(camera), grid, energies, sampling=RaySampling(rays), caster=leak_caster(grid)

@@ -18,9 +18,11 @@ from data_gen.validation.point import Findings, Plot, Point
 from data_gen.validation.scenes import STOPS_AT_FACE_MM, Pinhole, point_at, ring, straight_share
 
 _OPENING_DEG = 60.0
+"""Full opening angle of the knife edges; chosen, no source."""
 _VOXEL_MM = 4.0
-"""Of the source before finite plates, large against the spacing of rays. Trilinear reading makes it a tent
-with a variance of a sixth of its edge squared across the plate, as four points have."""
+"""Voxel edge of the source before finite plates, large against the spacing of rays. Trilinear reading makes
+it a tent with a variance of a sixth of its edge squared across the plate, as four points have.
+"""
 
 
 def knife_edges(
@@ -99,14 +101,15 @@ def finite_plates(
     nodes: int = 320,
     steps: int = 160,
 ) -> Findings:
-    """Loft holes straight and oblique, and a knife edge in a thin plate, line by line.
+    """Sensitivity of upright and oblique loft holes, and of a knife edge in a thin plate, over brute-force
+    integration.
 
     Args:
-        energies_kev: of the photons.
-        pixels: along an edge of the detector of 10 mm.
-        rays: for each pixel and aperture.
-        nodes: along an edge of the brute force's field of lines.
-        steps: of the brute force through the plate.
+        energies_kev: energies of the photons.
+        pixels: number of pixels along an edge of the detector of 10 mm.
+        rays: number of rays for each pixel and aperture.
+        nodes: number of lines along an edge of the field of the brute-force integration.
+        steps: number of steps of the brute-force integration through the plate.
     """
     size, pitch = (pixels, pixels), 10.0 / pixels
     straight = ring((0.0,), (1, 1), size, pitch, diameter_mm=0.35)

@@ -16,6 +16,7 @@ from data_gen.validation.point import Findings, Point
 from data_gen.validation.scenes import Pinhole, point_at, rays_seen
 
 _HEIGHT_MM = 60.0
+"""Isocentre to the plane of the pinhole; chosen, no source."""
 _GRID = VoxelGrid((41, 11, 41), 1.0)
 _MIDDLE = (20, 5, 20)
 

@@ -32,16 +32,17 @@ def speed(
     events: int = 100_000,
     repeats: int = 3,
 ) -> Findings:
-    """One line, the whole spectrum and events alone, with attenuation; an iteration of OSEM is reported.
+    """Times of one reference energy, of all energy bins and of given events, with object attenuation; the
+    time of an iteration of OSEM is reported.
 
     Args:
         camera: name.
         nuclide: parent of the chain.
-        voxels: along each axis.
-        spacing_mm: their edge.
-        bins: of energy.
-        events: at random pixels and bins.
-        repeats: of each time; the shortest counts.
+        voxels: number of voxels along each axis.
+        spacing_mm: edge of a voxel.
+        bins: number of energy bins over 20-600 keV.
+        events: number of events, at random pixels and energy bins.
+        repeats: number of repetitions of each time; the shortest counts.
     """
     model, activity, state = warm_model(
         load_camera(camera), nuclide, VoxelGrid([voxels] * 3, spacing_mm), bins

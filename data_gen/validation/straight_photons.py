@@ -21,7 +21,9 @@ from data_gen.validation.truth import MC, body_of, source_of
 
 _STRAIGHT = [CLASSES.index(name) for name in ("open", "penetrated")]
 _SHARP_MM, _SMOOTH_MM = 1.0, 2.5
-"""Pixels that straight rays are summed on: through apertures, and through the plate."""
+"""Pixel edges that unscattered photons are summed on: through apertures, and through the plate; chosen, no
+source.
+"""
 
 
 def straight(
@@ -32,15 +34,16 @@ def straight(
     rays: int = 64,
     seed: int = 0,
 ) -> Findings:
-    """First interactions of photons that nothing scattered, over the whole camera: 3 %.
+    """Relative deviation of the first interactions of unscattered photons, over the whole camera; tolerance 3
+    %.
 
     Args:
-        cameras: names.
-        scenes: names; see :func:`data_gen.validation.objects.scene`.
-        energies_kev: one line each.
-        photons: of the Monte Carlo, for each energy.
-        rays: of the projector, for each pixel and aperture.
-        seed: of the Monte Carlo.
+        cameras: names of the cameras.
+        scenes: names of the scenes; see :func:`data_gen.validation.objects.scene`.
+        energies_kev: energies of the photon lines, simulated one by one.
+        photons: photons simulated by the Monte Carlo for each energy.
+        rays: rays of the projector for each pixel and aperture.
+        seed: random seed of the Monte Carlo.
     """
     points = []
     for name in cameras:
@@ -61,7 +64,7 @@ def _sampled_straight(camera: Camera, what: Scene, energy_kev: float, photons: i
 
 
 def _traced(camera: Camera, what: Scene, energy_kev: float, rays: int) -> float:
-    """The same by the ray projector, on coarser pixels, with the rays through plate and septa."""
+    """Unscattered photons by the ray projector, on coarser pixels, with the rays through plate and septa."""
     energies = torch.tensor([energy_kev], dtype=torch.float64)
     sharp = binned(camera, binning_to(camera, _SHARP_MM))
     smooth = seeing_every_aperture(binned(camera, binning_to(camera, _SMOOTH_MM)))

@@ -23,10 +23,10 @@ MC = "data_gen.montecarlo"
 """The package whose code determines the results."""
 
 _PIECES = 8
-"""Lines that represent each piece of a continuum."""
+"""Lines that represent each piece of a continuum; chosen, no source."""
 
 _STRATA_KEV = (130.0, 200.0, 320.0, 600.0)
-"""Boundaries of the strata."""
+"""Boundaries of the strata of photon energy; chosen, no source."""
 _PHOTONS = (0.12, 0.1, 0.28, 0.41, 0.09)
 """Fractions of the photons simulated in each stratum, by its contribution to the variance of the windows:
 most photons are emitted below 130 keV, most that scatter into the windows start above 320 keV.
@@ -38,11 +38,11 @@ class Recorded:
     """Counts per second for the photons of some lines, with errors."""
 
     rows: Tensor
-    """By row of all panels and bin, [row, bin]."""
+    """Counts per second by pixel row of all panels and energy bin, [row, bin]."""
     variance: Tensor
-    """Of those."""
+    """Variance of ``rows``, [row, bin]."""
     whole: Batches
-    """Of the whole camera, [batch, bin]."""
+    """Counts per second of the whole camera, [batch, bin]."""
 
 
 def source_of(what: Scene) -> VoxelSource:
@@ -59,7 +59,7 @@ def sampled_lines(lines: LineSpectrum, heads: Tensor) -> Lines:
     """Lines, and pieces of a continuum as several lines each, per Bq of every head.
 
     Args:
-        lines: of the chain.
+        lines: photon lines of the chain.
         heads: decays of a line's member per Bq of all heads, [line].
     """
     steps = (torch.arange(_PIECES, dtype=torch.float64) + 0.5) / _PIECES - 0.5

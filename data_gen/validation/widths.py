@@ -1,4 +1,4 @@
-"""Width of the image of a point compared with the pinhole formula."""
+"""Width (FWHM, mm) of the image of a point compared with the pinhole formula (``formulas.py``)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from data_gen.validation.point import Array, Findings, Plot, Point
 from data_gen.validation.scenes import STOPS_AT_FACE_MM, Pinhole, point_at, rays_seen
 
 _PIXELS = 24
-"""To the expected width: far more than the 4 that the width needs, so that pixels do not count."""
+"""Pixels per expected width: far more than the 4 that the width needs, so that pixels do not count."""
 
 
 def resolution(
@@ -24,7 +24,15 @@ def resolution(
     opening_deg: float = 60.0,
     rays: int = 1024,
 ) -> Findings:
-    """Profiles through images of a point on the axis before a knife edge in tungsten."""
+    """Relative deviation of the FWHM of images of a point on the axis of a knife edge in tungsten.
+
+    Args:
+        energies_kev: photon energies.
+        magnifications: detector over object distance from the plate.
+        diameter_mm: diameter of the waist.
+        opening_deg: full opening angle.
+        rays: number of rays for each pixel.
+    """
     points, curves = [], {}
     for energy in energies_kev:
         mu = float(interaction_attenuation_per_mm("tungsten", energy))

@@ -1,4 +1,8 @@
-"""What an adversary wants to be large: one number a sample, from the prediction of an attacked input."""
+"""Objectives of attacks: one number per sample, from the prediction of an attacked input, that the attack
+maximises.
+
+The error of the task (NRMSE for reconstructions), the activity of a region in Bq, or its relative error.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +119,7 @@ class UptakeError:
 
 @dataclass(frozen=True)
 class ImageError:
-    """NRMSE against the truth, the evaluation's own figure.
+    """NRMSE against the truth, as the evaluation computes it (hspi_learn/metrics/nrmse.py).
 
     Args:
         truth: [batch, map, z, y, x] in Bq per voxel.

@@ -1,4 +1,5 @@
-"""Attacks: projected gradient ascent, and random perturbations of the same size as its control.
+"""Attacks: projected gradient ascent (Madry et al., ICLR 2018), and random perturbations of equal size as a
+control.
 
 An attack works on any map from input values to one number a sample: ``attack(goal, values, threat_model)``.
 """
@@ -23,18 +24,20 @@ Number i depends on sample i alone.
 """
 
 CONVERGED_SHARE = 0.01
-"""An attack has converged if its last step added no more than this share of all that it gained."""
+"""An attack has converged if its last step added no more than this share of all that it gained; chosen, no
+source.
+"""
 
 
 class Attacked(NamedTuple):
     """The worst input found for each sample, and what it did."""
 
     worst: Tensor
-    """[batch, ...]; the clean values where nothing worse was found."""
+    """Worst values [batch, ...]; the clean values where nothing worse was found."""
     value: Tensor
-    """The goal there, [batch]; never below ``clean_value``."""
+    """The goal at ``worst``, [batch]; never below ``clean_value``."""
     clean_value: Tensor
-    """The goal at the values as they came, [batch]."""
+    """The goal at the clean values, [batch]."""
     masked: Tensor
     """[batch], bool: no gradient ever reached the values of this sample, which shows no robustness."""
     not_converged: Tensor
@@ -58,9 +61,9 @@ class Attack(Protocol):
         and train/eval modes are left as they were; it works inside no_grad and inference_mode.
 
         Args:
-            goal: what is to be large, differentiable in the values.
-            values: the input as it came [batch, ...].
-            threat_model: what may be done to it.
+            goal: number per sample to maximise, differentiable in the values.
+            values: the clean input [batch, ...].
+            threat_model: perturbations that are allowed.
             expected: noise-free expectation of the values where it is known; the threat model may use it.
             module: the network behind ``goal``; it is in eval mode meanwhile.
 
@@ -77,7 +80,7 @@ class ProjectedGradient:
         steps: gradient steps for each start.
         step_fraction: a step is ``step_fraction * radius / steps``.
         restarts: number of starts.
-        seed: of the random starts.
+        seed: random seed of the random starts.
     """
 
     steps: int = 20
@@ -141,7 +144,7 @@ class RandomPerturbation:
 
     Args:
         draws: number of perturbations.
-        seed: of the draws.
+        seed: random seed of the draws.
     """
 
     draws: int = 100

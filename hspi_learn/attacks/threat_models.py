@@ -12,6 +12,7 @@ from torch import Tensor
 from data_gen.core.errors import UserError
 
 WHITENING_FLOOR_COUNTS = 1e-3
+"""Added to expected counts, so that the noise of empty bins is above 0; chosen, no source."""
 
 
 def noise_sd(expected: Tensor) -> Tensor:
@@ -53,7 +54,7 @@ def check_space(threat_model: ThreatModel, space: str, who: str) -> None:
 
     Args:
         threat_model: what an adversary may do.
-        space: what the inputs are.
+        space: kind of the inputs: ``counts``, ``image`` or ``features``.
         who: whose inputs they are.
 
     Raises:
@@ -89,7 +90,7 @@ class PoissonBall(_PoissonUnits):
     """||u||_2 <= radius for the whole scan. Natural fluctuation has ||u||^2 about the number of bins.
 
     Args:
-        radius: in standard deviations, 0 or more.
+        radius: largest perturbation in standard deviations, 0 or more.
 
     Raises:
         UserError: the radius is negative, infinite or NaN.
@@ -136,7 +137,7 @@ class PoissonBox(_PoissonUnits):
     """|u_i| <= radius in every bin.
 
     Args:
-        radius: in standard deviations, 0 or more.
+        radius: largest perturbation in standard deviations, 0 or more.
 
     Raises:
         UserError: the radius is negative, infinite or NaN.

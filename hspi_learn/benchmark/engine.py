@@ -32,7 +32,7 @@ class Cell:
     """A part of a suite that runs by itself.
 
     Args:
-        name: of the cell.
+        name: name of the cell.
         key: hash of config, data and code; see :func:`data_gen.validation.keys.cell_key`.
         run: the computation.
     """
@@ -48,12 +48,12 @@ class CellResult:
     """The result of a cell, or its failure.
 
     Args:
-        name: of the cell.
+        name: name of the cell.
         key: hash of config, data and code.
         seconds: that it took.
         machine: that it ran on.
         points: figures with their tolerances.
-        plots: with their numbers.
+        plots: plots with their data.
         error: message, and traceback after a blank line; "" if it did not fail.
     """
 

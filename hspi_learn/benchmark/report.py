@@ -1,6 +1,6 @@
 """The report of a suite: table, figures, page, and the numbers of ``metrics.json``.
 
-The table has a row for each point: figure, tolerance, whether it passes, truth, source, conditions.
+The table has a row for each point: value, tolerance, whether it passes, truth, source, conditions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rich.table import Table as RichTable
 
 from data_gen.validation.point import Plot, Point
 from hspi_learn.benchmark.engine import CellResult
-from hspi_learn.evaluation.figures import Captioned
+from hspi_learn.evaluation.figures import CaptionedFigure
 from hspi_learn.evaluation.report import write_report
 from hspi_learn.evaluation.tables import Table
 from hspi_learn.io.atomic import write_text
@@ -58,7 +58,7 @@ def points_table(name: str, caption: str, results: Sequence[CellResult]) -> Tabl
 
 
 def full_table(name: str, caption: str, results: Sequence[CellResult]) -> Table:
-    """The same with numbers in full precision and units apart, for CSV."""
+    """The table of all points with numbers in full precision and units in a column of their own, for CSV."""
     rows = [
         (
             point_name,
@@ -119,7 +119,7 @@ def write_output(
     write_text(folder / "tables" / f"{name}.md", table.markdown())
     write_text(folder / "tables" / f"{name}.tex", table.latex())
     pages = {
-        f"{result.name}_{plot.name}": Captioned(drawn(plot), plot.caption)
+        f"{result.name}_{plot.name}": CaptionedFigure(drawn(plot), plot.caption)
         for result in results
         for plot in result.plots
     }
@@ -143,7 +143,7 @@ def write_results(
 
 
 def drawn(plot: Plot) -> Figure:
-    """The figure of a plot."""
+    """A plot drawn as a figure."""
     with paper_figure(4.6, 3.2) as figure:
         axes = figure.add_subplot()
         for label, (x, y) in plot.curves.items():

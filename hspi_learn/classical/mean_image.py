@@ -1,4 +1,6 @@
-"""The mean of the training truths: the baseline that ignores where the counts came from."""
+"""The mean of the training truths (Bq per voxel), scaled to a scan's counts: a baseline that ignores the
+image.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Ordered-subsets expectation maximisation, jointly over all activity maps and all energy windows."""
+"""Ordered-subsets expectation maximisation (OSEM), jointly over all activity maps and all energy windows.
+
+From counts, or events, to activity in Bq per voxel. Source: Hudson and Larkin, IEEE Trans. Med. Imaging 13
+(1994) 601.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,14 @@ CODE_VERSION = 1
 """Raised whenever the images change, so that kept ones are computed again."""
 
 LEAST_SENSITIVITY = 1e-4
-"""Voxels seen less than this share of the best seen one are not updated by a subset, or held at 0 by all."""
+"""Share of the maximum sensitivity below which a voxel is not updated by a subset, or held at 0 by all;
+chosen, no source.
+"""
 
 IMAGES_AN_UPDATE = 6
+"""Images that the backward pass needs of an update, about."""
 MOST_KEPT_BYTES = 2**29
-"""Images that the backward pass needs of an update, about, and what all of them may take of memory."""
+"""Memory that the images of all updates may take; beyond it each iteration is computed again."""
 
 
 class Osem(nn.Module):
@@ -178,7 +185,7 @@ class Osem(nn.Module):
             yield activity
 
     def _sensitivities(self, rows: Sequence[Rows], state: ObjectState) -> list[Tensor]:
-        """Those of each subset, [batch, map, z, y, x].
+        """Sensitivity of each subset, [batch, map, z, y, x].
 
         The last ones are kept, since an attack and repeated noise ask for many images of the same objects.
         """

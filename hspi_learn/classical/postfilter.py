@@ -12,6 +12,7 @@ from data_gen.core.autograd import in_full_precision
 from data_gen.core.grid import VoxelGrid
 
 FWHM_PER_SD = 2.0 * math.sqrt(2.0 * math.log(2.0))
+"""Full width at half maximum of a Gaussian over its standard deviation."""
 
 
 @in_full_precision

@@ -1,4 +1,6 @@
-"""The measured rows that an EM update compares with the model: all bins of a histogram, or events alone."""
+"""Measured over expected counts, back-projected: the data term of an EM update, for histograms or list-mode
+events.
+"""
 
 from __future__ import annotations
 

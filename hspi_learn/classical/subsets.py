@@ -1,4 +1,4 @@
-"""How the pixels of a camera are shared out among the subsets of OSEM."""
+"""Division of a camera's pixels into the subsets of OSEM."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from data_gen.camera import Camera
 
 
 def balanced_subsets(camera: Camera, pixels: int, parts: int) -> list[Tensor]:
-    """Pixel indices of each subset, every panel or every part of it in each.
+    """Pixel indices of each subset.
 
-    Where the panels can be shared out evenly, a subset is every so-manieth panel, as views are in SPECT: no
+    Where the panels can be shared out evenly, a subset is every ``parts``-th panel, as views are in SPECT: no
     charge is shared between panels, so a product touches no others. Else, where septa give each pixel one
     aperture, it is every ``parts``-th aperture with all its pixels; a product then needs the pixels around
     them too. Otherwise, or with fewer apertures than parts, it is every ``parts``-th pixel.

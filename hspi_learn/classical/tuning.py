@@ -1,4 +1,4 @@
-"""Iterations and smoothing of OSEM, chosen on validation scans."""
+"""Choice of OSEM's iterations and postfilter (FWHM in mm) by the median error over validation scans."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tune(
     Args:
         osem: gives model and subsets.
         scans: validation scans, never test scans.
-        error: what to minimise, NRMSE for instance.
+        error: error of each scan to minimise, such as its NRMSE.
         iterations: candidates, in any order.
         postfilters_fwhm_mm: candidates in mm.
 

@@ -38,6 +38,7 @@ LIBRARIES = frozenset(
     {
         "antlr4",
         "cloudpickle",
+        "filelock",
         "fsspec",
         "functorch",
         "h5py",

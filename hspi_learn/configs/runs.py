@@ -49,7 +49,7 @@ def record_windows(config: DictConfig, data: Any) -> None:
     """Write the edges that ``windows_kev: lines`` stood for into a config, so that its run folder holds them.
 
     Args:
-        config: of a command; its own ``windows_kev`` and those of its data and task are filled in.
+        config: config of a command; its own ``windows_kev`` and those of its data and task are filled in.
         data: the data module, whose ``windows`` they are; one without windows leaves the config as it is.
     """
     windows = getattr(data, "windows", None)
@@ -62,8 +62,8 @@ def warn_of_other_packages(folder: RunFolder, config: Mapping[str, Any]) -> None
     """Warn if packages that a run calls are not those that it was made with, telling both.
 
     Args:
-        folder: of the run; its ``environment.json`` records the packages.
-        config: of the run, after its targets were checked.
+        folder: folder of the run; its ``environment.json`` records the packages.
+        config: config of the run, after its targets were checked.
     """
     packages = packages_used(config)
     if not packages:

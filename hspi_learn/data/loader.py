@@ -22,7 +22,7 @@ class TrainingLoader(DataLoader[ScanBatch]):
 
     Args:
         scans: the training scans.
-        order: their order.
+        order: order of the scans.
         batch_size: scans in a batch; an incomplete last batch is left out, unless it is the only one.
         workers: processes that read; 0 reads in this one.
     """

@@ -28,7 +28,7 @@ class ScanDataModule(ResumableDataModule):
         windows_kev: rising edges, or "lines" for windows at the photon lines of the data set's nuclide;
             counts between neighbouring edges are one channel.
         batch_size: scans in a batch.
-        seed: of order and thinning.
+        seed: random seed of order and thinning.
         workers: processes that read training scans; 0 reads in this one.
         count_fraction: binomial share of each scan's events that is used.
         memory_gib: scans are kept in memory up to this size.

@@ -1,4 +1,4 @@
-"""The order in which scans are seen."""
+"""The order in which training goes through the scans: a seeded permutation in each epoch."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class EpochOrder(Sampler[int]):
     a resumed Lightning counts the batches that it had seen before.
 
     Args:
-        count: scans.
-        seed: of all permutations.
+        count: number of scans.
+        seed: random seed of all permutations.
     """
 
     def __init__(self, count: int, seed: int) -> None:

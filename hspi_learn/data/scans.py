@@ -1,4 +1,4 @@
-"""The scans of one split of a data set."""
+"""The scans of one split of a data set: events as stored, or counts by pixel and energy window."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Scans:
     """Event-level access to the scans of a split; every file is checked against the manifest's hash once.
 
     Args:
-        folder: of the data set.
-        manifest: its manifest.
+        folder: folder of the data set.
+        manifest: manifest of the data set.
         split: name of the split.
 
     Raises:
@@ -86,9 +86,9 @@ class WindowedScans(Dataset[ScanBatch]):
 
     Args:
         scans: the scans.
-        windows: what the counts are summed in.
+        windows: energy windows in which the counts are summed.
         count_fraction: binomial share of the events that is used, the same share in every epoch.
-        seed: of that share.
+        seed: random seed of that share.
         memory_bytes: scans are kept in memory up to this size, the others read again each time.
 
     Raises:
@@ -139,7 +139,7 @@ class WindowedScans(Dataset[ScanBatch]):
         window = bin_index(self.windows, events.energy_kev)
         inside = window >= 0
         flat = events.pixel[inside] * self.windows.count + window[inside]
-        # A share of the events, background included, is what a scan of that share of the time would see.
+        # A share of the events, background included, is what a scan of that share of the time would record.
         duration = torch.tensor(record.duration_s * self.count_fraction, dtype=torch.float32)
         return _Kept(flat.int(), duration, record.density, record.activity, record.labels.to(torch.uint8))
 

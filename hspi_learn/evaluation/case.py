@@ -24,8 +24,9 @@ class ReconstructionCase:
     Args:
         model: sees the scans.
         batch: counts and truths.
-        context: the same for every method.
-        mask: in the body, at a tenth or more of the best sensitivity, [batch, map, z, y, x], bool.
+        context: what every method is told of the scans besides counts.
+        mask: voxels that are evaluated: in the body, with 10 % or more of the maximum sensitivity, [batch,
+            map, z, y, x], bool.
     """
 
     model: HyperspectralForwardModel

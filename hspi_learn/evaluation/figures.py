@@ -1,4 +1,8 @@
-"""The figures of an evaluation, each with the caption that says what it shows."""
+"""Plots of an evaluation, each with the caption that says what it shows.
+
+NRMSE, bias and slope: ``hspi_learn/metrics``. Activities come in Bq per voxel and are shown in Bq/mL or
+kBq/mL.
+"""
 
 from __future__ import annotations
 
@@ -31,34 +35,37 @@ from hspi_learn.visual import (
 Array = NDArray[np.floating[Any]]
 
 
-class Captioned(NamedTuple):
-    """A figure and what it shows."""
+class CaptionedFigure(NamedTuple):
+    """A plot and the sentence that says what it shows."""
 
     figure: Figure
     caption: str
 
 
 @dataclass(frozen=True)
-class Album:
-    """All figures that an outcome gives.
+class EvaluationFigures:
+    """All plots of a study's outcome.
 
     Args:
-        outcome: of the study.
-        grid: of the volumes.
-        groups: names of the maps.
+        outcome: scores and reconstructions of the study.
+        grid: voxels of the activity maps.
+        groups: names of the activity maps.
         tumour: number of the tumour's label, None without one.
+        energy_range_kev: lowest and highest boundary of the energy windows in which counts are summed.
     """
 
     outcome: ReconstructionOutcome
     grid: VoxelGrid
     groups: Sequence[str]
     tumour: int | None
+    energy_range_kev: tuple[float, float]
 
-    def pages(self, noise: Mapping[str, Sequence[NoisePoint]]) -> dict[str, Captioned]:
-        """Figures by file name, in the order of the report.
+    def figures(self, noise: Mapping[str, Sequence[NoisePoint]]) -> dict[str, CaptionedFigure]:
+        """Plots by file name, in the order of the report.
 
         Args:
-            noise: what each setting of each method does with noise; empty without a noise study.
+            noise: relative bias and SD over noise of each setting of each method; empty without a noise
+                study.
         """
         typical, worst = self.mouse("typical"), self.mouse("worst")
         found = {f"volumes_typical_{m}": self.volumes(typical, m, "typical") for m in range(len(self.groups))}
@@ -73,13 +80,15 @@ class Album:
         return found
 
     def mouse(self, which: str) -> int:
-        """Number of the mouse with the median, or the largest, NRMSE by the first method."""
+        """Mouse with the median ("typical") or the largest ("worst") NRMSE of the first method."""
         errors = self.outcome.scores[FULL][self.outcome.methods[0]].scan_nrmse
         order = torch.argsort(errors.nan_to_num(nan=-1.0))
         return int(order[-1] if which == "worst" else order[len(order) // 2])
 
     def concentrations(self, mouse: int, group: int) -> tuple[dict[str, Array], str]:
-        """Truth and every estimate but the mean image, and their unit."""
+        """Activity concentration of one map of one mouse, true and by every method but the mean image, and
+        its unit.
+        """
         maps = {"truth": self.outcome.truths} | self.outcome.predictions
         volumes = {
             name: (volume[mouse, group] / self.grid.voxel_volume_ml).double().numpy()
@@ -88,8 +97,8 @@ class Album:
         }
         return _in_unit(volumes)
 
-    def volumes(self, mouse: int, group: int, which: str) -> Captioned:
-        """Projections and a slice of one map of one mouse."""
+    def volumes(self, mouse: int, group: int, which: str) -> CaptionedFigure:
+        """Maximum projections and a slice of one map of one mouse."""
         volumes, unit = self.concentrations(mouse, group)
         body = (self.outcome.density[mouse] > BODY_DENSITY_G_CM3).numpy()
         counts = float(next(iter(self.outcome.scores[FULL].values())).counts[mouse])
@@ -98,25 +107,28 @@ class Album:
         rank = "the median" if which == "typical" else "the largest"
         caption = (
             f"Map of {self.groups[group]} in the test mouse with {rank} NRMSE of {self.outcome.methods[0]}. "
-            "Maximum projections and the slice through the hottest voxel; one colour scale, the truth's."
+            "Maximum projections and the slice through the hottest voxel; all panels on the colour scale of "
+            "the truth."
         )
-        return Captioned(figure, caption)
+        return CaptionedFigure(figure, caption)
 
-    def profiles(self, mouse: int) -> Captioned:
-        """Lines through the hottest voxel of the first map."""
+    def profiles(self, mouse: int) -> CaptionedFigure:
+        """Profiles along x, y and z through the hottest voxel of the first map."""
         volumes, unit = self.concentrations(mouse, 0)
         z, y, x = np.unravel_index(int(volumes["truth"].argmax()), volumes["truth"].shape)
         figure = profile_figure(volumes, self.grid.spacing_mm, unit, (int(z), int(y), int(x)))
-        return Captioned(figure, f"Profiles of {self.groups[0]} through the hottest voxel of mouse {mouse}.")
+        return CaptionedFigure(
+            figure, f"Profiles of {self.groups[0]} through the hottest voxel of mouse {mouse}."
+        )
 
-    def mice(self) -> Captioned:
-        """Errors of every mouse."""
+    def mice(self) -> CaptionedFigure:
+        """NRMSE of every mouse by every method."""
         scores = self.outcome.scores[FULL]
         errors = {name: found.scan_nrmse.double().numpy() for name, found in scores.items()}
-        return Captioned(mice_figure(errors), "NRMSE of each unseen mouse; grey lines join one mouse.")
+        return CaptionedFigure(mice_figure(errors), "NRMSE of each unseen mouse; grey lines join one mouse.")
 
-    def recovery(self) -> Captioned:
-        """Regional means against truth."""
+    def recovery(self) -> CaptionedFigure:
+        """Estimated against true means of organs and tumours."""
         truth = self.outcome.truth_regions
         region = torch.arange(truth.shape[2]).expand_as(truth)
         chosen = [m for m in self.outcome.methods if m != "mean_image"]
@@ -130,13 +142,15 @@ class Album:
         slopes = {m: uptake_figures(scores[m], truth).slope for m in chosen}
         figure = recovery_figure(means.pop("truth"), means, slopes, unit, tumour)
         caption = (
-            "Means of organs and tumours, all maps and mice, against the truth. The slope is of means "
-            "relative to each mouse's own; below 1, hot regions are underestimated more than cold ones."
+            "Means of organs and tumours, all maps and mice, over voxels with 10 % or more of the maximum "
+            "sensitivity, against the truth. Slope: least squares with intercept, after dividing each "
+            "mouse's means by the mean of its true organ means; below 1, hot regions are underestimated "
+            "more than cold ones."
         )
-        return Captioned(figure, caption)
+        return CaptionedFigure(figure, caption)
 
-    def counts(self) -> Captioned:
-        """Error against counts, with the attacked errors at all counts."""
+    def counts(self) -> CaptionedFigure:
+        """NRMSE against counts in the energy windows; crosses: under attack, at full counts."""
         curves: dict[str, list[ErrorCurve]] = {}
         for method in self.outcome.methods:
             levels = [self.outcome.scores[Condition(f)][method] for f in self.outcome.fractions]
@@ -148,14 +162,16 @@ class Album:
                     curves[method].append(
                         ErrorCurve(counts[:1], attacked.scan_nrmse.double().numpy()[None], True)
                     )
-        caption = "NRMSE against counts; lighter scans are binomially thinned."
+        caption = (
+            "NRMSE against counts in the energy windows; scans with fewer counts are binomially thinned."
+        )
         for kind in self.outcome.attacks[:1]:
             mice = len(next(iter(self.outcome.scores[Condition(1.0, kind)].values())).nrmse)
-            caption += f" Crosses: under attack, median over the first {mice} mice."
-        return Captioned(error_figure(curves), caption)
+            caption += f" Crosses: under attack at full counts, median over the first {mice} mice."
+        return CaptionedFigure(error_figure(curves, self.energy_range_kev), caption)
 
-    def bias_variance(self, noise: Mapping[str, Sequence[NoisePoint]]) -> Captioned:
-        """Bias against noise over repeated draws."""
+    def bias_variance(self, noise: Mapping[str, Sequence[NoisePoint]]) -> CaptionedFigure:
+        """Relative bias against relative SD of regional means over repeated Poisson draws."""
         tradeoffs = {
             method: Tradeoff(
                 np.array([root_mean_square(point.bias) for point in points]),
@@ -167,14 +183,14 @@ class Album:
         }
         caption = (
             "Relative bias and SD of organ and tumour means over repeated Poisson draws of one test mouse, "
-            "root mean square over regions and maps; numbers are OSEM iterations; "
-            "large marks are the settings of the comparison."
+            "in voxels with 10 % or more of the maximum sensitivity, root mean square over regions and maps; "
+            "numbers are OSEM iterations; large marks are the settings of the comparison."
         )
-        return Captioned(bias_variance_figure(tradeoffs), caption)
+        return CaptionedFigure(bias_variance_figure(tradeoffs), caption)
 
 
 def _in_unit(values: Mapping[str, Array]) -> tuple[dict[str, Array], str]:
-    """Bq/mL as kBq/mL where the truth reaches a thousand."""
+    """Values in Bq/mL, or in kBq/mL where the truth reaches 1000 Bq/mL, and the name of the unit."""
     high = float(np.nanmax(values["truth"])) >= 1000
     scale, unit = (1e-3, "kBq/mL") if high else (1.0, "Bq/mL")
     return {name: scale * value for name, value in values.items()}, unit

@@ -1,4 +1,9 @@
-"""From a reconstruction to its figures of merit, mouse by mouse."""
+"""From a reconstruction (Bq per voxel) to its metrics by mouse: NRMSE, contrast to noise, regional means
+(Bq/mL).
+
+Metrics: ``hspi_learn/metrics``. All but contrast to noise are over body voxels with 10 % or more of the
+maximum sensitivity.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +34,18 @@ OUTSIDE = 0
 
 
 class Scores(NamedTuple):
-    """How one method did on each mouse."""
+    """Metrics of one method for each mouse."""
 
     nrmse: Tensor
-    """[mouse, map]."""
+    """NRMSE over the evaluated voxels of the body, [mouse, map]."""
     tumour_nrmse: Tensor
-    """The same over tumour voxels alone, [mouse, map]; NaN without a tumour."""
+    """NRMSE over the evaluated tumour voxels, [mouse, map]; NaN without a tumour."""
     cnr: Tensor
     """Contrast to noise of the tumours, [mouse, map]."""
     regions: Tensor
-    """Mean of each organ in Bq/mL, [mouse, map, organ]; NaN where the mouse lacks it."""
+    """Mean of each organ's evaluated voxels in Bq/mL, [mouse, map, organ]; NaN where there are none."""
     counts: Tensor
-    """Counts of each scan, [mouse]."""
+    """Counts of each scan in all energy windows, [mouse]."""
 
     @classmethod
     def joined(cls, parts: Sequence[Scores]) -> Scores:
@@ -58,7 +63,7 @@ class Scores(NamedTuple):
 
 
 class JudgedError:
-    """What a classical method is tuned for: NRMSE in the very voxels where it will be judged.
+    """What a classical method is tuned for: NRMSE in the voxels where it will be evaluated.
 
     The voxels are kept while the scans stay the same, since tuning asks for many images of each.
     """
@@ -95,7 +100,7 @@ class Judge:
         return cls(ORGANS, model.grid.voxel_volume_ml)
 
     def scores(self, estimate: Tensor, case: ReconstructionCase) -> Scores:
-        """Figures of merit of an estimate [batch, map, z, y, x] in Bq per voxel."""
+        """Metrics of an estimate [batch, map, z, y, x] in Bq per voxel."""
         truth, mask = case.batch.activity, case.mask
         lesion = self.lesion(case.batch.labels)
         around = surroundings(lesion, case.context.body & ~lesion)
@@ -120,7 +125,9 @@ class Judge:
         return collate([scans[next(found, 0)]])
 
     def regions(self, activity: Tensor, case: ReconstructionCase) -> Tensor:
-        """Mean concentration of each organ in Bq/mL, [batch, map, organ]; NaN outside the body."""
+        """Mean concentration of each organ in Bq/mL, [batch, map, organ], over voxels with 10 % or more of
+        the maximum sensitivity; NaN outside the body.
+        """
         means = (
             regional_means(activity, case.batch.labels, len(self.organs), case.mask) / self.voxel_volume_ml
         )

@@ -1,4 +1,7 @@
-"""Bias and spread of regional activity over repeated noise on one mouse."""
+"""Relative bias and SD of regional activity over repeated Poisson noise on one mouse, dimensionless.
+
+Metrics: ``hspi_learn/metrics/regions.py``, over voxels with 10 % or more of the maximum sensitivity.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ class Sweep(NamedTuple):
     """A method at one or more settings, whose images of the same counts may share work."""
 
     names: tuple[str, ...]
-    """Written beside the points in a figure; may be empty."""
+    """Label of each setting, written beside its point in the plot; may be empty."""
     images: Callable[[ReconstructionCase], Sequence[Tensor]]
     """Activity [batch, map, z, y, x] in Bq per voxel at each setting."""
     evaluated: int = 0
-    """Which of the settings the comparison uses."""
+    """Index of the setting that the comparison uses."""
 
     @classmethod
     def of(cls, method: Reconstructor) -> Sweep:
@@ -45,7 +48,7 @@ class Sweep(NamedTuple):
 
 
 class NoisePoint(NamedTuple):
-    """What a setting does with noise."""
+    """Bias and noise of a method at one setting."""
 
     name: str
     evaluated: bool
@@ -65,11 +68,11 @@ def noise_study(
     """Relative bias and SD, [map, organ], of each setting of each method.
 
     Args:
-        judge: takes the regional means.
+        judge: computes the regional means.
         methods: each at its settings, in the order of the result.
         case: one scan; its model draws the counts.
         realisations: Poisson draws from the truth's expected counts, two or more.
-        seed: of the draws.
+        seed: random seed of the draws.
 
     Raises:
         UserError: fewer than two realisations, or a case of several scans.
@@ -95,5 +98,5 @@ def _points(
 
 
 def root_mean_square(values: Tensor) -> float:
-    """Over the regions that have a value."""
+    """Root mean square over the regions that have a value (not NaN)."""
     return float(values.square().nanmean().sqrt())

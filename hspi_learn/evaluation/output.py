@@ -18,7 +18,7 @@ from data_gen.core.grid import EnergyBins
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.storage import StoredScan
 from hspi_learn.data import Scans
-from hspi_learn.evaluation.figures import Album, Captioned
+from hspi_learn.evaluation.figures import CaptionedFigure, EvaluationFigures
 from hspi_learn.evaluation.judge import Judge
 from hspi_learn.evaluation.noise import NoisePoint
 from hspi_learn.evaluation.reconstruction import ReconstructionOutcome, Tuned
@@ -38,6 +38,7 @@ from hspi_learn.evaluation.tables import (
 from hspi_learn.visual import spectrum_figure
 
 SPECTRUM_BIN_KEV = 2.0
+"""Bin width of the spectrum in the report; chosen, no source."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,8 @@ class ReconstructionReport:
 
     Args:
         model: forward model of the windows.
-        judge: of the study.
-        outcome: of the study.
+        judge: computes the metrics of each scan, as in the study.
+        outcome: outcome of the study.
         noise: points of the noise study by method; empty without one.
         tunings: OSEM at each count level.
         scans: test scans, event by event.
@@ -68,7 +69,9 @@ class ReconstructionReport:
         return self.model.groups.names
 
     def facts(self) -> dict[str, list[float]]:
-        """What each test scan was: all accepted events, those in photopeaks, activity and time."""
+        """By test scan: accepted events in the whole energy range, those in photopeaks, injected activity in
+        kBq, scan time in min.
+        """
         records = [self.scans.sample(i) for i in range(len(self.outcome.truths))]
         return {
             "counts": [float(r.counts) for r in records],
@@ -78,7 +81,7 @@ class ReconstructionReport:
         }
 
     def numbers(self) -> dict[str, float]:
-        """What ``metrics.json`` holds; a figure that does not exist (no tumour, say) is left out."""
+        """What ``metrics.json`` holds; a number that is undefined (no tumour, say) is left out."""
         found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour)
         found |= noise_summary(self.noise, self.groups)
         found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
@@ -94,23 +97,25 @@ class ReconstructionReport:
         return [verdict(numbers, a, b) for i, a in enumerate(methods) for b in methods[i + 1 :]]
 
     def tables(self, numbers: dict[str, float]) -> list[Table]:
-        """Those of the report, the headline first."""
+        """Tables of the report, the headline first."""
         tables = [headline_table(self.outcome, numbers), counts_table(self.outcome)]
         if self.outcome.attacks:
             tables += [attacks_table(self.outcome)]
         return [*tables, bias_table(self.outcome, self.groups, self.judge.organs)]
 
-    def pages(self) -> dict[str, Captioned]:
-        """The figures of the report."""
+    def figures(self) -> dict[str, CaptionedFigure]:
+        """The figures of the report, by file name."""
         organs, tumour = self.judge.organs, self.judge.tumour
         place = organs.index(tumour) if tumour in organs else None
-        album = Album(self.outcome, self.model.grid, self.groups, place)
-        pages = album.pages(self.noise)
-        mouse = album.mouse("typical")
-        return pages | {"spectrum_typical": self.spectrum(mouse, self.scans.sample(mouse))}
+        edges_kev = self.model.energy_bins.edges_kev
+        energy_range_kev = float(edges_kev[0]), float(edges_kev[-1])
+        evaluation = EvaluationFigures(self.outcome, self.model.grid, self.groups, place, energy_range_kev)
+        figures = evaluation.figures(self.noise)
+        mouse = evaluation.mouse("typical")
+        return figures | {"spectrum_typical": self.spectrum(mouse, self.scans.sample(mouse))}
 
-    def spectrum(self, mouse: int, record: StoredScan) -> Captioned:
-        """The recorded spectrum of one mouse with its expectation and its lines."""
+    def spectrum(self, mouse: int, record: StoredScan) -> CaptionedFigure:
+        """Recorded spectrum of one mouse, its expectation by the forward model, and photon line labels."""
         low, high = (float(self.model.energy_bins.edges_kev[i]) for i in (0, -1))
         bins = EnergyBins(low, high, max(1, round((high - low) / SPECTRUM_BIN_KEV)))
         counts, _ = np.histogram(record.events.energy_kev.numpy(), bins.edges_kev.numpy())
@@ -128,7 +133,7 @@ class ReconstructionReport:
             f"Spectrum of mouse {mouse}, all pixels: {record.counts:,} accepted events, "
             f"{record.counts_photopeak:,} of them in photopeaks. Marks on the axis are window edges."
         )
-        return Captioned(figure, caption)
+        return CaptionedFigure(figure, caption)
 
     def about(self, facts: Mapping[str, Sequence[float]]) -> dict[str, str]:
         """What was compared on what, in words."""
@@ -143,7 +148,7 @@ class ReconstructionReport:
             "Grid": f"{_by(grid.shape)} voxels of {_by(grid.spacing_mm)} mm (z, y, x)",
             "Windows": f"edges at {windows} keV, the same for every method",
             "Test scans": f"{len(self.outcome.truths)} unseen mice",
-            "Accepted events": f"median {spans['counts']}, 20-600 keV",
+            "Accepted events": f"median {spans['counts']}, in the whole energy range of the data set",
             "Photopeak events": f"median {spans['counts_photopeak']}",
             "Injected": f"median {spans['injected_kbq']} kBq",
             "Scan time": f"median {spans['duration_min']} min",
@@ -168,12 +173,12 @@ class ReconstructionReport:
         self._write_estimates(folder / "predictions.npz")
         title = f"{model_name(self.model)}: reconstruction of {len(self.outcome.truths)} unseen mice"
         write_report(
-            folder / "report.html", title, self.statements(numbers), self.about(facts), tables, self.pages()
+            folder / "report.html", title, self.statements(numbers), self.about(facts), tables, self.figures()
         )
         return numbers
 
     def _write_estimates(self, path: Path) -> None:
-        """Truths and estimates in Bq/mL [mouse, map, z, y, x], so that any figure can be made again."""
+        """Truths and estimates in Bq/mL [mouse, map, z, y, x], so that any plot can be made again."""
         per_ml = 1.0 / self.model.grid.voxel_volume_ml
         volumes = {"truth": self.outcome.truths} | self.outcome.predictions
         arrays: dict[str, Any] = {name: (volume * per_ml).float().numpy() for name, volume in volumes.items()}

@@ -19,7 +19,7 @@ from hspi_learn.attacks import check_space
 from hspi_learn.classical import MeanImage, Osem, tune
 from hspi_learn.data import ScanDataModule, collate
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase
-from hspi_learn.evaluation.figures import Captioned
+from hspi_learn.evaluation.figures import CaptionedFigure
 from hspi_learn.evaluation.judge import Judge, JudgedError
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
 from hspi_learn.evaluation.output import ReconstructionReport
@@ -115,7 +115,7 @@ class TaskScores:
         kind, first = type(self.task), self.batches.scans("test", [0])
         with torch.no_grad():
             figures = {
-                f"{name}_{title}": Captioned(figure, f"{title} of the first test sample, by {name}.")
+                f"{name}_{title}": CaptionedFigure(figure, f"{title} of the first test sample, by {name}.")
                 for name, run in self.runs.items()
                 for title, figure in run.figures(first)
             }

@@ -1,4 +1,4 @@
-"""What is special to comparing reconstructions: organs, tumours, true maps, and tuned classical methods."""
+"""Comparison of reconstructions (Bq per voxel): organs, tumours, true maps, and tuned classical methods."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ReconstructionStudy:
 
     Args:
         model: forward model of the windows that every method is given.
-        judge: figures of merit.
+        judge: gives the metrics of a reconstruction.
         methods: at each count level, methods by name; a classical method may be tuned to the level.
         conditions: how the scans are shown.
     """
@@ -75,7 +75,7 @@ class ReconstructionStudy:
         return ReconstructionOutcome.joined([self.run_batch(batch) for batch in scans])
 
     def run_batch(self, batch: ScanBatch) -> ReconstructionOutcome:
-        """The same on one batch."""
+        """All methods under all conditions on one batch."""
         case = ReconstructionCase.of(self.model, batch)
         methods = {
             fraction: {name: reconstruction_method(name, method) for name, method in by_name.items()}

@@ -1,4 +1,4 @@
-"""One page that holds everything: figures inside, no other file or address needed."""
+"""The HTML report of an evaluation: one page with its plots inside, which needs no other file or address."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from hspi_learn.evaluation.figures import Captioned
+from hspi_learn.evaluation.figures import CaptionedFigure
 from hspi_learn.evaluation.tables import Table, shown
 from hspi_learn.io.atomic import write_text
 from hspi_learn.visual import data_uri, method_label, save_figure
@@ -44,17 +44,17 @@ def write_report(
     statements: Sequence[str],
     facts: Mapping[str, str],
     tables: Sequence[Table],
-    pages: Mapping[str, Captioned],
+    pages: Mapping[str, CaptionedFigure],
 ) -> Path:
     """Write the figures beside ``path`` and the page itself, whole or not at all.
 
     Args:
-        path: of the page; figures go to ``figures/NAME.png`` in its folder.
-        title: of the page.
+        path: path of the page; figures go to ``figures/NAME.png`` in its folder.
+        title: title of the page.
         statements: what was found, a sentence each.
         facts: what was compared on what, as name and value.
         tables: shown in this order.
-        pages: figures by name.
+        pages: plots with their captions, by file name.
     """
     images = {}
     for name, page in pages.items():

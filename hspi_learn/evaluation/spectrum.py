@@ -1,4 +1,6 @@
-"""The spectrum of one scan beside what its truth makes us expect."""
+"""Expected spectrum (counts per bin) of a scan by the forward model of its true activity, and labels of its
+lines.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,10 @@ def expected_spectrum(
     """Expected counts of the whole camera [bin], background included.
 
     Args:
-        model: of any windows.
-        bins: fine energy bins.
-        activity: of one scan, [1, map, z, y, x] in Bq per voxel.
-        attenuation: of the same scan.
+        model: forward model, whatever its own energy windows.
+        bins: fine energy bins to compute the spectrum in.
+        activity: activity of one scan, [1, map, z, y, x] in Bq per voxel.
+        attenuation: object state of the same scan.
         duration_s: measured time in s.
     """
     return duration_s * model.with_energy_bins(bins).spectrum(activity, attenuation)[0]

@@ -111,7 +111,7 @@ class Conditions:
         attacks: by name; they attack samples with all counts.
         attacked_samples: only so many samples are attacked, the first ones, since an attack costs its steps
             times a prediction and its gradient; None attacks all.
-        seed: of the thinning.
+        seed: random seed of the thinning.
         told: what the attacks are allowed, in words.
     """
 
@@ -128,7 +128,7 @@ class AttackRecord(NamedTuple):
     value: Tensor
     """The objective at the worst input."""
     clean_value: Tensor
-    """The objective at the input as it came."""
+    """The objective at the input before the attack."""
     masked: Tensor
     """Bool: no gradient reached the input, so the sample shows no robustness."""
     not_converged: Tensor
@@ -136,24 +136,24 @@ class AttackRecord(NamedTuple):
 
 
 class Scored(Protocol):
-    """Figures of merit of samples."""
+    """Metrics of samples."""
 
     @classmethod
     def joined(cls, parts: Sequence[Any]) -> Any:
-        """Those of several batches as one."""
+        """Metrics of several batches as one."""
 
     def of_first(self, samples: int) -> Any:
-        """Those of the first so many samples."""
+        """Metrics of the first so many samples."""
 
 
 @dataclass
 class Outcome:
-    """What a study found.
+    """Scores and predictions of a study.
 
     Args:
-        scores: figures of every sample, by condition and method; samples in the order of the test split.
+        scores: metrics of every sample, by condition and method; samples in the order of the test split.
         attacked: what each attack did, by condition and method.
-        predictions: of each method, for clean samples with all counts.
+        predictions: predictions of each method, for clean samples with all counts.
     """
 
     scores: dict[Condition, dict[str, Any]]
@@ -214,7 +214,7 @@ def run_case(
         case: the batch.
         methods: at each count level, methods by name; a method may be tuned to the level.
         conditions: how the samples are shown.
-        judge: figures of merit of a prediction.
+        judge: gives the metrics of a prediction.
     """
     found = Outcome(defaultdict(dict), defaultdict(dict), {})
     for condition, name, seen, method in _shown(case, methods, conditions, found):

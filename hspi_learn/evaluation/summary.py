@@ -1,4 +1,7 @@
-"""The numbers of an evaluation: one flat dictionary, as every run folder keeps it."""
+"""The numbers of an evaluation as one flat dictionary, name to value, as ``metrics.json`` keeps it.
+
+NRMSE, bias and slope are dimensionless (``hspi_learn/metrics``).
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,9 @@ def summary(
 ) -> dict[str, float]:
     """Metrics by name.
 
-    ``test/nrmse/METHOD`` is the median over mice of the mean over groups; ``nrmse_mean`` and ``nrmse_worst``
-    stand beside it, ``METHOD_ATTACK`` is the method under an attack (``nrmse_unattacked`` is clean on those
-    mice), ``nrmse_at_0.3`` is at that share of the counts, and ``METHOD/GROUP`` is one group.
+    ``test/nrmse/METHOD`` is the median over mice of the mean over activity maps (groups); ``nrmse_mean`` and
+    ``nrmse_worst`` stand beside it, ``METHOD_ATTACK`` is the method under an attack (``nrmse_unattacked`` is
+    clean on those mice), ``nrmse_at_0.3`` is at that share of the counts, and ``METHOD/GROUP`` is one group.
     """
     numbers: dict[str, float] = {"test/mice": float(len(outcome.truths))}
     for condition, by_method in outcome.scores.items():
@@ -45,7 +48,7 @@ def summary(
 
 
 def attack_numbers(outcome: Outcome) -> dict[str, float]:
-    """What attacks did: medians of the objective, and shares of samples whose figure is no worst case.
+    """What attacks did: medians of the objective, and shares of samples whose value is no worst case.
 
     ``test/attack_value/METHOD_ATTACK`` is the objective under attack and ``attack_value_clean`` the same
     samples' before; ``attack_masked`` is the share that no gradient reached, ``attack_not_converged`` the

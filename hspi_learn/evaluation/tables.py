@@ -1,4 +1,8 @@
-"""Tables of an evaluation, each written as CSV, Markdown and LaTeX."""
+"""Tables of an evaluation, each written as CSV, Markdown and LaTeX.
+
+NRMSE, contrast to noise, relative bias and slope are defined in ``hspi_learn/metrics``; activity
+concentrations are in Bq/mL, counts are those of a scan in all energy windows.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ _LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under named columns. Numbers keep full precision in CSV and three digits elsewhere."""
+    """Rows under named columns. Numbers keep full precision in CSV; :func:`shown` rounds them elsewhere."""
 
     name: str
     caption: str
@@ -33,7 +37,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     def csv(self) -> str:
-        """Comma-separated values; a figure that does not exist is an empty field."""
+        """Comma-separated values; a number that is undefined (NaN) is an empty field."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(self.columns)
@@ -62,7 +66,11 @@ class Table:
 
 
 def shown(cell: Cell) -> str:
-    """A cell as people read it: three decimals at most, a dash for what does not exist."""
+    """A cell as people read it; a dash for a number that is undefined (NaN) or infinite.
+
+    From 100 up a number is rounded to a whole one, from 1 to three significant digits, below 1 to three
+    decimals.
+    """
     if isinstance(cell, str):
         return cell
     if _unknown(cell):
@@ -79,7 +87,7 @@ def _latex_line(cells: Sequence[str]) -> str:
 
 
 def headline_table(outcome: ReconstructionOutcome, numbers: dict[str, float]) -> Table:
-    """A row for each method: error, error of tumours, slope, and error under each attack."""
+    """A row for each method: NRMSE, NRMSE over tumour voxels, slope, and NRMSE under each attack."""
     columns = ["Method", "NRMSE median", "mean", "worst", "tumours only", "slope"]
     columns += [f"median, {kind}" for kind in outcome.attacks]
     rows: list[tuple[Cell, ...]] = []
@@ -92,8 +100,9 @@ def headline_table(outcome: ReconstructionOutcome, numbers: dict[str, float]) ->
         rows.append((method_label(method), *(numbers.get(key, math.nan) for key in keys)))
     caption = (
         f"NRMSE over {len(outcome.truths)} unseen mice: mean over activity maps of ||x - t|| / ||t||, in the "
-        "body where sensitivity is 10 % of its maximum or more. Slope: regional estimate against truth; "
-        "1 is right."
+        "body where sensitivity is 10 % of its maximum or more. Tumours only: median over mice. Slope: "
+        "regional means, each mouse divided by the mean of its true organ means, least squares with "
+        "intercept; 1 is ideal but does not exclude a constant bias."
     )
     return Table("methods", caption, tuple(columns), tuple(rows))
 
@@ -113,7 +122,13 @@ def counts_table(outcome: Outcome) -> Table:
 
 
 def bias_table(outcome: ReconstructionOutcome, groups: Sequence[str], organs: Sequence[str]) -> Table:
-    """Relative bias of each organ, map and method: median over mice, and the SD between mice."""
+    """Relative bias of the mean of each organ, map and method: median over mice, and the SD between mice.
+
+    Args:
+        outcome: outcome of the study.
+        groups: names of the activity maps.
+        organs: names of the labels.
+    """
     rows: list[tuple[Cell, ...]] = []
     truth = outcome.truth_regions
     for o, organ in enumerate(organs):
@@ -129,20 +144,27 @@ def bias_table(outcome: ReconstructionOutcome, groups: Sequence[str], organs: Se
     named = [(f"{method_label(m)} bias", f"{method_label(m)} SD") for m in outcome.methods]
     columns = ("Organ", "map", "true Bq/mL", *(name for pair in named for name in pair))
     caption = (
-        "Relative bias of regional means, median over mice, and its SD between mice (share of the truth)."
+        "Relative bias of regional means, median over mice, and its SD between mice, both as fractions of "
+        "the true mean. Means are over voxels with 10 % or more of the maximum sensitivity."
     )
     return Table("regional_bias", caption, columns, tuple(rows))
 
 
 def mice_table(outcome: Outcome, groups: Sequence[str], facts: Mapping[str, Sequence[float]]) -> Table:
-    """A row for each mouse, condition, method and map: what every figure can be made from again."""
+    """NRMSE and contrast to noise (CNR) by mouse, condition, method and map.
+
+    Args:
+        outcome: outcome of the study.
+        groups: names of the activity maps.
+        facts: column name to a value for each mouse, such as its injected activity in kBq.
+    """
     rows: list[tuple[Cell, ...]] = []
     for condition, by_method in outcome.scores.items():
         for method, scores in by_method.items():
             for mouse in range(len(scores.nrmse)):
                 for m, group in enumerate(groups):
-                    figures = (scores.nrmse, scores.tumour_nrmse, scores.cnr)
-                    cells = (float(figure[mouse, m]) for figure in figures)
+                    metrics = (scores.nrmse, scores.tumour_nrmse, scores.cnr)
+                    cells = (float(metric[mouse, m]) for metric in metrics)
                     about = (float(facts[name][mouse]) for name in facts)
                     shares = (condition.fraction, float(scores.counts[mouse]))
                     rows.append((str(mouse), *about, condition.kind, *shares, method, group, *cells))
@@ -158,11 +180,12 @@ def mice_table(outcome: Outcome, groups: Sequence[str], facts: Mapping[str, Sequ
         "nrmse_tumour",
         "cnr",
     )
-    return Table("mice", "Every mouse, condition, method and map.", columns, tuple(rows))
+    caption = "NRMSE and contrast to noise (CNR) by mouse, condition, method and map."
+    return Table("mice", caption, columns, tuple(rows))
 
 
 def attacks_table(outcome: ReconstructionOutcome) -> Table:
-    """Median NRMSE clean and under each attack, on the same mice."""
+    """Median NRMSE over the attacked mice, clean and under each attack."""
     by_attack = [outcome.scores[Condition(1.0, kind)] for kind in outcome.attacks]
     mice = min((len(s.nrmse) for found in by_attack for s in found.values()), default=len(outcome.truths))
     rows: list[tuple[Cell, ...]] = []
@@ -174,7 +197,12 @@ def attacks_table(outcome: ReconstructionOutcome) -> Table:
 
 
 def attacked_samples_table(outcome: Outcome) -> Table:
-    """A row for each attacked sample, attack and method: the objective clean and attacked, and the flags."""
+    """A row for each attacked sample, attack and method: the objective before and under the attack, and
+    whether the attack was masked or did not converge.
+
+    The objective is what the attack maximises (``hspi_learn/attacks/objectives.py``): the error of the task,
+    such as NRMSE, the activity of a region in Bq (negative where it is to be hidden), or its relative error.
+    """
     rows: list[tuple[Cell, ...]] = []
     for condition, by_method in outcome.attacked.items():
         for method, record in by_method.items():
@@ -193,7 +221,9 @@ def attacked_samples_table(outcome: Outcome) -> Table:
         "not converged",
     )
     caption = (
-        "Every attacked sample. Masked: no gradient reached the input, so the sample shows no robustness. "
+        "Every attacked sample. The objective is what the attack maximises: the task's error (NRMSE for "
+        "reconstructions), the signed activity of a region in Bq, or its relative error. Masked: no "
+        "gradient reached the input, so the sample shows no robustness. "
         "Not converged: the last step still raised the objective, so more steps may find worse."
     )
     return Table("attacked_samples", caption, columns, tuple(rows))

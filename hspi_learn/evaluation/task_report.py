@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from data_gen.core.files import whole_file
-from hspi_learn.evaluation.figures import Captioned
+from hspi_learn.evaluation.figures import CaptionedFigure
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
 from hspi_learn.evaluation.summary import attack_numbers
@@ -30,11 +30,11 @@ class SampleScores(dict[str, Tensor]):
 
     @classmethod
     def joined(cls, parts: Sequence[SampleScores]) -> SampleScores:
-        """Those of several batches as one."""
+        """Scores of several batches as one."""
         return cls({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
     def of_first(self, samples: int) -> SampleScores:
-        """Those of the first so many samples."""
+        """Scores of the first so many samples."""
         return SampleScores({name: values[:samples] for name, values in self.items()})
 
 
@@ -43,8 +43,8 @@ class TaskReport:
     """Everything that the evaluation of a task found.
 
     Args:
-        title: of the page.
-        outcome: of the study; its scores are :class:`SampleScores`.
+        title: title of the page.
+        outcome: outcome of the study; its scores are :class:`SampleScores`.
         headline: how the task itself reduces its scores over samples.
         higher_is_better: names of the scores whose highest value is best.
         watched: name of the score that methods are compared by.
@@ -58,10 +58,10 @@ class TaskReport:
     higher_is_better: frozenset[str]
     watched: str
     facts: Mapping[str, str] = field(default_factory=dict)
-    figures: Mapping[str, Captioned] = field(default_factory=dict)
+    figures: Mapping[str, CaptionedFigure] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, float]:
-        """What ``metrics.json`` holds; a figure that does not exist is left out.
+        """What ``metrics.json`` holds; a number that is undefined (NaN) is left out.
 
         ``test/SCORE/METHOD`` is reduced over samples as the task does it, ``SCORE_median``, ``_mean`` and
         ``_worst`` stand beside it; ``METHOD_ATTACK`` is under an attack, ``SCORE_unattacked`` clean on the
@@ -149,7 +149,9 @@ class TaskReport:
         return Table("conditions", "Every score under every condition.", columns, tuple(rows))
 
     def _samples_table(self) -> Table:
-        """A row for each sample, condition, method and score: what every figure can be made from again."""
+        """A row for each sample, condition, method and score, from which all tables and plots can be made
+        again.
+        """
         rows: list[tuple[Cell, ...]] = [
             (str(sample), condition.kind, f"{condition.fraction:g}", method, score, value)
             for condition, method, score, values in self._columns()

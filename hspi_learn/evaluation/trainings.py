@@ -1,4 +1,4 @@
-"""Many runs in one table: what differs between settings, and how much of it is the luck of a seed."""
+"""Many runs in one table: means of metrics by setting, and their spread over random seeds."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Run:
     """A run folder as it was found.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         settings: its resolved config by dotted name, without its folder and its dashboard, which change no
             result. An evaluation has the settings of each training in place of the training's folder.
-        metrics: what came out, by name.
+        metrics: resulting metrics by name.
         problem: why it counts for nothing, in words; "" for a run that counts.
     """
 
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure over n independent trainings: mean, standard deviation (n - 1), 95 % interval of the mean."""
+    """A metric over n independent trainings: mean, standard deviation (n - 1), 95 % interval of the mean."""
 
     n: int
     mean: float
@@ -55,9 +55,9 @@ class Summary:
     """Runs and what they have in common.
 
     Args:
-        runs: all that were asked for.
+        runs: all runs that were asked for.
         differing: names of the settings, seeds aside, in which runs that count differ.
-        rows: value of each differing setting, name of a metric, and its interval over seeds.
+        rows: values of the differing settings, name of a metric, and its interval over seeds.
     """
 
     runs: Sequence[Run]
@@ -65,7 +65,7 @@ class Summary:
     rows: Sequence[tuple[tuple[str, ...], str, Interval]]
 
     def table(self) -> Table:
-        """As people read it: settings in words, a row for each metric of each."""
+        """Mean, SD and interval of each metric by setting, settings in one column."""
         rows: list[tuple[Cell, ...]] = []
         for values, metric, found in self.rows:
             named = zip(self.differing, values, strict=True)
@@ -80,7 +80,7 @@ class Summary:
         )
 
     def full_table(self) -> Table:
-        """The same with a column for each setting, for CSV."""
+        """Mean, SD and interval of each metric by setting, with a column for each setting, for CSV."""
         rows: list[tuple[Cell, ...]] = [
             (*values, metric, float(found.n), found.mean, found.sd, found.low, found.high)
             for values, metric, found in self.rows
@@ -140,7 +140,7 @@ def summarise_runs(folders: Iterable[Path], metrics: Sequence[str] | None = None
 
 
 def read_run(folder: Path) -> Run:
-    """A run folder; one that is not finished, or has a figure that is no number, says so itself."""
+    """A run folder; one that is not finished, or has a metric that is no number, says so itself."""
     found = RunFolder(folder)
     settings: dict[str, Any] = {}
     if not found.config_file.is_file():

@@ -1,4 +1,4 @@
-"""What a run stood on: versions, commit, machine, seed, data, packages that its config calls."""
+"""The environment of a run: versions, commit, machine, seed, data, and the packages that its config calls."""
 
 from __future__ import annotations
 

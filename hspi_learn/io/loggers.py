@@ -1,6 +1,6 @@
 """Loggers of a run: ``logs/csv`` always, and the dashboard that ``logger=`` chooses from ``conf/logger``.
 
-A dashboard is a guest of the run: one that cannot be reached, or that fails on the way, costs a warning and
+A dashboard never stops the run: one that cannot be reached, or that fails on the way, costs a warning and
 a few seconds, and the numbers are in ``logs/csv`` all the same. All work offline unless told otherwise.
 """
 
@@ -266,7 +266,7 @@ def wandb(
     in, goes on offline after a warning.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         project: in which W&B lists the run.
         offline: keep everything on this machine.
         base_url: address of the server; None for W&B's own, or what the environment says.
@@ -394,7 +394,7 @@ def open_loggers(folder: RunFolder, make: Callable[[], Logger] | None) -> Iterat
     """The loggers of a run: ``logs/csv``, and the dashboard if it can be opened; finished with the block.
 
     Args:
-        folder: of the run, which describes itself already.
+        folder: folder of the run, which describes itself already.
         make: opens what the config chooses; None for CSV alone.
     """
     loggers = [csv(folder)]
@@ -430,8 +430,8 @@ def log_run(
     """Tell the dashboards what the run is: its config, commit, machine, data, and the runs that it evaluates.
 
     Args:
-        folder: of the run, which describes itself already.
-        loggers: of the run.
+        folder: folder of the run, which describes itself already.
+        loggers: loggers of the run.
         metrics: names of the numbers that runs are compared by.
         facts: what else is known by now, such as the number of weights.
     """
@@ -450,7 +450,7 @@ def log_results(folder: RunFolder, make: Callable[[], Logger] | None) -> None:
     """Log a finished run that is no training: what it is, ``metrics.json``, its tables and its figures.
 
     Args:
-        folder: of the run, with tables in ``tables/*.csv`` and figures in ``figures/*.png``.
+        folder: folder of the run, with tables in ``tables/*.csv`` and figures in ``figures/*.png``.
         make: see :func:`open_loggers`.
     """
     numbers = folder.metrics()

@@ -20,6 +20,7 @@ from data_gen.core.grid import VoxelGrid
 
 SUFFIXES = (".nii.gz", ".nii")
 _COMMENT = 6
+"""Code of a NIfTI-1 header extension that holds plain text."""
 
 
 def grid_affine(grid: VoxelGrid) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -39,7 +40,7 @@ def write_activity(path: Path, activity: Tensor, grid: VoxelGrid, maps: Sequence
     Args:
         path: ends with .nii or .nii.gz.
         activity: [map, z, y, x] in Bq per voxel.
-        grid: of the volume.
+        grid: voxel grid of the volume.
         maps: members of each map, the one whose activity is written first.
 
     Raises:

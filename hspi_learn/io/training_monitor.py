@@ -1,4 +1,4 @@
-"""What a training tells beside its losses: how large gradients are and how fast samples go by."""
+"""What a training logs beside its losses: norms of gradients, and samples per second."""
 
 # ruff: noqa: ARG002 (the signatures are Lightning's)
 from __future__ import annotations
@@ -21,7 +21,7 @@ class TrainingMonitor(Callback):
     Samples a second are over the last steps, loading of data included and validation left out.
 
     Args:
-        steps: over which samples a second are counted.
+        steps: number of last steps over which samples a second are counted.
     """
 
     def __init__(self, steps: int = 10) -> None:

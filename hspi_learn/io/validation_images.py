@@ -1,4 +1,4 @@
-"""Pictures of a validation sample while training goes on, as the task draws them."""
+"""Images of a validation sample, drawn by the task while training goes on."""
 
 # ruff: noqa: ARG002 (the signatures are Lightning's)
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The two sides of the adversarial game, on patch scores."""
+"""Adversarial losses of discriminator and generator, from scores of patches (no unit).
+
+Least squares: Mao et al., ICCV 2017 (LSGAN). Hinge: Lim and Ye, arXiv:1705.02894.
+"""
 
 from __future__ import annotations
 

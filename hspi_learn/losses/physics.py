@@ -1,4 +1,4 @@
-"""Do the counts that an estimate would give agree with the counts that were measured?"""
+"""Losses between the measured counts and those that the forward model expects of an estimated activity."""
 
 from __future__ import annotations
 
@@ -59,12 +59,13 @@ class CountMismatch(_AgainstCounts):
 def poisson_deviance(expected: Tensor, counts: Tensor) -> Tensor:
     """Poisson deviance per count, mean over the batch: 2 sum(e - n + n ln(n / e)) / sum(n).
 
-    Its gradient at the true activity is zero in expectation over the counts. A pixel that saw an event where
-    none is expected costs much but not infinitely: expectations are held above 1e-3 of their mean.
+    Its gradient at the true activity is zero in expectation over the counts. A pixel that recorded an event
+    where none is expected costs much but not infinitely: expectations are held above 1e-3 of their mean
+    (chosen, no source).
 
     Args:
         expected: expected counts [batch, pixel, window], background included.
-        counts: counts of the same shape.
+        counts: measured counts of the same shape.
     """
     floor = 1e-3 * expected.detach().mean(dim=(1, 2), keepdim=True) + torch.finfo(expected.dtype).tiny
     held = torch.maximum(expected, floor)

@@ -1,4 +1,4 @@
-"""Distance of estimated maps from the truth."""
+"""Relative error of estimated activity maps: NRMSE (``hspi_learn/metrics/nrmse.py``) with voxel weights."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def relative_error(estimate: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         estimate: [batch, map, z, y, x], any unit.
-        truth: the same shape and unit.
-        weight: of each voxel, [batch, 1 or map, z, y, x]; a mask is a weight too.
+        truth: true activity of the same shape and unit.
+        weight: weight of each voxel, [batch, 1 or map, z, y, x]; a mask is a weight too.
     """
     space = (2, 3, 4)
     weight = weight.to(truth.dtype)

@@ -1,4 +1,7 @@
-"""How sure a difference between two methods is, when both saw the same mice."""
+"""Bootstrap interval of the difference of a metric between two methods that were given the same mice.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from torch import Tensor
 
 
 class Interval(NamedTuple):
-    """A figure and the ends of its interval."""
+    """A value and the ends of its interval."""
 
     value: float
     low: float
@@ -27,17 +30,17 @@ def paired_interval(
     """Mean of ``first - second`` over mice with a bootstrap percentile interval.
 
     Mice are drawn with replacement, both methods with the same mice, so that what makes a mouse hard
-    cancels. Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
+    cancels.
 
     Args:
-        first: figure of each mouse [mouse].
-        second: the same mice by another method.
+        first: metric of each mouse by one method [mouse].
+        second: metric of the same mice by another method [mouse].
         level: coverage of the interval.
         resamples: bootstrap draws.
-        seed: of the draws.
+        seed: random seed of the draws.
 
     Returns:
-        All NaN without a mouse that has both figures.
+        All NaN without a mouse that has both values.
     """
     difference = (first - second).double()
     difference = difference[torch.isfinite(difference)]

@@ -1,4 +1,4 @@
-"""Contrast to noise of lesions."""
+"""Contrast to noise of lesions: (mean in the lesion - mean around it) / SD around it, dimensionless."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def contrast_to_noise(activity: Tensor, lesion: Tensor, background: Tensor) -> T
     lesion from its surroundings in this one image.
 
     Args:
-        activity: [batch, map, z, y, x].
+        activity: [batch, map, z, y, x], in any unit.
         lesion: [batch, 1, z, y, x], bool.
         background: [batch, 1, z, y, x], bool.
 
@@ -35,8 +35,8 @@ def surroundings(lesion: Tensor, allowed: Tensor, inner_voxels: int = 1, outer_v
     Args:
         lesion: [batch, 1, z, y, x], bool.
         allowed: voxels that may be background [batch, 1, z, y, x], bool.
-        inner_voxels: width of the gap.
-        outer_voxels: outer edge of the shell.
+        inner_voxels: width of the gap in voxels; the default is chosen, no source.
+        outer_voxels: outer edge of the shell in voxels; the default is chosen, no source.
     """
     near, far = (_grown(lesion, steps) for steps in (inner_voxels, outer_voxels))
     return far & ~near & allowed

@@ -1,4 +1,6 @@
-"""Normalised root mean square error of activity maps, and where it is measured."""
+"""Normalised root mean square error (NRMSE) of activity maps, ||x - t|| / ||t||, and the voxels it is taken
+over.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ Reduction = Literal["median", "mean", "worst"]
 
 
 def evaluated_voxels(sensitivity: Tensor, body: Tensor, least_share: float = 0.1) -> Tensor:
-    """Voxels inside the body that the camera sees with at least ``least_share`` of its best sensitivity.
+    """Voxels inside the body where sensitivity is at least ``least_share`` of its maximum over the map.
 
     Args:
         sensitivity: counts/s per Bq [batch, map, z, y, x].
         body: [batch, 1, z, y, x], bool.
-        least_share: share of each map's maximum.
+        least_share: share of each map's maximum; the default is chosen, no source.
 
     Returns:
         [batch, map, z, y, x], bool.
@@ -30,8 +32,8 @@ def nrmse(estimate: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor
     """||x - t|| / ||t|| over the voxels of ``mask``, per scan and map.
 
     Args:
-        estimate: [batch, map, z, y, x].
-        truth: the same shape.
+        estimate: [batch, map, z, y, x], in any unit.
+        truth: true activity of the same shape and unit.
         mask: [batch, 1 or map, z, y, x], bool; None takes every voxel.
 
     Returns:

@@ -1,4 +1,8 @@
-"""Errors of organs and tumours: bias, slope of estimate against truth, recovery, spread over noise."""
+"""Errors of mean activities of organs and tumours: relative bias, slope against truth, relative SD over
+noise.
+
+Activities may be in any unit; all results but :func:`regional_means` are dimensionless.
+"""
 
 from __future__ import annotations
 
@@ -49,16 +53,16 @@ class UptakeDependence(NamedTuple):
     bias_low: float
     """Median relative bias in the third of regions with the lowest true uptake."""
     bias_middle: float
-    """The same in the middle third."""
+    """Median relative bias in the middle third."""
     bias_high: float
-    """The same in the highest third."""
+    """Median relative bias in the third with the highest true uptake."""
 
 
 def uptake_dependence(estimate: Tensor, truth: Tensor) -> UptakeDependence:
     """Slope and bias per third of true uptake over regional means of any one shape.
 
     Regions that are absent (NaN) or without true activity are left out; with fewer than three left all
-    figures are NaN.
+    values are NaN.
     """
     known = torch.isfinite(estimate) & torch.isfinite(truth) & (truth > 0)
     x, y = truth[known].double(), estimate[known].double()

@@ -68,10 +68,10 @@ class Task(LightningModule):
     Args:
         system: the imaging system of the scans.
         windows_kev: rising edges of the energy windows that the counts are summed in, or "lines".
-        losses: what is minimised, by name; None minimises the mean of :meth:`per_sample_loss`.
+        losses: losses to minimise, by name; None minimises the mean of :meth:`per_sample_loss`.
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule; None keeps the rate.
-        seed: of first weights.
+        seed: random seed of the initial weights.
 
     Raises:
         UserError: the windows or the losses are not what they need to be.

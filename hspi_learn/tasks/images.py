@@ -1,4 +1,7 @@
-"""Activity maps as networks see them: over the mean of the physics image, mirrored or not."""
+"""Network inputs: activity maps divided by the body mean of the physics image, mirrored for augmentation.
+
+Activities are in Bq per voxel before the division. The physics image is made in ``physics_input.py``.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,36 @@ from hspi_learn.reconstructor import BODY_DENSITY_G_CM3, ScanBatch
 from hspi_learn.tasks.physics_input import PhysicsInput
 
 HARDLY_SEEN_WEIGHT = 0.1
-"""Weight of body voxels that the camera hardly sees: no error is measured there, but a person looks."""
+"""Weight of body voxels below 10 % of the maximum sensitivity, which NRMSE leaves out but people look at;
+chosen, no source.
+"""
 
 
 class Images(NamedTuple):
-    """A batch as the networks see it, mirrored along ``axes``, activities over ``scale``."""
+    """A batch as the networks get it.
+
+    ``initial``, ``density``, ``body`` and ``truth`` are mirrored along ``axes``. Activities are divided by
+    ``scale``, or not divided where it is 0.
+    """
 
     initial: Tensor
-    """Physics image [batch, map, z, y, x]."""
+    """Physics image / scale [batch, map, z, y, x]."""
     density: Tensor
     """[batch, 1, z, y, x] in g/cm3."""
     body: Tensor
     """Voxels that may hold activity [batch, 1, z, y, x], bool."""
     truth: Tensor
-    """Like ``initial``."""
+    """True activity / scale [batch, map, z, y, x]."""
     weight: Tensor
-    """Weight of each voxel in the error [batch, map, z, y, x]: 1 where it is measured, less in the rest.
+    """Weight of each voxel in the loss [batch, map, z, y, x]: 1 where NRMSE is scored, 0.1 in the rest of the
+    body, 0 outside it.
 
-    Not mirrored: losses see activities in the scanner's own orientation.
+    Not mirrored: losses compare activities in the scanner's own orientation.
     """
     scale: Tensor
     """Mean of the physics image over the body [batch, map, 1, 1, 1] in Bq per voxel."""
     axes: tuple[int, ...]
-    """Axes along which images and body are mirrored."""
+    """Dimensions along which images, density, truth and body are mirrored."""
 
     def activity(self, estimate: Tensor) -> Tensor:
         """An estimate of these images back in Bq per voxel and in the scanner's own orientation."""

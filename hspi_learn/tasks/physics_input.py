@@ -1,4 +1,6 @@
-"""The physics image that a generator starts from, and the images of a training set kept in memory."""
+"""The physics image (Bq per voxel) that a generator starts from, and the images of a training set kept in
+memory.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,7 @@ class PhysicsInputs:
 
         Args:
             scans: each without its batch axis.
-            title: what progress is told by.
+            title: title of the progress display.
         """
         files = self.files
         if files is None:

@@ -1,4 +1,4 @@
-"""What changes in the course of a training, told from the number of the update alone."""
+"""Learning rate, ramps of weights and mirror axes in a training, as functions of the number of the update."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def warm_up_cosine(optimizer: Optimizer, steps: int, warm_up: float = 0.05) -> L
     """A learning-rate schedule: a short linear rise, then a cosine down to zero at ``steps``.
 
     Args:
-        optimizer: its own learning rates are the highest ones.
+        optimizer: optimizer whose own learning rates are the highest of the schedule.
         steps: updates of the whole training.
         warm_up: share of the updates over which the rate rises.
     """

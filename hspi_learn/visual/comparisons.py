@@ -1,4 +1,7 @@
-"""Methods compared in figures: error against counts, mouse by mouse, bias against noise, recovery."""
+"""Plots that compare methods: error against counts, mouse by mouse, bias against noise, recovery of uptake.
+
+NRMSE, relative bias and slope are computed in ``hspi_learn/metrics``; here they are drawn.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,23 @@ class ErrorCurve(NamedTuple):
     """Error of one method over count levels."""
 
     counts: Array
-    """Median counts of the scans at each level [level]."""
+    """Counts of a scan in all energy windows, median over mice, at each count level [level]."""
     scans: Array
     """NRMSE [level, mouse]."""
     attacked: bool = False
+    """Whether these are the errors under attack."""
 
 
-def error_figure(curves: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
-    """NRMSE against accepted events: median over mice, band from the quarter to three quarters.
+def error_figure(curves: Mapping[str, Sequence[ErrorCurve]], energy_range_kev: tuple[float, float]) -> Figure:
+    """NRMSE against counts: median over mice, and a band between the lower and the upper quartile.
 
     Crosses are the same methods under attack.
+
+    Args:
+        curves: method to its errors, clean and under attack.
+        energy_range_kev: lowest and highest boundary of the energy windows in which the counts are summed.
     """
+    low_kev, high_kev = energy_range_kev
     with paper_figure(5.2, 3.4) as figure:
         axis = figure.subplots()
         for method, versions in curves.items():
@@ -49,7 +58,7 @@ def error_figure(curves: Mapping[str, Sequence[ErrorCurve]]) -> Figure:
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_ylim(bottom=0)
-        axis.set_xlabel("Accepted events, 20-600 keV (median over mice)")
+        axis.set_xlabel(f"Counts, {low_kev:g}-{high_kev:g} keV (median over mice)")
         axis.set_ylabel("NRMSE (median, quartiles)")
         if any(curve.attacked for versions in curves.values() for curve in versions):
             axis.plot([], [], "X", color="black", label="under attack", linestyle="none")
@@ -92,16 +101,16 @@ def mice_figure(errors: Mapping[str, Array], title: str = "") -> Figure:
 
 
 class Tradeoff(NamedTuple):
-    """Where a method, or each of its settings, stands between bias and noise."""
+    """Bias and noise of regional means by a method, or by each of its settings."""
 
     bias: Array
     """Root mean square over regions of the relative bias [setting]."""
     sd: Array
-    """The same of the relative SD over noise realisations [setting]."""
+    """Root mean square over regions of the relative SD over noise realisations [setting]."""
     names: Sequence[str] = ()
     """Written at the settings, for instance iterations."""
     evaluated: Sequence[bool] = ()
-    """Settings that the comparison uses, drawn large; all if nothing is said."""
+    """Settings that the comparison uses, drawn large; empty for all."""
 
 
 def bias_variance_figure(tradeoffs: Mapping[str, Tradeoff]) -> Figure:
@@ -138,8 +147,8 @@ def recovery_figure(
     Args:
         truth: true means [region], over all mice, at least one above 0.
         estimates: method to means of the same regions.
-        slopes: of each method.
-        unit: of the means.
+        slopes: method to the slope of estimate against truth (``hspi_learn/metrics/regions.py``).
+        unit: unit of the means, for the axis labels.
         tumour: which regions are tumours [region]; they are drawn as open diamonds.
     """
     low, high = 0.7 * float(truth[truth > 0].min()), 1.5 * float(truth[truth > 0].max())

@@ -1,4 +1,7 @@
-"""A design before and after: the objective over its bounds, and the deviation of every uptake."""
+"""Plots of a design study: the objective over diameter and plane (mm), and the deviation of every uptake.
+
+Deviations are relative Cramer-Rao standard deviations (data_gen/design/information.py).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ _BEFORE, _AFTER = "#8C8C8C", "#D55E00"
 
 
 def design_figure(problem: DesignProblem, found: Comparison) -> Figure:
-    """Left: the grid search's map of the objective and the gradient's way over it; right: deviations of all
-    uptakes with the camera's own apertures and with those found."""
+    """Left: the grid search's map of the objective and the path of the gradient search over it; right:
+    deviations of all uptakes with the camera's own apertures and with those found.
+    """
     with paper_figure(7.2, 3.4) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1.1, 1.0))
         _landscape(left, found.best)

@@ -1,4 +1,4 @@
-"""Energy spectra as the camera records them, with the lines that made them."""
+"""Recorded energy spectra (counts per keV over keV), with labels of the photon lines."""
 
 from __future__ import annotations
 
@@ -12,14 +12,21 @@ from numpy.typing import NDArray
 
 from hspi_learn.visual.style import paper_figure
 
+_MOST_LABELS = 12
+"""Labels in one spectrum; chosen so that they fit the figure's width, no source."""
+_LABEL_GAP_KEV = 18.0
+"""Least distance between two labels, about the height of their upright text; chosen, no source."""
+_LABEL_FOOT_KEV = 3.0
+"""A label stands above the highest bin within this distance of its line; chosen, no source."""
+
 
 class LineLabel(NamedTuple):
-    """A photon line as it is written into a spectrum."""
+    """A photon line and the text that labels it in a spectrum."""
 
     energy_kev: float
     text: str
     strength: float
-    """What decides which of two crowded labels stays."""
+    """Photons per decay of the head; the stronger of two crowded labels stays."""
 
 
 def spectrum_figure(
@@ -33,11 +40,11 @@ def spectrum_figure(
     """Recorded counts per keV, the expected spectrum over it, and labelled lines.
 
     Args:
-        edges_kev: [bin + 1].
+        edges_kev: edges of the energy bins [bin + 1], keV.
         counts: recorded counts [bin].
-        expected: expected counts [bin].
-        lines: strongest lines are labelled where there is room.
-        windows_kev: boundaries of the windows that the methods are given, as thin marks.
+        expected: forward model of the true activity, background included, in counts [bin].
+        lines: the strongest are labelled, at most 12, 18 keV or more apart.
+        windows_kev: boundaries of the energy windows that the methods are given, as thin marks.
         title: above the figure.
     """
     width = np.diff(edges_kev)
@@ -45,9 +52,8 @@ def spectrum_figure(
         axis = figure.subplots()
         axis.stairs(counts / width, edges_kev, fill=True, color="#BFD7EA", label="recorded")
         if expected is not None:
-            axis.stairs(
-                expected / width, edges_kev, color="#B3400E", linewidth=1.1, label="expected from the truth"
-            )
+            label = "forward model of true activity"
+            axis.stairs(expected / width, edges_kev, color="#B3400E", linewidth=1.1, label=label)
         highest = (
             float(np.max(counts / width if expected is None else np.maximum(counts, expected) / width)) or 1.0
         )
@@ -71,18 +77,16 @@ def spectrum_figure(
     return figure
 
 
-def _label(
-    axis: Axes, lines: Sequence[LineLabel], edges_kev: Any, height: Any, apart_kev: float = 18.0
-) -> None:
-    """Write the strongest lines that do not crowd one another above the spectrum."""
+def _label(axis: Axes, lines: Sequence[LineLabel], edges_kev: Any, height: Any) -> None:
+    """Label the strongest lines that do not crowd one another, above a spectrum of ``height`` [bin]."""
     chosen: list[LineLabel] = []
     for line in sorted(lines, key=lambda item: -item.strength):
         inside = edges_kev[0] < line.energy_kev < edges_kev[-1]
-        if inside and all(abs(line.energy_kev - other.energy_kev) >= apart_kev for other in chosen):
+        if inside and all(abs(line.energy_kev - other.energy_kev) >= _LABEL_GAP_KEV for other in chosen):
             chosen.append(line)
     top = axis.get_ylim()[1]
-    for line in chosen[:12]:
-        near = np.abs((edges_kev[:-1] + edges_kev[1:]) / 2 - line.energy_kev) < 3
+    for line in chosen[:_MOST_LABELS]:
+        near = np.abs((edges_kev[:-1] + edges_kev[1:]) / 2 - line.energy_kev) < _LABEL_FOOT_KEV
         foot = float(height[near].max()) if near.any() else 0.0
         axis.annotate(
             line.text,

@@ -1,4 +1,4 @@
-"""One look for all figures: fonts, the colour and the name of each method, saving."""
+"""Style of all plots: fonts, colour and label of each method, and saving."""
 
 from __future__ import annotations
 

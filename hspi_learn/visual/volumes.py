@@ -1,4 +1,4 @@
-"""Activity volumes side by side: projections and slices on one colour scale."""
+"""Plots of activity volumes side by side: maximum projections, slices and line profiles, with axes in mm."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reconstruction_figure(
         volumes: name to [z, y, x], all of one shape; the first (the truth, where there is one) sets the
             colour scale of all, and the slice, which runs through its hottest voxel.
         spacing_mm: voxel edges (z, y, x) in mm.
-        unit: of the values, written at the colour bar.
+        unit: unit of the values, written at the colour bar.
         body: outline drawn over every panel [z, y, x].
         title: above the figure.
     """
@@ -88,7 +88,7 @@ def profile_figure(
     Args:
         volumes: name to [z, y, x].
         spacing_mm: voxel edges (z, y, x) in mm.
-        unit: of the values.
+        unit: unit of the values.
         through: voxel (z, y, x) that the lines cross.
     """
     z, y, x = through

@@ -58,6 +58,26 @@ class ProjectorContract:
             apart = 2 * case.operator.forward(x, kept) - 3 * case.operator.forward(y, kept)
         assert float((both - apart).abs().max() / apart.abs().max()) < 1e-12
 
+    def test_scans_of_a_batch(self):
+        """Every scan of a batch is projected and back-projected as it is alone, by some pixels too."""
+        case = self.case(torch.float64)
+        density, activity = case.density(), case.activity()
+        with torch.no_grad():
+            for operator in (case.operator, case.operator.subset(torch.arange(0, case.pixels, 2))):
+                kept = operator.attenuation(density)
+                seen = operator.forward(activity, kept)
+                back = operator.adjoint(seen, kept)
+                for scan in range(len(density)):
+                    one = slice(scan, scan + 1)
+                    alone = operator.attenuation(density[one])
+                    for found, true in (
+                        (seen[one], operator.forward(activity[one], alone)),
+                        (back[one], operator.adjoint(seen[one], alone)),
+                    ):
+                        torch.testing.assert_close(
+                            found, true, rtol=1e-11, atol=1e-12 * float(true.abs().max())
+                        )
+
     def test_subsets(self):
         """A subset has the rows of the whole, in the order asked; subsets' adjoints sum to the whole's."""
         case = self.case(torch.float64)

@@ -74,7 +74,11 @@ def compton_edges(energies_kev: Tensor, classes: int) -> Tensor:
 
 
 _LOWEST_KEV, _HIGHEST_KEV = 10.0, 2950.0
+"""Range of the tabulated photon energies."""
 _ENERGIES, _TURN_ENERGIES, _ANGLES = 3000, 200, 361
+"""Numbers of tabulated energies, of energies with tabulated Compton angles, and of these angles; chosen, no
+source.
+"""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Crystal:
     thickness: float
     """In mm."""
     attenuation: Tensor
-    """In 1/mm, a table for ``at_energy``."""
+    """Attenuation of the crystal in 1/mm, a table for ``at_energy``."""
     shallow: float
     """Attenuation of the least penetrating photons, 1/mm."""
 
@@ -116,11 +116,12 @@ class Crystal:
 class DetectionPaths(NamedTuple):
     """Paths from interactions to points in the crystal, [voxel, interaction] each."""
 
-    lit: Tensor
+    photons_sr: Tensor
     """Interacting photons times the solid angle of the path."""
     cosine: Tensor
     """Cosine of the scattering angle."""
     metal_mm: Tensor
+    """Path length in the metal."""
     inside: Inside
 
 
@@ -132,7 +133,7 @@ class Blocks:
         geometry: the collimator around the aperture.
         numbers: the pixels behind it, [block].
         metal: of the collimator.
-        steps: of integration from an interaction to a block.
+        steps: number of integration steps from an interaction to a block.
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class Blocks:
         way = end - interactions.place
         away = way.norm(dim=-1).clamp_min(1e-6)  # what meets no metal stops nowhere, on a block
         return DetectionPaths(
-            lit=interactions.photons * solid,
+            photons_sr=interactions.photons * solid,
             cosine=((way * interactions.heading).sum(-1) / away).clamp(-1, 1),
             metal_mm=path_in_collimator(self.geometry, interactions.place, end, self.steps),
             inside=self.crystal.inside(end, way / away[..., None], depth, stands_for),

@@ -1,4 +1,4 @@
-"""Rays from voxels to the metal around one aperture, and the first interactions of photons there.
+"""Rays from voxels to the metal around one aperture, and the first interactions of photons in the metal.
 
 Coordinates (u, v, h) in mm of the aperture's panel; weights are photons per photon emitted.
 """
@@ -22,7 +22,9 @@ WIDEST = 1.5
 """Tangent of the largest angle to a panel's normal of photons that may be scattered by its plate."""
 
 ASIDE, LEAST = 0.3, 1e-4
-"""Weights in the selection of first interactions: for escape through the opening's wall, and in any case."""
+"""Floors of the escape probability in the importance of first interactions in the metal: at the opening's
+wall, and everywhere; the estimate stays unbiased. Chosen, no source.
+"""
 
 
 class CollimatorRays:
@@ -50,7 +52,7 @@ class CollimatorRays:
         return CollimatorPaths.of(self.geometry, start, way, share, photons, emitted.expand(photons.shape))
 
     def first_interactions(self, lines: CollimatorPaths, metal: Metal) -> Interactions:
-        """First interactions, sampled from all of them weighted by the probability that
+        """First interactions in the metal, sampled from all of them weighted by the probability that
         Compton photons escape, forwards or into the opening.
         """
         mu = metal.per_mm(lines.energy_kev)

@@ -1,7 +1,7 @@
 """K X-rays that the collimator around one aperture emits into blocks of pixels.
 
-First interactions per photon emitted, by block, K line and voxel; isotropic emission with the yields and
-rates of xraylib (``cross_sections.py``).
+First interactions in the detector crystal per photon emitted, by block, K line and voxel; isotropic emission
+with the yields and rates of xraylib (``cross_sections.py``).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _seen(blocks: Blocks, interactions: Interactions, paths: DetectionPaths) -> 
     """First interactions at the ends of paths, [voxel, interaction] for each class of lines."""
     metal = blocks.metal
     for energy, photons in zip(metal.k_kev.float(), metal.k_photons, strict=True):
-        sent = paths.lit * at_energy(photons, interactions.energy_kev) / (4 * math.pi)
+        sent = paths.photons_sr * at_energy(photons, interactions.energy_kev) / (4 * math.pi)
         yield blocks.crystal.stopped(blocks.out(sent, energy, paths), energy, paths.inside)
 
 

@@ -22,7 +22,9 @@ AT_ONCE = 20_000
 
 @dataclass(frozen=True)
 class Interactions:
-    """Interactions of photons from a few voxels, [voxel, interaction, ...], in the frame of an aperture."""
+    """Interactions in the metal of photons from a few voxels, [voxel, interaction, ...], in the frame of an
+    aperture.
+    """
 
     place: Tensor
     """(u, v, h) mm."""
@@ -105,7 +107,7 @@ class CollimatorPaths:
     share: Tensor
     """Ends of the steps as fractions of the path, [..., step + 1]."""
     height: Tensor
-    """Of these ends above the plate's front, mm."""
+    """Height of these ends above the plate's front, mm."""
     depth: Tensor
     """Signed distance mm of these ends from the nearest surface, positive in metal."""
     photons: Tensor

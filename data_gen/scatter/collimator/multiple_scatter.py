@@ -76,7 +76,7 @@ def _scattered_paths(
 
 
 def _next_interactions(lines: CollimatorPaths, metal: Metal, draw: Tensor) -> Interactions:
-    """One interaction on each path, by uniform numbers [voxel, path]."""
+    """One interaction in the metal on each path, drawn by uniform numbers [voxel, path]."""
     run = metal.per_mm(lines.energy_kev)[..., None] * lines.length
     along = run.cumsum(dim=-1)
     deep = drawn_depth(along[..., -1], draw)[..., None]

@@ -44,7 +44,7 @@ class ScatterTowardsCollimator(nn.Module):
     Args:
         camera: its collimator's K edges separate the reference energies.
         grid: coarse voxels.
-        energies_kev: of emission, and the reference energies [g].
+        energies_kev: energies of emission, and the reference energies [g].
     """
 
     def __init__(self, camera: Camera, grid: VoxelGrid, energies_kev: Tensor) -> None:
@@ -72,16 +72,16 @@ class ScatterTowardsCollimator(nn.Module):
     share: Tensor
     """With how many photons each reference h stands for one of a class, [g, k, h]."""
     turned: Tensor
-    """The same times the photons that are scattered into the class per fluence and density, mm2 cm3/g."""
+    """``share`` times the photons scattered into the class per fluence and density, mm2 cm3/g."""
     flight: Tensor
     """Fluence without attenuation from voxel to voxel, [target, source] 1/mm2."""
     ratios: Tensor
     """Cross section of each tissue over that of soft tissue, [tissue, g, k]."""
     attenuation: Tensor
-    """Of each tissue per density, [tissue, g] in 1/mm per g/cm3."""
+    """Mass attenuation of each tissue, [tissue, g] in 1/mm per g/cm3."""
 
     def of(self, tissues: Tensor) -> Scatterers:
-        """Of densities [batch, tissue, z, y, x] in g/cm3; all with the batch first."""
+        """Scatterers of densities [batch, tissue, z, y, x] in g/cm3; all with the batch first."""
         path = recomputed(path_by_tissue, tissues, self.grid, needed=tissues.requires_grad)
         ratios, mu = self.ratios.to(tissues.dtype), self.attenuation.to(tissues.dtype)
         rate = torch.einsum("btv,tgk,gkh->bghv", tissues.flatten(2), ratios, self.turned.to(tissues.dtype))
@@ -142,7 +142,8 @@ class ObjectThenCollimator(nn.Module):
             self.register_buffer(f"fed_{h}", stands_for.nonzero()[:, 0], persistent=False)
 
     matrix: Tensor
-    """Of K lines one by one and of all Compton photons together, [h, channel, block, kind, voxel]."""
+    """Responses of K lines one by one and of all Compton photons together, [h, channel, block, kind, voxel].
+    """
     classes: Tensor
     """Fraction of each kind in each class of arrival energies, [g, h, kind, k]."""
 

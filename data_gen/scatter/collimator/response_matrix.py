@@ -1,5 +1,5 @@
-"""Response matrices of collimator scatter: first interactions in each block per photon from each voxel,
-cached on disk.
+"""Response matrices of collimator scatter: first interactions in the crystal, in each block of pixels, per
+photon from each voxel; cached on disk. docs/physics.md, section 6.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from data_gen.scatter.collimator.multiple_scatter import multiple_scatter
 from data_gen.scatter.collimator.sampling import CollimatorSampling
 
 VOXELS_AT_ONCE = 128
+"""Voxels computed together, which bounds the memory."""
 
 
 def aperture_matrix(
@@ -45,7 +46,7 @@ def aperture_matrix(
         aperture: index of the aperture.
         blocks: the pixels behind it, [block].
         grid: coarse voxels.
-        energy_kev: of emission.
+        energy_kev: energy of emission.
         arrival_kev: edges of the classes, K lines first, [k, 2].
         sampling: resolution of the computation.
     """
@@ -87,7 +88,7 @@ def camera_matrix(
     Args:
         camera: the camera with binned pixels.
         grid: coarse voxels.
-        energy_kev: of emission.
+        energy_kev: energy of emission.
         arrival_kev: edges of the classes, K lines first, [k, 2].
         sampling: resolution, for a camera with a single aperture.
     """
@@ -128,8 +129,9 @@ def _rows(
     arrival_kev: Tensor,
     sampling: CollimatorSampling,
 ) -> tuple[Tensor, Tensor]:
-    """Those of apertures that are no mirror images of others, by pair: [row, k, voxel] and, for the filling
-    of Compton classes, [row, Compton class, part]."""
+    """Matrix rows of apertures that are no mirror images of others, by pair: [row, k, voxel] and, for the
+    filling of Compton classes, [row, Compton class, part].
+    """
     pixel = camera.pairs[orbits.first_pair, 0]
     parts = [
         aperture_matrix(

@@ -23,8 +23,9 @@ class CollimatorSampling:
     Args:
         voxel_mm: edge of the coarse voxels, at most.
         open_rays: rays from a voxel through the open waist.
-        plate_rays: the same through the rest of the plate around it.
-        steps: of integration on a ray, through half of the plate and from there to the detector.
+        plate_rays: rays from a voxel through the rest of the plate around the waist.
+        steps: number of integration steps on a ray, through half of the plate and from there to the
+            detector.
         interactions: first interactions of photons from a voxel.
         orders: interactions of a photon that are followed.
         walks: photons from a voxel that are followed after their first interaction.
@@ -33,7 +34,7 @@ class CollimatorSampling:
         k_stops: first interactions from a voxel that emit K X-rays; of later ones as many fewer as fewer
             photons take part.
         out_steps: steps of integration from an interaction to a block.
-        classes: of arrival energy after Compton scatter.
+        classes: number of classes of arrival energy after Compton scatter.
     """
 
     voxel_mm: float = 5.4

@@ -102,7 +102,7 @@ class CollimatorScatter(nn.Module):
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def _kept(self, state: Tensor) -> tuple[Tensor, Scatterers]:
-        """Of one object [n]: transmission [g, channel, voxel], and scatterers."""
+        """State of one object [n]: transmission [g, channel, voxel], and scatterers."""
         energies, channels, voxels = len(self._matrix), self._matrix.shape[1], self.coarse.voxels
         shapes = [(energies, channels, voxels), (energies, energies, voxels), (energies, voxels, voxels)]
         parts = state.split([math.prod(shape) for shape in shapes])

@@ -44,7 +44,8 @@ def test_a_class_is_recorded_as_it_is_filled(recorder):
     top[..., -1] = 1.0
     references = torch.tensor([238.6, 900.0], dtype=torch.float64)
     even, filled = (
-        recorder.scattered(references, replace(arrivals, filling=f)) for f in (arrivals.filling, top)
+        recorder.scattered(references, EnergyClasses(arrivals.kev, f, arrivals.own_lines))
+        for f in (arrivals.filling, top)
     )
     torch.testing.assert_close(filled.sum(), even.sum(), rtol=0.1, atol=0)
     assert float(EDGES[filled.sum((0, 1, 2)).argmax()]) == 230.0

@@ -49,6 +49,19 @@ def test_a_gradient_changes_no_value(transmission: ApertureTransmission, held: t
     torch.testing.assert_close(plain, asked.detach(), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kept_samples_change_no_value(
+    transmission: ApertureTransmission, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Objects one after another, by samples that the first one left, and with none kept: the same bits."""
+    objects = _drawn(2, 1, 2, 5, 6, 4, dtype=dtype)
+    kept = [transmission(one, ((), (-1,))) for one in objects]
+    assert not torch.equal(kept[0], kept[1])
+    monkeypatch.setattr("data_gen.projector.transmission.MOST_KEPT_BYTES", 0)
+    for one, before in zip(objects, kept, strict=True):
+        torch.testing.assert_close(transmission(one, ((), (-1,))), before, rtol=0, atol=0)
+
+
 def test_water_of_one_density(transmission: ApertureTransmission) -> None:
     """exp(-mu L) with L the way from the voxel to the face above it: 10 mm high, aperture far above.
 

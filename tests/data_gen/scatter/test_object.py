@@ -72,6 +72,21 @@ def test_nothing_scatters_in_vacuum():
     torch.testing.assert_close(seen[2][:, :, :, twice], 4 * seen[1][:, :, :, twice], rtol=1e-4, atol=0)
 
 
+def test_kept_table_of_fluence_changes_no_value(monkeypatch):
+    """Blocks and sources with the table's parts kept, and made anew each time: the same bits."""
+    density = torch.full((1, *SMALL.shape), 1.1)
+    activity = torch.rand(1, 2, *SMALL.shape, generator=torch.Generator().manual_seed(4))
+    found = []
+    for room in (2**26, 0):
+        monkeypatch.setattr("data_gen.scatter.single_scatter.MOST_KEPT_BYTES", room)
+        term = ObjectScatter(pinhole(), SMALL, torch.tensor([154.0]), FEW)
+        state = term.state(density)
+        seen = term.forward(activity, state)
+        found.append((seen, term.adjoint(seen, state), term.forward(activity, state)))
+    for kept, fresh in zip(*found, strict=True):
+        torch.testing.assert_close(kept, fresh, rtol=0, atol=0)
+
+
 def test_mirror_images():
     """Source and object mirrored in z give the mirrored image (1e-6 of its peak, rays being mirrored)."""
     camera = pinhole(septa=True, angles_deg=(0.0, 180.0))

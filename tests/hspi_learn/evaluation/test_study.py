@@ -28,7 +28,7 @@ from hspi_learn.evaluation import (
     Sweep,
     noise_study,
 )
-from hspi_learn.evaluation.figures import Album
+from hspi_learn.evaluation.figures import EvaluationFigures
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.spectrum import expected_spectrum, line_labels
 from hspi_learn.evaluation.study import FULL
@@ -226,14 +226,14 @@ def test_the_page_needs_nothing_else(
     outcome: ReconstructionOutcome, model32: HyperspectralForwardModel, tmp_path: Path
 ) -> None:
     """Every image is inside; no address outside; names from a config cannot become markup."""
-    album = Album(outcome, model32.grid, GROUPS, ORGANS.index("tumour"))
+    figures = EvaluationFigures(outcome, model32.grid, GROUPS, ORGANS.index("tumour"), (70.0, 290.0))
     found = noise_study(
         Judge(ORGANS, 1.0),
         {"osem": Sweep.of_iterations(Osem(model32, 2, 2), (1,))},
         ReconstructionCase.of(model32, _first(outcome)),
         2,
     )
-    pages = album.pages(found)
+    pages = figures.figures(found)
     table = headline_table(outcome, summary(outcome, GROUPS, ORGANS))
     path = write_report(
         tmp_path / "report.html", "T <b>", ["s", ""], {"camera": "<script>"}, [table, table], pages

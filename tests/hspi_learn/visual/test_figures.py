@@ -58,7 +58,8 @@ def test_every_comparison_becomes_a_png(tmp_path: Path) -> None:
     truth = RNG.random(12)
     figures = [
         error_figure(
-            {"gan": [ErrorCurve(np.array([1e4, 1e5]), RNG.random((2, 5)), a) for a in (False, True)]}
+            {"gan": [ErrorCurve(np.array([1e4, 1e5]), RNG.random((2, 5)), a) for a in (False, True)]},
+            (70, 290),
         ),
         mice_figure(errors, "clean"),
         bias_variance_figure({"osem": Tradeoff(RNG.random(3), RNG.random(3), ["1", "2", "3"])}),
@@ -66,6 +67,7 @@ def test_every_comparison_becomes_a_png(tmp_path: Path) -> None:
             truth, {"gan": truth, "osem": truth / 2}, {"gan": 1, "osem": 0.5}, "kBq/mL", truth > 0.5
         ),
     ]
+    assert figures[0].axes[0].get_xlabel() == "Counts, 70-290 keV (median over mice)"
     for number, figure in enumerate(figures):
         path = save_figure(figure, tmp_path / "figures" / f"{number}.png", 60)
         assert path.read_bytes().startswith(b"\x89PNG")
