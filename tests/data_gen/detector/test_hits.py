@@ -15,7 +15,7 @@ def one_event(**signal_kev: float) -> Events:
     for name, value in signal_kev.items():
         signal[0, 0, int(name[1])] = value
     one = torch.ones(1, 1, dtype=torch.float64)
-    return Events(one, signal, one[..., None], one[:, :0], one[:, :0])
+    return Events(one, signal, one[..., None], one[:, :0])
 
 
 def test_addition_sums_what_is_above_threshold():
