@@ -6,4 +6,4 @@ export OMP_NUM_THREADS=1
 ruff check .
 ruff format --check .
 mypy
-pytest -q -n 2 --dist loadfile -m "not slow and not gpu" "$@"
+pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" "$@"

@@ -19,6 +19,16 @@ from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
 from data_gen.storage import Manifest, Provenance, StoredScan, write_shard
 
+LONGEST_FIRST = ("test_wheel.py", "test_evaluate_and_reconstruct.py", "test_model.py", "test_projectors.py")
+"""Files of minutes: begun first, so that no process is left with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the longest files to the front; all others keep their order."""
+    rank = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
 # No deadlines: how long an example takes is the machine's affair.
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
