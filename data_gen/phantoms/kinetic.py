@@ -2,7 +2,7 @@
 time.
 
 Transfer rates in 1/h, activities in Bq. Source of the rate equations: docs/physics.md, section 2; blood
-volumes: Brown et al., Toxicol. Ind. Health 13 (1997) 407.
+volumes of organs are assumptions, see :data:`BLOOD_ML_PER_G`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ BLOOD_ML_PER_G: Mapping[str, float] = {
     "brain": 0.03,
     "heart": 0.50,
 }
-"""Blood in an organ of the mouse (Brown et al., Toxicol. Ind. Health 13:407, 1997); that of the heart, whose
-chambers the label holds, is an assumption."""
+"""Blood in an organ of the mouse, assumed: of the size that Brown et al. (Toxicol. Ind. Health 13:407, 1997)
+tabulate, but not checked against their table; that of the heart includes its chambers."""
 
 BLOOD_ELSEWHERE_ML_PER_G = 0.04
-"""Blood in all other organs, as in muscle (Brown et al., 1997)."""
+"""Blood in all other organs, as in muscle; assumed in the same way."""
 
 
 @dataclass(frozen=True)
