@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.evaluation.case import ReconstructionCase
-from hspi_learn.evaluation.judge import Judge
+from hspi_learn.evaluation.judge import Judge, joined_columns
 from hspi_learn.evaluation.study import Conditions, Method, Outcome, joined_fields, run_case
 from hspi_learn.reconstructor import Reconstructor, ScanBatch
 
@@ -28,6 +28,8 @@ class Tuned(NamedTuple):
     at_edge: bool
     """Whether a choice lies at the end of what was tried, so that more might be better."""
 
+_TRUTHS = ("truth_regions", "truth_lesions", "lesion_mm3", "truths", "density")
+
 
 @dataclass
 class ReconstructionOutcome(Outcome):
@@ -35,22 +37,29 @@ class ReconstructionOutcome(Outcome):
 
     Args:
         truth_regions: true mean of each organ in Bq/mL, [mouse, map, organ].
+        truth_lesions: true mean of each tumour in Bq/mL, [mouse, map, lesion]; NaN where there is none.
+        lesion_mm3: volume of each tumour, [mouse, lesion].
         truths: true activity [mouse, map, z, y, x] in Bq per voxel.
         density: [mouse, z, y, x] in g/cm3.
     """
 
     truth_regions: Tensor
+    truth_lesions: Tensor
+    lesion_mm3: Tensor
     truths: Tensor
     density: Tensor
+
+    @property
+    def truth(self) -> tuple[Tensor, ...]:
+        """What is known of the mice, mouse first."""
+        return tuple(getattr(self, name) for name in _TRUTHS)
 
     @classmethod
     def joined(cls, parts: Sequence[ReconstructionOutcome]) -> ReconstructionOutcome:  # type: ignore[override]
         """See :meth:`Outcome.joined`."""
         return cls(
             **joined_fields(parts),
-            truth_regions=torch.cat([part.truth_regions for part in parts]),
-            truths=torch.cat([part.truths for part in parts]),
-            density=torch.cat([part.density for part in parts]),
+            **dict(zip(_TRUTHS, joined_columns([part.truth for part in parts]), strict=True)),
         )
 
 
@@ -82,9 +91,13 @@ class ReconstructionStudy:
             for fraction, by_name in self.methods.items()
         }
         found = run_case(case, methods, self.conditions, self.judge.scores)
-        regions = self.judge.regions(batch.activity, case)
         return ReconstructionOutcome(
-            found.scores, found.attacked, found.predictions, regions, batch.activity, batch.density
+            **vars(found),
+            truth_regions=self.judge.regions(batch.activity, case),
+            truth_lesions=self.judge.lesions(batch.activity, case),
+            lesion_mm3=self.judge.lesion_mm3(case),
+            truths=batch.activity,
+            density=batch.density,
         )
 
 
