@@ -73,12 +73,11 @@ class BlockTerms(nn.Module):
     @in_full_precision
     def table(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second of whole blocks, [batch, block, bin]."""
-        return self._by_size(
-            [
-                torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), self._spectral(i, activity.dtype))
-                for i, (term, kept) in enumerate(zip(self.terms, state, strict=True))
-            ]
-        )
+        counts = []
+        for i, (term, kept) in enumerate(zip(self.terms, state, strict=True)):
+            spectral = self._spectral(i, activity.dtype)
+            counts.append(torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), spectral))
+        return self._by_size(counts)
 
     @in_full_precision
     def tables_of(self, parts: Tensor, maps: Sequence[int], state: tuple[Tensor, ...]) -> Tensor:

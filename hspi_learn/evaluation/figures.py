@@ -139,8 +139,9 @@ class EvaluationFigures:
         if mouse >= len(self.bounds.regions):
             return ""
         bounds = zip(self.organs, self.bounds.regions[mouse, group].tolist(), strict=True)
-        lost = [f"{organ.replace('_', ' ')} ({100 * value:.0f} %)" for organ, value in bounds if value > LIMIT]
-        return f" Not identifiable (least relative SD above {100 * LIMIT:.0f} %): {', '.join(lost)}." if lost else ""
+        lost = [f"{organ} ({100 * value:.0f} %)" for organ, value in bounds if value > LIMIT]
+        told = f"Not identifiable (least relative SD above {100 * LIMIT:.0f} %)"
+        return f" {told}: {', '.join(lost)}." if lost else ""
 
     def profiles(self, mouse: int) -> CaptionedFigure:
         """Profiles along x, y and z through the hottest voxel of the first map."""
@@ -179,8 +180,8 @@ class EvaluationFigures:
             lost[group] = unidentifiable(self.bounds.lesions, truth)[:, m][known].numpy()
         figure = tumour_figure(self.outcome.lesion_mm3[known].double().numpy(), errors, lost)
         caption = (
-            "Error of the mean activity of each tumour over its volume, drawn at -100 or 150 % where it is beyond. "
-            f"Open: not identifiable, the Cramer-Rao bound is above {100 * LIMIT:.0f} %.{self._failed()}"
+            "Error of the mean activity of each tumour over its volume, drawn at -100 or 150 % where it is "
+            f"beyond. Open: not identifiable, the Cramer-Rao bound is above {100 * LIMIT:.0f} %.{self._failed()}"
         )
         return CaptionedFigure(figure, caption)
 
@@ -202,7 +203,8 @@ class EvaluationFigures:
             "Means of organs and tumours, all maps and mice, over voxels with 10 % or more of the maximum "
             "sensitivity, against the truth. Slope: least squares with intercept, after dividing each "
             "mouse's means by the mean of its true organ means; below 1, hot regions are underestimated "
-            f"more than cold ones. Grey: not identifiable, the Cramer-Rao bound is above {100 * LIMIT:.0f} %.{self._failed()}"
+            "more than cold ones. Grey: not identifiable, the Cramer-Rao bound is above "
+            f"{100 * LIMIT:.0f} %.{self._failed()}"
         )
         return CaptionedFigure(figure, caption)
 
@@ -242,7 +244,7 @@ class EvaluationFigures:
         caption = (
             "Relative bias and SD of organ and tumour means over repeated Poisson draws of one test mouse, "
             "in voxels with 10 % or more of the maximum sensitivity, root mean square over regions and maps, "
-            "identifiable or not; numbers are OSEM iterations; large marks are the settings of the comparison."
+            "identifiable or not; numbers are OSEM iterations; large marks are the settings that are compared."
         )
         return CaptionedFigure(bias_variance_figure(tradeoffs), caption)
 

@@ -1,9 +1,9 @@
 """What a scan can tell of each organ and tumour: the Cramer-Rao bound of its activity.
 
-The least relative standard deviation of any unbiased estimate, by the full forward model in the energy windows
-of the methods. Outlines and the distribution within each region are taken as known, so the true bound is higher;
-all activities are unknown together. A biased estimate may vary less: what it shows where the bound is high comes
-from its training or its assumptions. Formulas: ``data_gen/design/information.py``.
+The least relative standard deviation of any unbiased estimate, by the full forward model in the energy
+windows of the methods. All activities are unknown together; outlines, and the distribution within each region,
+are taken as known, so that the true bound is higher. A biased estimate may vary less: what it shows where the
+bound is high comes from its training or its assumptions. Formulas: ``data_gen/design/information.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LIMIT = 0.5
 """An activity whose bound is above is called not identifiable: half of it is one standard deviation."""
 
 CODE_VERSION = 1
-"""Raised whenever the bounds change for another reason than the physics, so that kept ones are computed again."""
+"""Raised whenever bounds change for another reason than the physics, so that kept ones are computed again."""
 
 
 class LeastDeviations(NamedTuple):
@@ -78,7 +78,7 @@ def least_deviations(model: HyperspectralForwardModel, judge: Judge, scan: ScanB
 def _expected_by_region(
     model: HyperspectralForwardModel, scan: ScanBatch, region: Tensor, regions: int
 ) -> tuple[list[tuple[int, int]], Tensor]:
-    """Region and map of each activity that is there, and the counts [activity, pixel * window] of it alone."""
+    """Region and map of each activity that there is, and its counts alone [activity, pixel * window]."""
     maps = range(len(model.groups.names))
     alone = {(r, m): scan.activity[0, m] * (region == r) for r in range(regions) for m in maps}
     there = {place: activity for place, activity in alone.items() if float(activity.sum()) > 0}
@@ -90,7 +90,7 @@ def _expected_by_region(
 
 
 def _deviations(information: Tensor) -> Tensor:
-    """Least relative SD of each scale; infinite for what gives no counts, which says nothing of the others."""
+    """Least relative SD of each scale; infinite for what gives no counts, and that harms no other."""
     seen = information.diagonal() > 0
     found = torch.full((len(information),), torch.inf, dtype=torch.float64)
     if bool(seen.any()):

@@ -53,7 +53,7 @@ class Scores(NamedTuple):
     counts: Tensor
     """Counts of each scan in all energy windows, [mouse]."""
     lesions: Tensor
-    """Mean of the evaluated voxels of each tumour in Bq/mL, [mouse, map, lesion]; NaN where there are none."""
+    """Mean of each tumour's evaluated voxels in Bq/mL, [mouse, map, lesion]; NaN where there are none."""
     auc: Tensor
     """Chance that a tumour voxel is hotter than one of the background, [mouse, map]."""
     lesion_peaks: Tensor
@@ -77,7 +77,7 @@ class Scores(NamedTuple):
 
 
 def joined_columns(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
-    """Columns of several batches [batch, ...] as one; where mice have fewer lesions, NaN fills the last axis."""
+    """Columns of several batches [batch, ...] as one; NaN fills the last axis where mice have fewer lesions."""
     return [_joined(columns) for columns in zip(*parts, strict=True)]
 
 

@@ -170,8 +170,8 @@ class ReconstructionReport:
             "NRMSE": "||x - t|| / ||t|| of each map in the body where sensitivity is 10 % of its maximum or "
             "more, mean over maps; medians are over mice",
             "Identifiable": self._identifiable(),
-            "Intervals": "Student's t over mice: they hold for these trainings, and another seed may lie outside "
-            "(hspi-summarise gives intervals over trainings)",
+            "Intervals": "Student's t over mice: they hold for these trainings, and another seed may lie "
+            "outside (hspi-summarise gives intervals over trainings)",
         }
         return told | ({"Attack": self.threat} if self.outcome.attacks else {})
 
@@ -181,7 +181,8 @@ class ReconstructionReport:
         if not scans:
             return "not computed (protocols.reconstruction.bound_scans is 0)"
         return (
-            f"Cramer-Rao bounds of {scans} scans; activities whose least relative SD is above {100 * LIMIT:.0f} % are marked"
+            f"Cramer-Rao bounds of {scans} scans; activities whose least relative SD is above "
+            f"{100 * LIMIT:.0f} % are marked"
         )
 
     def write(self, folder: Path) -> dict[str, float]:

@@ -117,7 +117,9 @@ class TaskScores:
         kind, first = type(self.task), self.batches.scans("test", [0])
         with torch.no_grad():
             figures = {
-                f"{name}_{title}": CaptionedFigure(figure, f"{title} of the first test sample, by {method_label(name)}.")
+                f"{name}_{title}": CaptionedFigure(
+                    figure, f"{title} of the first test sample, by {method_label(name)}."
+                )
                 for name, run in self.runs.items()
                 for title, figure in run.figures(first)
             }

@@ -58,11 +58,11 @@ def failures(outcome: Outcome, samples: str) -> list[str]:
             numbers = outcome.failures(condition, method)
             if numbers:
                 shown_as = "" if condition.kind == CLEAN else f", {condition.kind},"
-                share = "" if condition.fraction == 1 else f" with a share {condition.fraction:g} of the counts"
+                share = "" if condition.fraction == 1 else f" at {condition.fraction:g} of the counts"
                 which = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
                 told.append(
-                    f"{method_label(method)}{shown_as} failed on {len(numbers)} of {len(failed)} {samples}{share} "
-                    f"(NaN or infinite values; number {which}) and is not ranked."
+                    f"{method_label(method)}{shown_as} failed on {len(numbers)} of {len(failed)} {samples}"
+                    f"{share} (NaN or infinite values; number {which}) and is not ranked."
                 )
     return told
 
@@ -84,7 +84,8 @@ def verdict(
     over, word = "mice" if score in _WORDS else "samples", _WORDS.get(score, score)
     scans = int(numbers[f"{key}/scans"])
     if scans < LEAST_SCANS:
-        return f"No verdict on {word}: {scans} {over} were compared, which are too few; it needs {LEAST_SCANS} or more."
+        compared = f"{scans} {over} were compared, which are too few"
+        return f"No verdict on {word}: {compared}; it needs {LEAST_SCANS} or more."
     value, low, high = numbers[key], numbers[f"{key}/low"], numbers[f"{key}/high"]
     pair = f"{method_label(first)} and {method_label(second)}"
     interval = f"mean difference in {word} {value:+.2g}, 95 % interval over {over} {low:+.2g} to {high:+.2g}"

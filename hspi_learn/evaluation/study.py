@@ -95,8 +95,8 @@ class BoundedAttack:
     ) -> tuple[Attacked, Tensor]:
         """The worst inputs found for a method, and its predictions of them.
 
-        A method that gives NaN or infinite numbers on the way has no worst case: values and predictions of the
-        whole batch are NaN.
+        A method that gives NaN or infinite numbers on the way has no worst case: values and predictions of
+        the whole batch are NaN.
 
         Args:
             method: what is attacked.
@@ -116,7 +116,7 @@ class BoundedAttack:
 
 
 class _Goal:
-    """What an attack raises, from input values to one number a sample; it keeps the predictions of the worst.
+    """What an attack raises, from input values to one number a sample; keeps the predictions of the worst.
 
     Predictions cost more than all else: that of the clean input is taken as known where no gradient is asked
     for, and that of the worst input is not made again.
@@ -207,8 +207,8 @@ class Outcome:
         scores: metrics of every sample, by condition and method; samples in the order of the test split.
         attacked: what each attack did, by condition and method.
         predictions: predictions of each method, for clean samples with all counts.
-        failed: samples [sample], bool, whose prediction is NaN or infinite anywhere, by condition and method. A
-            method that failed on one is named and not ranked.
+        failed: samples [sample], bool, whose prediction is NaN or infinite anywhere, by condition and method.
+            A method that failed on one is named and not ranked.
     """
 
     scores: dict[Condition, dict[str, Any]]

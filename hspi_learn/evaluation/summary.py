@@ -29,7 +29,7 @@ SIZES = ("small", "middle", "large")
 """Thirds of the test tumours by volume."""
 
 NOT_SEEN = 1000.0
-"""What stands for an infinite bound, of an activity that gives no counts: ``metrics.json`` holds finite numbers."""
+"""Stands for an infinite bound, of an activity without counts: ``metrics.json`` holds finite numbers."""
 
 
 def summary(
@@ -45,12 +45,13 @@ def summary(
     of a tumour's mean activity in a map (group), ``tumour_bias`` with its sign, ``tumour_slope`` the slope
     against the truth, ``_small``, ``_middle`` and ``_large`` are thirds by volume, ``tumour_auc`` tells tumour
     voxels from background, and ``false_lesions`` is their number in a scan. Organs:
-    ``test/organ_error/METHOD/GROUP``, each organ one vote. All voxels: ``test/nrmse/METHOD`` is the median over
-    mice of the mean over maps; ``nrmse_mean`` and ``nrmse_worst`` stand beside it, ``METHOD/GROUP`` is one map.
+    ``test/organ_error/METHOD/GROUP``, each organ one vote. All voxels: ``test/nrmse/METHOD`` is the median
+    over mice of the mean over maps; ``nrmse_mean`` and ``nrmse_worst`` stand beside it, ``METHOD/GROUP`` is one
+    map.
 
     ``METHOD_ATTACK`` is the method under an attack (``nrmse_unattacked`` is clean on those mice),
-    ``NAME_at_0.3`` is at that share of the counts. ``test/failed/METHOD`` counts the mice for which an estimate
-    was NaN or infinite; such a method has no other number.
+    ``NAME_at_0.3`` is at that share of the counts. ``test/failed/METHOD`` counts the mice for which an
+    estimate was NaN or infinite; such a method has no other number.
 
     ``test/SCORE_difference/A_minus_B`` is the mean over mice of NRMSE or of ``tumour_error`` (mean over the
     tumours and maps of a mouse that are identifiable, where bounds are known), with a 95 % interval.
@@ -75,7 +76,7 @@ def summary(
         numbers |= _by_size(method, scores, outcome, groups)
     if bounds is not None:
         numbers |= bound_numbers(bounds, outcome, groups, organs, tumour)
-    return numbers | attack_numbers(outcome) | _differences(outcome, bounds)| attack_numbers(outcome) | _differences(outcome)
+    return numbers | attack_numbers(outcome) | _differences(outcome, bounds)
 
 
 def attack_numbers(outcome: Outcome) -> dict[str, float]:
@@ -158,7 +159,7 @@ def organ_error(estimate: Tensor, truth: Tensor, organs: Sequence[str], tumour: 
 
 
 def mean_uptake(truth: Tensor) -> Tensor:
-    """Mean of the true uptakes of all organs and maps of each mouse [mouse, 1, 1], from [mouse, map, organ]."""
+    """Mean of the true uptakes of all organs and maps, [mouse, 1, 1], from [mouse, map, organ]."""
     return truth.flatten(1).nanmean(dim=1)[:, None, None]
 
 
@@ -175,7 +176,8 @@ def size_classes(volume: Tensor) -> tuple[tuple[float, float], dict[str, Tensor]
     if len(known) < len(SIZES):
         return (torch.nan, torch.nan), {}
     low, high = (float(known.quantile(share)) for share in (1 / 3, 2 / 3))
-    return (low, high), {"small": volume <= low, "middle": (volume > low) & (volume <= high), "large": volume > high}
+    middle = (volume > low) & (volume <= high)
+    return (low, high), {"small": volume <= low, "middle": middle, "large": volume > high}
 
 
 def _tumours(outcome: ReconstructionOutcome) -> dict[str, float]:
@@ -278,7 +280,13 @@ def _differences(outcome: ReconstructionOutcome, bounds: LeastDeviations | None)
 
 
 def mouse_tumour_error(scores: Scores, truth_lesions: Tensor, left_out: Tensor) -> Tensor:
-    """Relative error (without sign) of tumours, mean over maps and those of a mouse that are not left out, [mouse]."""
+    """Relative error (without sign) of the tumours of a mouse, mean over maps and tumours, [mouse].
+
+    Args:
+        scores: of a method.
+        truth_lesions: true means [mouse, map, lesion], these mice first.
+        left_out: tumours and maps that do not count, bool, of the same shape.
+    """
     mice = len(scores.lesions)
     error = relative_bias(scores.lesions, truth_lesions[:mice]).abs()
     return error.masked_fill(left_out[:mice], torch.nan).flatten(1).nanmean(dim=1)

@@ -1,7 +1,7 @@
 """Tables of an evaluation, each written as CSV, Markdown and LaTeX.
 
-Metrics are defined in ``hspi_learn/metrics``; activity concentrations are in Bq/mL, counts are those of a scan in
-all energy windows. A dagger marks what the Cramer-Rao bound calls not identifiable.
+Metrics are defined in ``hspi_learn/metrics``; activity concentrations are in Bq/mL, counts are those of a scan
+in all energy windows. A dagger marks what the Cramer-Rao bound calls not identifiable.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def mark_told(numbers: Mapping[str, float]) -> str:
     if not any(name.startswith("test/least_sd") for name in numbers):
         return ""
     return (
-        f" {MARK} Not identifiable: the Cramer-Rao bound (least relative SD of an unbiased estimate, outlines known, "
-        "median over what is shown) is over 50 %, so the figure tells what a method was trained on or assumes."
+        f" {MARK} Not identifiable: the Cramer-Rao bound (least relative SD of an unbiased estimate, outlines "
+        "known, median over what is shown) is over 50 %, so the figure tells what a method was trained on or "
+        "assumes."
     )
 
 
@@ -169,13 +170,13 @@ def _headline_caption(outcome: ReconstructionOutcome, numbers: Mapping[str, floa
         mice = int(numbers.get("test/mice_attacked", 0))
         attacked = f" Under {' and '.join(outcome.attacks)}: over the first {mice} mice."
     return (
-        f"{len(outcome.truths)} unseen mice with {int(numbers['test/tumours'])} tumours. Tumour error: relative error "
-        "of a tumour's mean activity without its sign, median over tumours. Slope: of estimate against truth, each "
-        "mouse divided by the mean of its true organ means; 1 is ideal. AUC: chance that a tumour voxel is hotter than "
-        "one of soft tissue, median over mice. False lesions: peaks of soft tissue in a scan above the threshold that "
-        "finds 80 % of the tumours. Organ error: as for tumours, median over mice, mean over organs. NRMSE: "
-        "||x - t|| / ||t|| over all voxels of the body where sensitivity is 10 % of its maximum or more, median over "
-        f"mice.{attacked}{mark_told(numbers)}"
+        f"{len(outcome.truths)} unseen mice with {int(numbers['test/tumours'])} tumours. Tumour error: relative "
+        "error of a tumour's mean activity without its sign, median over tumours. Slope: of estimate against "
+        "truth, each mouse divided by the mean of its true organ means; 1 is ideal. AUC: chance that a tumour "
+        "voxel is hotter than one of soft tissue, median over mice. False lesions: peaks of soft tissue in a scan "
+        "above the threshold that finds 80 % of the tumours. Organ error: as for tumours, median over mice, mean "
+        "over organs. NRMSE: ||x - t|| / ||t|| over all voxels of the body where sensitivity is 10 % of its "
+        f"maximum or more, median over mice.{attacked}{mark_told(numbers)}"
     )
 
 
@@ -191,9 +192,9 @@ def nrmse_table(outcome: ReconstructionOutcome, numbers: Mapping[str, float]) ->
     columns = ["Method", "NRMSE median", "mean", "worst", "tumours only", "slope"]
     columns += [f"median, {kind}" for kind in outcome.attacks]
     caption = (
-        f"NRMSE over {len(outcome.truths)} unseen mice, mean over activity maps. Tumours only: over their voxels, "
-        "median over mice. Slope: over means of all organs and tumours, least squares with intercept; 1 is ideal but "
-        "does not exclude a constant bias."
+        f"NRMSE over {len(outcome.truths)} unseen mice, mean over activity maps. Tumours only: over their "
+        "voxels, median over mice. Slope: over means of all organs and tumours, least squares with intercept; 1 "
+        "is ideal but does not exclude a constant bias."
     )
     return Table("nrmse", caption, tuple(columns), tuple(rows))
 
@@ -214,8 +215,8 @@ def tumours_table(
                 rows.append((method_label(method), group, spans[size], float(chosen.sum()), *cells, bound))
     columns = ("Method", "map", "volume (mm3)", "tumours", "error", "bias", "least SD")
     caption = (
-        "Relative error (without sign) and bias of the mean activity of tumours, by third of their volume, median "
-        f"over tumours.{mark_told(numbers)}"
+        "Relative error (without sign) and bias of the mean activity of tumours, by third of their volume, "
+        f"median over tumours.{mark_told(numbers)}"
     )
     return Table("tumours", caption, columns, tuple(rows))
 

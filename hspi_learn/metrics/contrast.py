@@ -21,8 +21,8 @@ def contrast_to_noise(activity: Tensor, lesion: Tensor, background: Tensor) -> T
         background: [batch, 1, z, y, x], bool.
 
     Returns:
-        [batch, map]; minus infinity where the estimate is NaN or infinite in either, since it failed; NaN without
-        a lesion, without two background voxels, or where the background is flat.
+        [batch, map]; minus infinity where the estimate is NaN or infinite in either, since it failed; NaN
+        without a lesion, without two background voxels, or where the background is flat.
     """
     inside, _, found = _moments(activity, lesion)
     outside, sd, around = _moments(activity, background)

@@ -1,4 +1,4 @@
-"""Intervals of means by Student's t: of a difference between methods over scans, and of a figure over trainings.
+"""Intervals of means by Student's t: of a difference between methods over scans, of a figure over trainings.
 
 A percentile bootstrap of a mean is too narrow when values are few; Student's t covers what it says for normal
 values, and within two percent for values as skewed as errors of scans are (tests/hspi_learn/metrics).

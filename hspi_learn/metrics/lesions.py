@@ -1,4 +1,4 @@
-"""Lesions one by one: which voxels are one lesion, how well they stand out (AUC), and false lesions in a scan.
+"""Lesions one by one: which voxels are one, how well they stand out (AUC), and false lesions in a scan.
 
 Activities may be in any unit; where scans are pooled, each is divided by its mean over the body first.
 """
@@ -47,7 +47,7 @@ def voxel_auc(activity: Tensor, lesion: Tensor, background: Tensor) -> Tensor:
         background: [batch, 1 or map, z, y, x], bool.
 
     Returns:
-        [batch, map]; NaN without a voxel of either kind, minus infinity where an activity of them is no number.
+        [batch, map]; NaN without a voxel of either kind, minus infinity where an activity is no number.
     """
     masks = (lesion.expand(activity.shape), background.expand(activity.shape))
     found = torch.full(activity.shape[:2], torch.nan)
@@ -59,7 +59,7 @@ def voxel_auc(activity: Tensor, lesion: Tensor, background: Tensor) -> Tensor:
 
 
 def _auc(values: Tensor, first: int) -> float:
-    """Chance that one of the ``first`` values exceeds one of the others: Mann and Whitney's U over all pairs."""
+    """Chance that one of the ``first`` values exceeds one of the others: Mann and Whitney's U by pairs."""
     if not bool(torch.isfinite(values).all()):
         return -math.inf
     ranks = stats.rankdata(values.numpy())[:first]
@@ -110,8 +110,8 @@ def background_peaks(activity: Tensor, background: Tensor, most: int = MOST_PEAK
 def false_lesions(lesions: Tensor, peaks: Tensor, found_share: float = FOUND_SHARE) -> float:
     """False lesions in a scan at the threshold that finds so many of the true ones, over all scans.
 
-    A point of the free-response ROC curve (Bunch et al., J. Appl. Photogr. Eng. 4 (1978) 166). The threshold is
-    one for all scans, and each method has its own: what shrinks everything is not punished here.
+    A point of the free-response ROC curve (Bunch et al., J. Appl. Photogr. Eng. 4 (1978) 166). The threshold
+    is one for all scans, and each method has its own: what shrinks everything is not punished here.
 
     Args:
         lesions: hottest voxel of each lesion [scan, lesion], over the scan's mean; NaN for none.

@@ -1,5 +1,5 @@
-"""Figures of many samples as one. A sample that a method failed on counts as infinitely wrong; one that has no
-such figure (NaN) does not count.
+"""Figures of many samples as one. A sample that a method failed on counts as infinitely wrong; one that has
+no such figure (NaN) does not count.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Plots that compare methods: error against counts, mouse by mouse, bias against noise, recovery of uptake, tumours
-by their size.
+"""Plots that compare methods: error against counts, mouse by mouse, bias against noise, recovery of uptake,
+tumours by their size.
 
 NRMSE, relative bias and slope are computed in ``hspi_learn/metrics``; here they are drawn.
 """
@@ -44,7 +44,8 @@ def error_figure(curves: Mapping[str, Sequence[ErrorCurve]], energy_range_kev: t
         energy_range_kev: lowest and highest boundary of the energy windows in which the counts are summed.
     """
     low_kev, high_kev = energy_range_kev
-    attacks = list(dict.fromkeys(curve.attack for versions in curves.values() for curve in versions if curve.attack))
+    drawn = [curve for versions in curves.values() for curve in versions]
+    attacks = list(dict.fromkeys(curve.attack for curve in drawn if curve.attack))
     with paper_figure(5.2, 3.4) as figure:
         axis = figure.subplots()
         for method, versions in curves.items():
@@ -215,7 +216,8 @@ def tumour_figure(
 
     Args:
         volume_mm3: volume of the tumours [tumour].
-        errors: map to method to (estimate - truth) / truth [tumour]; beyond -100 and 150 % they are drawn there.
+        errors: map to method to (estimate - truth) / truth [tumour]; beyond -100 and 150 % they are drawn
+            there.
         unidentifiable: map to the tumours that a scan cannot tell [tumour]; they are drawn open.
     """
     with paper_figure(0.8 + 3.2 * len(errors), 3.2) as figure:
@@ -234,9 +236,8 @@ def tumour_figure(
         axes[0].set_ylabel("Error of the mean activity (%)")
         handles, labels = axes[0].get_legend_handles_labels()
         if any(lost.any() for lost in unidentifiable.values()):
-            handles.append(
-                Line2D([], [], linestyle="none", marker="o", markersize=4, color=_GREY, markerfacecolor="none")
-            )
+            style: Any = {"marker": "o", "markersize": 4, "markerfacecolor": "none", "linestyle": "none"}
+            handles.append(Line2D([], [], color=_GREY, **style))
             labels.append("not identifiable")
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure

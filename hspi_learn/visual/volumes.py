@@ -1,4 +1,4 @@
-"""Plots of activity volumes side by side: maximum projections, slices, errors and line profiles, with axes in mm."""
+"""Plots of activity volumes side by side: maximum projections, slices, errors, line profiles; axes in mm."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def reconstruction_figure(
     body: NDArray[np.bool_] | None = None,
     title: str = "",
 ) -> Figure:
-    """Volumes in columns; rows are the coronal and sagittal maximum projections, a transaxial slice, and the error of
-    the slice.
+    """Volumes in columns; rows are the coronal and sagittal maximum projections, a transaxial slice, and the error
+    of the slice.
 
     Args:
-        volumes: name to [z, y, x], all of one shape; the first is the truth: it sets the colour scale of all, and the
-            slice, which runs through its hottest voxel. The scale of errors is symmetric about 0.
+        volumes: name to [z, y, x], all of one shape; the first is the truth: it sets the colour scale of all,
+            and the slice, which runs through its hottest voxel. The scale of errors is symmetric about 0.
         spacing_mm: voxel edges (z, y, x) in mm.
         unit: unit of the values, written at the colour bar.
         body: outline drawn over every panel [z, y, x].
@@ -59,7 +59,8 @@ def reconstruction_figure(
                     axis.set_xlabel(f"{across} (mm)")
                 axis.tick_params(labelleft=column == 0, labelbottom=column == 0)
         label = f"Activity concentration ({unit})"
-        figure.colorbar(image, ax=axes[:3].ravel().tolist(), label=label, fraction=0.03, pad=0.02, extend="max")
+        above = axes[:3].ravel().tolist()
+        figure.colorbar(image, ax=above, label=label, fraction=0.03, pad=0.02, extend="max")
         if rows == 4:
             _errors(figure, axes[3], [volume[z] - first[z] for volume in arrays.values()], (sy, sx), unit)
         if title:
