@@ -128,8 +128,8 @@ class EvaluationFigures:
         figure = reconstruction_figure(volumes, self.grid.spacing_mm, unit, body, title)
         rank = "the median" if which == "typical" else "the largest"
         caption = (
-            f"Map of {self.groups[group]} in the test mouse with {rank} NRMSE of {method_label(self._first)}. "
-            "Maximum projections and the slice through the hottest voxel, on the colour scale of the truth; "
+            f"{self.groups[group]} in the test mouse with {rank} NRMSE of {method_label(self._first)}: "
+            "maximum projections and the slice through the hottest voxel, on the colour scale of the truth; "
             f"below, the error of the slice.{self._not_identifiable(mouse, group)}"
         )
         return CaptionedFigure(figure, caption)
@@ -181,7 +181,8 @@ class EvaluationFigures:
         figure = tumour_figure(self.outcome.lesion_mm3[known].double().numpy(), errors, lost)
         caption = (
             "Error of the mean activity of each tumour over its volume, drawn at -100 or 150 % where it is "
-            f"beyond. Open: not identifiable, the Cramer-Rao bound is above {100 * LIMIT:.0f} %.{self._failed()}"
+            f"beyond. Open: not identifiable, the Cramer-Rao bound is above {100 * LIMIT:.0f} %."
+            f"{self._failed()}"
         )
         return CaptionedFigure(figure, caption)
 
@@ -244,7 +245,7 @@ class EvaluationFigures:
         caption = (
             "Relative bias and SD of organ and tumour means over repeated Poisson draws of one test mouse, "
             "in voxels with 10 % or more of the maximum sensitivity, root mean square over regions and maps, "
-            "identifiable or not; numbers are OSEM iterations; large marks are the settings that are compared."
+            "identifiable or not; numbers are OSEM iterations; large marks: settings that are compared."
         )
         return CaptionedFigure(bias_variance_figure(tradeoffs), caption)
 

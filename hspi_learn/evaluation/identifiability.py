@@ -1,7 +1,7 @@
 """What a scan can tell of each organ and tumour: the Cramer-Rao bound of its activity.
 
 The least relative standard deviation of any unbiased estimate, by the full forward model in the energy
-windows of the methods. All activities are unknown together; outlines, and the distribution within each region,
+windows of the methods. All activities are unknown together; outlines, and the distribution in each region,
 are taken as known, so that the true bound is higher. A biased estimate may vary less: what it shows where the
 bound is high comes from its training or its assumptions. Formulas: ``data_gen/design/information.py``.
 """

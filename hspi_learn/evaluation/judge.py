@@ -77,7 +77,7 @@ class Scores(NamedTuple):
 
 
 def joined_columns(parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
-    """Columns of several batches [batch, ...] as one; NaN fills the last axis where mice have fewer lesions."""
+    """Columns of several batches [batch, ...] as one; NaN stands for lesions that a mouse does not have."""
     return [_joined(columns) for columns in zip(*parts, strict=True)]
 
 

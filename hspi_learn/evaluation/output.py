@@ -148,7 +148,8 @@ class ReconstructionReport:
         model, tuning = self.model, self.tunings[1.0]
         edge = " (at the edge of what was tried)" if tuning.at_edge else ""
         spans = {
-            name: f"{rounded(np.median(v))} ({rounded(min(v))} to {rounded(max(v))})" for name, v in facts.items()
+            name: f"{rounded(np.median(v))} ({rounded(min(v))} to {rounded(max(v))})"
+            for name, v in facts.items()
         }
         windows = ", ".join(f"{edge_kev:g}" for edge_kev in model.energy_bins.edges_kev.tolist())
         grid = model.grid

@@ -166,8 +166,8 @@ class ReconstructionProtocol:
         tuning_scans: on so many validation scans.
         noise_realisations: Poisson draws of one test mouse, for bias against noise; 0 for none.
         noise_iterations: iterations shown beside the tuned ones.
-        bound_scans: Cramer-Rao bounds are computed of the first so many test scans; None: of all. They are kept
-            beside the data set.
+        bound_scans: Cramer-Rao bounds are computed of the first so many test scans; None: of all. They are
+            kept beside the data set.
 
     Raises:
         UserError: a run is no reconstruction of activity, or a threat model does not fit counts.
@@ -224,7 +224,9 @@ class ReconstructionProtocol:
         after = len(batches) + len(methods)
         outcome = ReconstructionOutcome.joined(found[: len(batches)])
         points = dict(zip(methods, reversed(found[len(batches) : after]), strict=True))
-        bounds = LeastDeviations.joined(found[after:]) if bounded else LeastDeviations.none(self.judge, self.model)
+        bounds = (
+            LeastDeviations.joined(found[after:]) if bounded else LeastDeviations.none(self.judge, self.model)
+        )
         scans, told = self.data.scans("test"), self.conditions.told
         return ReconstructionReport(self.model, self.judge, outcome, points, tunings, bounds, scans, told)
 

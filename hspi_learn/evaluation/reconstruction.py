@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from data_gen.forward_model.model import HyperspectralForwardModel
@@ -27,6 +26,7 @@ class Tuned(NamedTuple):
     postfilter_fwhm_mm: float
     at_edge: bool
     """Whether a choice lies at the end of what was tried, so that more might be better."""
+
 
 _TRUTHS = ("truth_regions", "truth_lesions", "lesion_mm3", "truths", "density")
 

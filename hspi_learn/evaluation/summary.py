@@ -41,13 +41,13 @@ def summary(
 ) -> dict[str, float]:
     """Metrics by name.
 
-    Tumours: ``test/tumour_error/METHOD/GROUP`` is the median over tumours of the relative error (without sign)
-    of a tumour's mean activity in a map (group), ``tumour_bias`` with its sign, ``tumour_slope`` the slope
-    against the truth, ``_small``, ``_middle`` and ``_large`` are thirds by volume, ``tumour_auc`` tells tumour
-    voxels from background, and ``false_lesions`` is their number in a scan. Organs:
+    Tumours: ``test/tumour_error/METHOD/GROUP`` is the median over tumours of the relative error (no sign) of
+    a tumour's mean activity in a map (group), ``tumour_bias`` with its sign, ``tumour_slope`` the slope
+    against the truth, ``_small``, ``_middle`` and ``_large`` are thirds by volume, ``tumour_auc`` tells
+    tumour voxels from background, and ``false_lesions`` is their number in a scan. Organs:
     ``test/organ_error/METHOD/GROUP``, each organ one vote. All voxels: ``test/nrmse/METHOD`` is the median
-    over mice of the mean over maps; ``nrmse_mean`` and ``nrmse_worst`` stand beside it, ``METHOD/GROUP`` is one
-    map.
+    over mice of the mean over maps; ``nrmse_mean`` and ``nrmse_worst`` stand beside it, ``METHOD/GROUP`` is
+    one map.
 
     ``METHOD_ATTACK`` is the method under an attack (``nrmse_unattacked`` is clean on those mice),
     ``NAME_at_0.3`` is at that share of the counts. ``test/failed/METHOD`` counts the mice for which an
@@ -214,7 +214,7 @@ def bound_numbers(
     """Least relative SD (Cramer-Rao) by name, medians over the scans that have bounds.
 
     ``test/least_sd/ORGAN/GROUP`` is an organ's; ``least_sd_organs/GROUP`` the median over organs,
-    ``least_sd_tumours/GROUP`` over single tumours, ``least_sd_tumours_small`` and so on over a third by volume.
+    ``least_sd_tumours/GROUP`` over single tumours, ``least_sd_tumours_small`` and so on over thirds of them.
     A figure of an activity whose bound is above a half is not identifiable.
     """
     numbers: dict[str, float] = {}

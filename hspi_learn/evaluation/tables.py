@@ -1,7 +1,7 @@
 """Tables of an evaluation, each written as CSV, Markdown and LaTeX.
 
-Metrics are defined in ``hspi_learn/metrics``; activity concentrations are in Bq/mL, counts are those of a scan
-in all energy windows. A dagger marks what the Cramer-Rao bound calls not identifiable.
+Metrics are defined in ``hspi_learn/metrics``; activity concentrations are in Bq/mL, counts are those of a
+scan in all energy windows. A dagger marks what the Cramer-Rao bound calls not identifiable.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def mark_told(numbers: Mapping[str, float]) -> str:
     if not any(name.startswith("test/least_sd") for name in numbers):
         return ""
     return (
-        f" {MARK} Not identifiable: the Cramer-Rao bound (least relative SD of an unbiased estimate, outlines "
-        "known, median over what is shown) is over 50 %, so the figure tells what a method was trained on or "
-        "assumes."
+        f"{MARK} Not identifiable: the Cramer-Rao bound (least relative SD of an unbiased estimate, "
+        "outlines known, median over what is shown) is over 50 %: the figure tells what a method learned "
+        "or assumes."
     )
 
 
@@ -127,10 +127,14 @@ def headline_table(
     rows: list[tuple[Cell, ...]] = []
     for method in outcome.methods:
         for group in groups:
-            bounds = {of: numbers.get(f"test/least_sd_{of}/{group}", math.nan) for of in ("tumours", "organs")}
+            bounds = {
+                of: numbers.get(f"test/least_sd_{of}/{group}", math.nan) for of in ("tumours", "organs")
+            }
             found: list[Cell] = []
             for name, of in _HEADLINE.items():
-                found.append(_cell(outcome, FULL, method, numbers, f"{name}/{method}/{group}", bounds.get(of)))
+                found.append(
+                    _cell(outcome, FULL, method, numbers, f"{name}/{method}/{group}", bounds.get(of))
+                )
             for kind in outcome.attacks:
                 key = f"nrmse/{method}_{kind}/{group}"
                 found.append(_cell(outcome, Condition(1.0, kind), method, numbers, key))
@@ -170,13 +174,13 @@ def _headline_caption(outcome: ReconstructionOutcome, numbers: Mapping[str, floa
         mice = int(numbers.get("test/mice_attacked", 0))
         attacked = f" Under {' and '.join(outcome.attacks)}: over the first {mice} mice."
     return (
-        f"{len(outcome.truths)} unseen mice with {int(numbers['test/tumours'])} tumours. Tumour error: relative "
-        "error of a tumour's mean activity without its sign, median over tumours. Slope: of estimate against "
-        "truth, each mouse divided by the mean of its true organ means; 1 is ideal. AUC: chance that a tumour "
-        "voxel is hotter than one of soft tissue, median over mice. False lesions: peaks of soft tissue in a scan "
-        "above the threshold that finds 80 % of the tumours. Organ error: as for tumours, median over mice, mean "
-        "over organs. NRMSE: ||x - t|| / ||t|| over all voxels of the body where sensitivity is 10 % of its "
-        f"maximum or more, median over mice.{attacked}{mark_told(numbers)}"
+        f"{len(outcome.truths)} unseen mice with {int(numbers['test/tumours'])} tumours. Tumour error: "
+        "relative error (no sign) of a tumour's mean activity, median over tumours. Slope: of estimate "
+        "against truth, each mouse divided by the mean of its true organ means; 1 is ideal. AUC: chance "
+        "that a tumour voxel is hotter than one of soft tissue, median over mice. False lesions: peaks "
+        "of soft tissue in a scan, above the threshold that finds 80 % of the tumours. Organ error: "
+        "median over mice, mean over organs. NRMSE: ||x - t|| / ||t|| over all voxels of the body where "
+        f"sensitivity is 10 % of its maximum or more, median over mice.{attacked}{mark_told(numbers)}"
     )
 
 
@@ -193,8 +197,8 @@ def nrmse_table(outcome: ReconstructionOutcome, numbers: Mapping[str, float]) ->
     columns += [f"median, {kind}" for kind in outcome.attacks]
     caption = (
         f"NRMSE over {len(outcome.truths)} unseen mice, mean over activity maps. Tumours only: over their "
-        "voxels, median over mice. Slope: over means of all organs and tumours, least squares with intercept; 1 "
-        "is ideal but does not exclude a constant bias."
+        "voxels, median over mice. Slope: over means of all organs and tumours, with intercept; 1 is "
+        "ideal but does not exclude a constant bias."
     )
     return Table("nrmse", caption, tuple(columns), tuple(rows))
 
@@ -270,7 +274,10 @@ def bias_table(
                     continue
                 bias = relative_bias(outcome.scores[FULL][method].regions[:, m, o], truth[:, m, o])
                 known = bias[torch.isfinite(bias)]
-                row += [marked(float(known.quantile(0.5)), bound), marked(float(known.std(unbiased=False)), bound)]
+                row += [
+                    marked(float(known.quantile(0.5)), bound),
+                    marked(float(known.std(unbiased=False)), bound),
+                ]
             rows.append(tuple(row))
     named = [(f"{method_label(m)} bias", f"{method_label(m)} SD") for m in outcome.methods]
     columns = ("Organ", "map", "true Bq/mL", "least SD", *(name for pair in named for name in pair))
@@ -299,7 +306,9 @@ def mice_table(outcome: Outcome, groups: Sequence[str], facts: Mapping[str, Sequ
                     cells = (float(metric[mouse, m]) for metric in metrics)
                     about = (float(facts[name][mouse]) for name in facts)
                     shares = (condition.fraction, float(scores.counts[mouse]))
-                    rows.append((str(mouse), *about, condition.kind, *shares, method_label(method), group, *cells))
+                    rows.append(
+                        (str(mouse), *about, condition.kind, *shares, method_label(method), group, *cells)
+                    )
     columns = (
         "mouse",
         *facts,

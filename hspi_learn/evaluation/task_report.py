@@ -133,7 +133,9 @@ class TaskReport:
         rows: list[tuple[Cell, ...]] = []
         for method in self.outcome.methods:
             shown_to = [FULL, *(Condition(1.0, kind) for kind in self.outcome.attacks)]
-            cells = [self._cell(numbers, condition, method, score) for condition in shown_to for score in first]
+            cells = [
+                self._cell(numbers, condition, method, score) for condition in shown_to for score in first
+            ]
             rows.append((method_label(method), *cells))
         over = "means" if self.headline == "mean" else "medians"
         caption = f"Scores of the task, {over} over {int(numbers['test/samples'])} unseen samples."

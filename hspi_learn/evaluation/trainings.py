@@ -90,8 +90,8 @@ class Summary:
             rows.append((told, metric, str(found.n), str(found.missing), *found.figures))
         caption = (
             "Mean, standard deviation (SD) and 95 % interval of the mean (Student's t) over n trainings that "
-            "differ in their seed alone. Missing: trainings of the same setting without the figure, since they "
-            "failed or are not finished; the mean of the others says nothing of them."
+            "differ in their seed alone. Missing: trainings of the same setting without the figure, since "
+            "they failed or are not finished; the mean of the others says nothing of them."
         )
         columns = ("Settings", "metric", "n", "missing", "mean", "SD", "low", "high")
         return Table("summary", caption, columns, tuple(rows))

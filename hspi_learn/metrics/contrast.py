@@ -82,4 +82,3 @@ def _moments(activity: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = inside.flatten(2).sum(2) / voxels.clamp_min(1)
     squares = ((inside - mean[..., None, None, None]) ** 2 * weight).flatten(2).sum(2)
     return mean, (squares / (voxels - 1).clamp_min(1)).sqrt(), voxels
-

@@ -255,7 +255,7 @@ class Task(LightningModule):
 
 
 class _OverSamples(Metric):
-    """A score over all samples seen: median, mean or worst; NaN is left out, a failed prediction is infinite."""
+    """A score over all samples seen: median, mean or worst; NaN is left out, a failure is infinite."""
 
     full_state_update = False
     samples: list[Tensor]

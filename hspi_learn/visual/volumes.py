@@ -24,8 +24,8 @@ def reconstruction_figure(
     body: NDArray[np.bool_] | None = None,
     title: str = "",
 ) -> Figure:
-    """Volumes in columns; rows are the coronal and sagittal maximum projections, a transaxial slice, and the error
-    of the slice.
+    """Volumes in columns; rows are the coronal and sagittal maximum projections, a transaxial slice, and the
+    error of the slice.
 
     Args:
         volumes: name to [z, y, x], all of one shape; the first is the truth: it sets the colour scale of all,

@@ -114,8 +114,8 @@ def test_rows_of_events_are_rows_of_the_histogram(scene):
 
 
 def test_parts_together_are_parts_one_by_one(scene):
-    """Regions of two maps that pass all terms at once: as each projected alone (1e-5 of the largest), and their sum
-    is the whole."""
+    """Regions of two maps that pass all terms at once: as each alone (1e-5 of the largest), and their sum is
+    the whole."""
     two, activity, density = scene
     kept = two.attenuation(density)
     left = torch.zeros(GRID.shape)

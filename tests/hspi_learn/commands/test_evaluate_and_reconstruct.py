@@ -99,7 +99,10 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
     assert json.loads((report / "metrics.json").read_text()) == numbers
     assert all(math.isfinite(value) for value in numbers.values())
     wanted = {
-        f"test/{key}/{m}{a}" for key in KEYS for m in ("gan", "control", "osem") for a in ("", "_attacked", "_random")
+        f"test/{key}/{m}{a}"
+        for key in KEYS
+        for m in ("gan", "control", "osem")
+        for a in ("", "_attacked", "_random")
     }
     wanted |= {f"test/bias/{m}/{g}" for m in ("gan", "control", "osem") for g in ("Ra-223", "Pb-211")}
     wanted |= {"test/nrmse/mean_image", "test/counts_median", "test/counts_photopeak_median"}

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from data_gen.forward_model.model import HyperspectralForwardModel
-from hspi_learn.evaluation import Judge, LeastDeviations, least_deviations
+from hspi_learn.evaluation import Judge, LeastDeviations, ReconstructionStudy, least_deviations
 from hspi_learn.evaluation.identifiability import LIMIT, unidentifiable
 from hspi_learn.evaluation.summary import bound_numbers, summary
-from hspi_learn.evaluation import ReconstructionStudy
 from hspi_learn.evaluation.tables import headline_table, shown
 from hspi_learn.reconstructor import ScanBatch
 from tests.hspi_learn.evaluation.conftest import GROUPS, ORGANS, Oracle
@@ -25,7 +24,7 @@ def scan(scans: ScanBatch) -> ScanBatch:
 
 
 def by_hand(model: HyperspectralForwardModel, scan: ScanBatch, masks: list[torch.Tensor]) -> np.ndarray:
-    """Bounds [mask, map] from the inverse of the Fisher information J^T (1/n) J, columns projected one by one."""
+    """Bounds [mask, map] from the inverse of J^T (1/n) J, columns projected one by one."""
     state, columns = model.attenuation(scan.density), []
     for mask in masks:
         for m in range(2):
@@ -67,7 +66,7 @@ def test_four_times_the_time_halves_the_bound(
 def test_what_gives_no_counts_is_not_seen_and_harms_no_other(
     model32: HyperspectralForwardModel, judge: Judge, scan: ScanBatch
 ) -> None:
-    """A tumour behind so much density that no photon leaves: infinite; the other tumour as without it; 1e-5."""
+    """A tumour so dense that no photon leaves it: infinite; the other tumour as without it; 1e-5."""
     dense = scan.density.clone()
     dense[0, 1, 2, 1] = 300.0
     found = least_deviations(model32, judge, scan._replace(density=dense))
@@ -79,7 +78,7 @@ def test_what_gives_no_counts_is_not_seen_and_harms_no_other(
 
 
 def test_marks_follow_the_bound(model32: HyperspectralForwardModel, judge: Judge, scans: ScanBatch) -> None:
-    """Tumours of one map above 50 %: a dagger on its error and slope alone, and its tumours out of the verdict."""
+    """Tumours of one map above 50 %: a dagger on their error and slope alone."""
     outcome = ReconstructionStudy(model32, judge, {1.0: {"osem": Oracle(scans.activity, 0.8)}}).run([scans])
     bounds = LeastDeviations(torch.full((6, 2, 3), 0.1), torch.full((6, 2, 1), 0.1))
     bounds.lesions[:, 1] = 0.6

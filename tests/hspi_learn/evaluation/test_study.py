@@ -46,6 +46,7 @@ from hspi_learn.metrics import scan_nrmse
 from hspi_learn.reconstructor import ScanBatch
 from tests.hspi_learn.evaluation.conftest import GROUPS, ORGANS, Oracle
 
+
 @pytest.fixture(scope="module")
 def outcome(model32: HyperspectralForwardModel, judge: Judge, scans: ScanBatch) -> ReconstructionOutcome:
     osem = Osem(model32, iterations=2, subsets=2)
@@ -78,7 +79,7 @@ def test_scores_of_a_known_estimate(
 def test_an_oracle_wrong_in_tumours_alone(
     model32: HyperspectralForwardModel, judge: Judge, scans: ScanBatch
 ) -> None:
-    """Half of each tumour, and organs as they are: error 0.5, bias -0.5, slope 0.5 and NRMSE 0.5 in tumours, none in
+    """Half of each tumour, organs as they are: error 0.5, bias -0.5, slope 0.5, NRMSE 0.5 in tumours, none in
     organs; 1e-4. Wrong in organs alone it is the other way round.
     """
     tumour = (scans.labels == 2)[:, None]
@@ -100,7 +101,7 @@ def test_an_oracle_wrong_in_tumours_alone(
 
 
 def test_tumours_by_size_and_organs_by_vote() -> None:
-    """Thirds of 1 to 6 mm3 by hand; of organs 10 %, 10 % and 40 % off the error is 20 %, whatever their size."""
+    """Thirds of 1 to 6 mm3 by hand; of organs 10, 10 and 40 % off the error is 20 %, whatever their size."""
     volume = torch.tensor([[1.0, 6.0], [2.0, 5.0], [3.0, 4.0], [torch.nan, torch.nan]])
     (low, high), classes = size_classes(volume)
     assert (low, high) == pytest.approx((2 + 2 / 3, 4 + 1 / 3))

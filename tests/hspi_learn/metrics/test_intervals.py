@@ -1,4 +1,4 @@
-"""Intervals of means: Student's formula by hand, what they do with failures, and how often they hold the truth."""
+"""Intervals of means: Student's formula by hand, failures, and how often they hold the truth."""
 
 import math
 
@@ -9,11 +9,11 @@ import torch
 from hspi_learn.metrics import Interval, mean_interval, paired_interval
 
 SKEW = 1.0
-"""Skewness of the values whose mean is sought; differences of NRMSE between the demo's methods have 0.7 or less."""
+"""Skewness of the values; clean differences of NRMSE between the demo's methods have 0.7 or less."""
 
 
 def skewed(generator: np.random.Generator, samples: int, n: int) -> torch.Tensor:
-    """Samples of a gamma distribution of this skewness (shape 4 / skew^2), less its mean: the true mean is 0."""
+    """Samples of a gamma distribution of this skewness (shape 4 / skew^2), less its mean."""
     shape = 4 / SKEW**2
     return torch.from_numpy(generator.gamma(shape, size=(samples, n)) - shape)
 
@@ -60,7 +60,7 @@ def test_a_failure_has_no_interval_and_an_undefined_mouse_is_left_out() -> None:
 
 @pytest.mark.parametrize("n", [12, 24])
 def test_coverage_of_a_skewed_mean(n: int) -> None:
-    """95 % intervals of a gamma distribution's mean hold it 92 to 97 % of the time in 1,500 samples (SE 0.6 %)."""
+    """95 % intervals of a gamma distribution's mean hold it in 92 to 97 % of 1,500 samples (SE 0.6 %)."""
     assert 0.92 <= coverage(1_500, n) <= 0.97
 
 

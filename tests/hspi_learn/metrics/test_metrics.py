@@ -73,7 +73,7 @@ def test_nrmse_metric_over_batches(truth: torch.Tensor) -> None:
 
 
 def test_a_failed_scan_counts_as_infinitely_wrong(truth: torch.Tensor) -> None:
-    """NaN or infinity in one scan of three: its NRMSE is infinite, and so are mean and worst; not its neighbours."""
+    """NaN or infinity in one scan of three: its NRMSE is infinite, and so are mean and worst."""
     for wrong in (torch.nan, torch.inf):
         estimate = 1.25 * truth
         estimate[1, 0, 0, 0, 0] = wrong
@@ -89,8 +89,10 @@ def test_a_failed_scan_counts_as_infinitely_wrong(truth: torch.Tensor) -> None:
 
 
 def test_reductions_leave_out_what_is_not_defined_and_keep_what_failed() -> None:
-    """By hand: of 1, 3, NaN the median is 2; of inf, inf, 1, NaN all are infinite; of NaN alone all are NaN."""
-    values = torch.tensor([[1.0, torch.inf, torch.nan], [3.0, torch.inf, torch.nan], [torch.nan, 1.0, torch.nan]])
+    """By hand: of 1, 3, NaN the median is 2; of inf, inf, 1 all are infinite; of NaN alone all are NaN."""
+    values = torch.tensor(
+        [[1.0, torch.inf, torch.nan], [3.0, torch.inf, torch.nan], [torch.nan, 1.0, torch.nan]]
+    )
     expected = {"median": [2.0, torch.inf], "mean": [2.0, torch.inf], "worst": [3.0, torch.inf]}
     for reduction, found in expected.items():
         reduced = reduce_scans(values, reduction)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ def test_volumes_share_the_truths_colour_scale() -> None:
 
 
 def test_errors_stand_below_the_slice_on_a_symmetric_scale() -> None:
-    """Estimate minus truth of the slice through the hottest voxel, none below the truth; unit at the colour bar."""
+    """Estimate minus truth of the slice through the hottest voxel; none below the truth; unit at the bar."""
     figure = reconstruction_figure(VOLUMES, (1.0, 1.0, 2.0), "kBq/mL")
     row = figure.axes[9:12]
     assert not row[0].images
@@ -62,7 +62,9 @@ def test_all_text_has_one_size() -> None:
     figures = [
         reconstruction_figure(VOLUMES, (1.0, 1.0, 2.0), "kBq/mL", title="a mouse"),
         profile_figure(VOLUMES, (1.0, 0.5, 1.0), "kBq/mL", (2, 3, 4)),
-        spectrum_figure(np.linspace(20, 600, 59), RNG.random(58), RNG.random(58), lines, (70, 100), "a title"),
+        spectrum_figure(
+            np.linspace(20, 600, 59), RNG.random(58), RNG.random(58), lines, (70, 100), "a title"
+        ),
         mice_figure({"gan": RNG.random(5)}, "clean"),
         bias_variance_figure({"osem": Tradeoff(RNG.random(3), RNG.random(3), ["1", "2", "3"])}),
         error_figure({"gan": [ErrorCurve(np.array([1e4, 1e5]), RNG.random((2, 5)))]}, (70, 290)),
@@ -90,7 +92,9 @@ def test_what_a_scan_cannot_tell_is_drawn_apart() -> None:
     figure = recovery_figure(truth, {"gan": truth}, {"gan": 1.0}, "kBq/mL", truth > 2, lost)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ["organ", "tumour", "organ, not identifiable", "tumour, not identifiable"]
-    assert "not" not in str(recovery_figure(truth, {"gan": truth}, {"gan": 1.0}, "u", truth > 2).legends[0].get_texts())
+    assert "not" not in str(
+        recovery_figure(truth, {"gan": truth}, {"gan": 1.0}, "u", truth > 2).legends[0].get_texts()
+    )
     figure = tumour_figure(truth, {"Ra-223": {"gan": truth - 2}}, {"Ra-223": lost})
     filled, hollow = figure.axes[0].collections
     assert filled.get_offsets()[:, 1].tolist() == [0.0, 150.0]  # 200 % is drawn at 150
@@ -121,7 +125,12 @@ def test_every_comparison_becomes_a_png(tmp_path: Path) -> None:
     truth = RNG.random(12)
     figures = [
         error_figure(
-            {"gan": [ErrorCurve(np.array([1e4, 1e5]), RNG.random((2, 5)), a) for a in ("", "attacked", "random")]},
+            {
+                "gan": [
+                    ErrorCurve(np.array([1e4, 1e5]), RNG.random((2, 5)), a)
+                    for a in ("", "attacked", "random")
+                ]
+            },
             (70, 290),
         ),
         mice_figure(errors, "clean"),
