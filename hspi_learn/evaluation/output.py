@@ -238,7 +238,8 @@ def print_result(table: Table, statements: Sequence[str], report: Path) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=120)
     printed = RichTable()
     for column in table.columns:
-        printed.add_column(column, justify="left" if column == table.columns[0] else "right")
+        first = column == table.columns[0]
+        printed.add_column(column, justify="left" if first else "right", no_wrap=first)
     for row in table.rows:
         printed.add_row(*(shown(cell) for cell in row))
     console.print(printed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -57,9 +57,11 @@ class ReconstructionOutcome(Outcome):
     @classmethod
     def joined(cls, parts: Sequence[ReconstructionOutcome]) -> ReconstructionOutcome:  # type: ignore[override]
         """See :meth:`Outcome.joined`."""
+        columns = joined_columns([part.truth for part in parts])
+        truths: dict[str, Any] = dict(zip(_TRUTHS, columns, strict=True))
         return cls(
             **joined_fields(parts),
-            **dict(zip(_TRUTHS, joined_columns([part.truth for part in parts]), strict=True)),
+            **truths,
         )
 
 

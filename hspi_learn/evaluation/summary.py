@@ -270,12 +270,13 @@ def _differences(outcome: ReconstructionOutcome, bounds: LeastDeviations | None)
     if bounds is not None:
         lost = unidentifiable(bounds.lesions, outcome.truth_lesions)
     for suffix, (first, a), (second, b) in _pairs(outcome):
-        tumours = (mouse_tumour_error(scores, outcome.truth_lesions, lost) for scores in (a, b))
-        for score, values in (("nrmse", (a.scan_nrmse, b.scan_nrmse)), ("tumour_error", tuple(tumours))):
-            found = paired_interval(*values)
+        in_tumours = [mouse_tumour_error(scores, outcome.truth_lesions, lost) for scores in (a, b)]
+        values = {"nrmse": (a.scan_nrmse, b.scan_nrmse), "tumour_error": (in_tumours[0], in_tumours[1])}
+        for score, (one, other) in values.items():
+            found = paired_interval(one, other)
             key = f"test/{score}_difference{suffix}/{first}_minus_{second}"
             numbers |= {key: found.value, f"{key}/low": found.low, f"{key}/high": found.high}
-            numbers[f"{key}/scans"] = float((~torch.isnan(values[0])).sum())
+            numbers[f"{key}/scans"] = float((~torch.isnan(one)).sum())
     return numbers
 
 

@@ -122,8 +122,8 @@ def headline_table(
     outcome: ReconstructionOutcome, numbers: Mapping[str, float], groups: Sequence[str]
 ) -> Table:
     """A row for each method and map: tumours first, then organs, then all voxels, clean and attacked."""
-    columns = ["Method", "map", "tumour error", "tumour slope", "tumour AUC", "false lesions", "organ error"]
-    columns += ["NRMSE", *(f"NRMSE, {kind}" for kind in outcome.attacks), "least SD of tumours"]
+    columns = ["Method", "map", "tumour error", "slope", "AUC", "false lesions", "organ error"]
+    columns += ["NRMSE", *(f"NRMSE, {kind}" for kind in outcome.attacks), "least SD"]
     rows: list[tuple[Cell, ...]] = []
     for method in outcome.methods:
         for group in groups:
@@ -175,7 +175,7 @@ def _headline_caption(outcome: ReconstructionOutcome, numbers: Mapping[str, floa
         attacked = f" Under {' and '.join(outcome.attacks)}: over the first {mice} mice."
     return (
         f"{len(outcome.truths)} unseen mice with {int(numbers['test/tumours'])} tumours. Tumour error: "
-        "relative error (no sign) of a tumour's mean activity, median over tumours. Slope: of estimate "
+        "relative error (no sign) of a tumour's mean activity, median over tumours. Slope: of this mean "
         "against truth, each mouse divided by the mean of its true organ means; 1 is ideal. AUC: chance "
         "that a tumour voxel is hotter than one of soft tissue, median over mice. False lesions: peaks "
         "of soft tissue in a scan, above the threshold that finds 80 % of the tumours. Organ error: "

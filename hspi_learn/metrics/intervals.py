@@ -1,9 +1,9 @@
 """Intervals of means by Student's t: of a difference between methods over scans, of a figure over trainings.
 
-Bootstrap intervals of a mean are too narrow where values are few. Of gamma values of skewness 1 (differences of
-NRMSE between the demo's methods have 0.7 or less) a 95 % interval holds the mean at n = 12 in 93.9 % of samples
-by Student's t and in 90 % by BCa; by t in 94.2 % at n = 24 and 94.9 % at n = 100, and in 90.5 % at n = 12 for
-skewness 2 (tests/hspi_learn/metrics/test_intervals.py).
+Bootstrap intervals of a mean are too narrow where values are few. Of gamma values of skewness 1 (differences
+of NRMSE between the demo's methods have 0.7 or less) a 95 % interval holds the mean at n = 12 in 93.9 % of
+samples by Student's t and in 90 % by BCa; by t in 94.2 % at n = 24 and 94.9 % at n = 100, and in 90.5 % at
+n = 12 for skewness 2 (tests/hspi_learn/metrics/test_intervals.py).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from hspi_learn.visual.style import method_colour, method_label, paper_figure
@@ -61,9 +61,9 @@ def error_figure(curves: Mapping[str, Sequence[ErrorCurve]], energy_range_kev: t
                 if not curve.attack:
                     axis.fill_between(curve.counts[order], low, high, color=colour, alpha=0.15, linewidth=0)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        levels = np.unique([level for curve in drawn for level in curve.counts])
+        axis.set_xticks(levels, [f"{float(f'{level:.3g}'):,.0f}" for level in levels])
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.set_ylim(bottom=0)
         axis.set_xlabel(f"Counts, {low_kev:g}-{high_kev:g} keV (median over mice)")
         axis.set_ylabel("NRMSE (median, quartiles)")
@@ -230,9 +230,9 @@ def tumour_figure(
                 axis.scatter(volume_mm3[~lost], shown[~lost], s=14, color=colour, label=method_label(method))
                 axis.scatter(volume_mm3[lost], shown[lost], s=14, facecolors="none", edgecolors=colour)
             axis.set_title(group)
-            axis.set(xscale="log", ylim=(-105, 155), xlabel="Volume of the tumour (mm³)")
+            axis.set_xlabel("Volume of the tumour (mm³)")
             axis.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-            axis.xaxis.set_minor_formatter(NullFormatter())
+            axis.set_xlim(left=0)
         axes[0].set_ylabel("Error of the mean activity (%)")
         handles, labels = axes[0].get_legend_handles_labels()
         if any(lost.any() for lost in unidentifiable.values()):

@@ -75,14 +75,13 @@ def _errors(
     finite = np.concatenate([error[np.isfinite(error)] for error in errors])
     top = float(np.abs(finite).max()) or 1.0
     axes[0].set_axis_off()
+    axes[0].text(1.0, 0.5, "Error of the slice", transform=axes[0].transAxes, ha="right", va="center")
     for axis, error in zip(axes[1:], errors[1:], strict=True):
         image = axis.imshow(
             error, cmap=_ERROR_MAP, vmin=-top, vmax=top, origin="lower", extent=_extent(error, steps_mm)
         )
         axis.grid(False)
-        axis.tick_params(labelleft=axis is axes[1], labelbottom=axis is axes[1])
-    axes[1].set_ylabel("Error of the slice\ny (mm)")
-    axes[1].set_xlabel("x (mm)")
+        axis.tick_params(labelleft=False, labelbottom=False)
     label = f"Estimate - truth\n({unit})"
     figure.colorbar(image, ax=axes.tolist(), label=label, fraction=0.03, pad=0.02)
 
