@@ -48,7 +48,7 @@ class DetectorSpec(_Part):
     """The detector of one panel: rows along z, columns along the ring."""
 
     material: str
-    """A compound of ``data_gen.materials``: CdTe, CZT, NaI, ..."""
+    """A material of ``data_gen.materials``: CdTe, CZT, NaI, ..."""
     thickness_mm: Positive
     """Depth of the crystal."""
     rows: Count

@@ -13,6 +13,7 @@ from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyAxis, EnergyBins, VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel, sharp_energies
 from data_gen.forward_model.options import ModelOptions
+from data_gen.materials import TISSUES, composition
 from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, tied_groups
 from data_gen.projector import Projector
 
@@ -113,6 +114,15 @@ class ImagingSystem:
             dict(data["groups"]),
             ModelOptions.from_dict(data),
         )
+
+    @property
+    def materials(self) -> dict[str, Any]:
+        """Density and mass fractions of collimator, detector and tissues, by name.
+
+        Numbers of the model follow from these besides :meth:`to_dict`, which only names them: whatever is kept
+        for a system has both in its key.
+        """
+        return self.camera.materials | {tissue: composition(tissue) for tissue in TISSUES}
 
     @property
     def fingerprint(self) -> str:

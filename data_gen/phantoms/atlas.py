@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from data_gen.core.errors import UserError
+from data_gen.core.files import sha256_of
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.random import checked_range, log_uniform, uniform
 from data_gen.phantoms.biodistribution import checked_organ
@@ -34,9 +35,10 @@ class AtlasPhantom:
         centre_mm: where the middle of the grid lies, from the middle of the atlas along (z, y, x).
         freed_fraction: share of the progeny that leaves at each generation of groups.
         body_mass_g: mass of the animal; None takes what is in view.
+        sha256: of the file's content, which a data set records; None: whatever it is now.
 
     Raises:
-        UserError: the file or one of its labels is missing, or an entry is wrong.
+        UserError: the file is missing or not that of ``sha256``, or a label is missing or wrong.
     """
 
     path: str
@@ -45,10 +47,18 @@ class AtlasPhantom:
     centre_mm: Sequence[float] = (0.0, 0.0, 0.0)
     freed_fraction: Sequence[float] = (0.0, 0.0)
     body_mass_g: float | None = None
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
             raise UserError(f"phantom.path is {self.path}; there is no such file, it needs a NIfTI label map")
+        found = sha256_of(Path(self.path))
+        if self.sha256 not in (None, found):
+            raise UserError(
+                f"phantom.path is {self.path}, whose content is not that of phantom.sha256; it needs the file "
+                "that the data set was made from"
+            )
+        object.__setattr__(self, "sha256", found)
         if sorted(abs(int(a)) for a in self.axes) != [1, 2, 3]:
             raise UserError(
                 f"phantom.axes is {list(self.axes)}; it needs 1, 2 and 3 in some order, with signs"

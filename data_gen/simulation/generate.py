@@ -140,6 +140,7 @@ def _manifest(plan: DatasetPlan, made: Mapping[str, ShardEntry]) -> Manifest:
         seed=plan.seed,
         plan_sha256=plan.sha256,
         provenance=Provenance(origin="simulated", licence=plan.licence),
+        plan=plan.description,
     )
 
 
@@ -153,7 +154,7 @@ def _kept(plan: DatasetPlan, folder: Path) -> dict[str, ShardEntry]:
             continue
         manifest = Manifest.read(folder, name)
         if manifest.plan_sha256 != plan.sha256:
-            raise UserError(f"{folder} holds a data set of another plan; choose another output folder")
+            raise _another_plan(folder, manifest, plan)
         for entry in (entry for shards in manifest.splits.values() for entry in shards):
             with contextlib.suppress(UserError):
                 manifest.checked_file(folder, entry)
@@ -166,6 +167,28 @@ def _kept(plan: DatasetPlan, folder: Path) -> dict[str, ShardEntry]:
             f"{folder} holds {sorted(strange)[0]}, which is no shard of this plan; choose another folder"
         )
     return kept
+
+
+def _another_plan(folder: Path, manifest: Manifest, plan: DatasetPlan) -> UserError:
+    """What to say of a folder whose data set was made by another plan, or by other code of a package."""
+    before, now = manifest.plan.get("packages", {}), plan.description["packages"]
+    for name in sorted(before.keys() & now.keys()):
+        if before[name].get("sha256") != now[name].get("sha256"):
+            return UserError(
+                f"{folder} was made with {name} {_told(before[name])}, whose code is now {_told(now[name])}; "
+                "scans of both do not mix, choose another output folder"
+            )
+    described = {"system": manifest.system, "seed": manifest.seed, **manifest.plan}
+    wanted = {"system": plan.system.to_dict(), "seed": plan.seed, **plan.description}
+    differ = ", ".join(name for name in wanted if described.get(name) != wanted[name])
+    told = f" (they differ in {differ})" if manifest.plan and differ else ""
+    return UserError(f"{folder} holds a data set of another plan{told}; choose another output folder")
+
+
+def _told(package: Mapping[str, Any]) -> str:
+    """Version and hash of a package in words."""
+    number, digest = package.get("version") or "of no version", package.get("sha256") or "unknown"
+    return f"{number} (source files {digest[:12]})"
 
 
 def _made(tasks: list[ShardTask], recipe: ShardRecipe, workers: int) -> Iterator[ShardEntry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ class DatasetPlan:
         options: how finely the forward model is computed and what it counts.
         licence: under which the data set may be used.
         readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
+        packages: version and SHA-256 of the source files of each package of others that phantom or readout come
+            from, by its name: scans follow from their code, too.
 
     Raises:
         UserError: a size or a range is wrong, or the phantom has no meaning for the nuclide.
@@ -63,6 +66,7 @@ class DatasetPlan:
     options: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     licence: str = "CC0-1.0"
     readout: Readout = dataclasses.field(default_factory=lambda: EventReadout(0.0))
+    packages: Mapping[str, Mapping[str, str | None]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = [f"{split}: {n}" for split, n in self.sizes.items() if n < 1]
@@ -93,24 +97,66 @@ class DatasetPlan:
         return ExposureLimits(*spans)
 
     @property
+    def description(self) -> dict[str, Any]:
+        """What a manifest says of the plan besides the system, the sizes and the seed, as plain data.
+
+        Phantom and readout stand there as in a config, by the name of their class and all its settings.
+        """
+        return {
+            "phantom": described(self.phantom),
+            "readout": described(self.readout),
+            **{name: list(span) for name, span in dataclasses.asdict(self.limits).items()},
+            "shard_size": self.shard_size,
+            "packages": {name: dict(record) for name, record in self.packages.items()},
+        }
+
+    @property
     def sha256(self) -> str:
-        """Hash of everything that the scans follow from."""
-        parts: dict[str, Any] = {
+        """Hash of everything that the scans follow from, code of other packages included."""
+        parts = {
             "schema_version": SCHEMA_VERSION,
             "system": self.system.to_dict(),
-            "phantom": [type(self.phantom).__qualname__, _plain(self.phantom)],
+            "materials": self.system.materials,
             "sizes": dict(self.sizes),
-            "limits": dataclasses.asdict(self.limits),
             "seed": self.seed,
-            "shard_size": self.shard_size,
             "licence": self.licence,
-            "readout": [type(self.readout).__qualname__, _plain(self.readout)],
+            **self.description,
+            # A version may be told differently where a package is installed and where it is only on the path.
+            "packages": {name: record.get("sha256") for name, record in self.packages.items()},
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _plain(part: PhantomFamily | Readout) -> dict[str, Any]:
-    """The plain data of a phantom family or a readout."""
+def described(part: object) -> Any:
+    """A frozen dataclass as plain data: its class under ``_target_``, as configs name it, and its fields.
+
+    Raises:
+        UserError: it is no dataclass.
+    """
     if not dataclasses.is_dataclass(part) or isinstance(part, type):
         raise UserError(f"plan holds a {type(part).__name__}; it needs a dataclass of plain data")
-    return dataclasses.asdict(part)
+    fields = {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
+    return {"_target_": _public_name(type(part)), **fields}
+
+
+def _plain(value: object) -> Any:
+    """What JSON can hold of a value; dataclasses inside of it are :func:`described`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return described(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def _public_name(kind: type) -> str:
+    """The shortest dotted name under which a class is exported."""
+    parts = kind.__module__.split(".")
+    packages = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+    exporting = (
+        name
+        for name in packages
+        if name in sys.modules and vars(sys.modules[name]).get(kind.__qualname__) is kind
+    )
+    return f"{next(exporting, kind.__module__)}.{kind.__qualname__}"

@@ -67,6 +67,9 @@ class Manifest(_Strict):
         plan_sha256: hash of everything that determines the scans.
         schema_version: schema version of the shards.
         provenance: origin, licence, consent.
+        plan: what a simulation was told besides system, sizes and seed: phantom and readout by class and
+            settings, ranges of exposures, version and SHA-256 of packages of others. Empty for measured scans, and
+            in data sets of before these were recorded.
     """
 
     system: dict[str, Any]
@@ -75,6 +78,7 @@ class Manifest(_Strict):
     plan_sha256: str
     schema_version: int = SCHEMA_VERSION
     provenance: Provenance = Provenance()
+    plan: dict[str, Any] = {}
 
     def scans(self, split: str) -> int:
         """Number of scans in a split."""

@@ -51,7 +51,7 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
 
     from hspi_learn.benchmark import CellStore, print_output, run_cells, status, write_output
     from hspi_learn.configs.build import build
-    from hspi_learn.io.loggers import log_results
+    from hspi_learn.dashboards import log_results
     from hspi_learn.io.run_folder import RunFolder
 
     torch.set_num_threads(config.threads)

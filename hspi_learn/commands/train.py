@@ -50,7 +50,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     """
     from hspi_learn.configs.build import build
     from hspi_learn.configs.runs import record_windows
-    from hspi_learn.io.loggers import log_run, open_loggers
+    from hspi_learn.dashboards import log_run, open_loggers
     from hspi_learn.io.run_folder import RunFolder
 
     _check_accelerator(config)
@@ -128,7 +128,7 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
     from hspi_learn.io.checkpoints import RunCheckpoints
     from hspi_learn.io.progress import PrintedProgress, WatchedProgress
     from hspi_learn.io.training_monitor import TrainingMonitor
-    from hspi_learn.io.validation_images import ValidationImages
+    from hspi_learn.dashboards.validation_images import ValidationImages
     from hspi_learn.io.weights import AtomicCheckpoints
 
     watched = sys.stdout.isatty()
@@ -154,7 +154,7 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
 def _publish(folder: RunFolder, trainer: Trainer, task: Task, data: LightningDataModule) -> dict[str, float]:
     """Write the weights that validate best, the last ones included, and what validation says of them."""
     from hspi_learn.io.checkpoints import is_better
-    from hspi_learn.io.validation_images import first_sample, keep_figures
+    from hspi_learn.dashboards.validation_images import first_sample, keep_figures
     from hspi_learn.io.weights import load_checkpoint, save_weights
 
     steps = best_step = trainer.global_step

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from data_gen.core.errors import UserError
 from hspi_learn.configs.packages import names_in_environment
 from hspi_learn.configs.schema import checked_value, join, parameters_of, unknown_key
-from hspi_learn.configs.targets import allowed, check_hydra_target, locate, present_name
+from hspi_learn.configs.targets import allowed, check_hydra_target, locate, present_node
 
 _RESERVED = frozenset({"_args_", "_convert_", "_recursive_"})
 _ENVIRONMENT = frozenset(
@@ -71,14 +71,9 @@ def plain(config: DictConfig | Mapping[str, Any], key: str = "") -> dict[str, An
 
 
 def _with_present_names(value: Any) -> Any:
-    """The same data, with every target under its present name."""
+    """The same data, with every target and its arguments under their present names."""
     if isinstance(value, dict):
-        return {
-            name: present_name(item)
-            if name == "_target_" and isinstance(item, str)
-            else _with_present_names(item)
-            for name, item in value.items()
-        }
+        return present_node({name: _with_present_names(item) for name, item in value.items()})
     return [_with_present_names(item) for item in value] if isinstance(value, list) else value
 
 
