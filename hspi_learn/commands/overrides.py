@@ -29,7 +29,7 @@ DATA_SET_READERS = frozenset({"evaluate", "export", "train"})
 """Keys of ``hspi-generate`` that these commands take from the data set instead."""
 
 _OVERRIDE = re.compile(r"(?P<mark>\+{0,2}|~)(?P<key>[^=@~+]+)(?P<rest>.*)", re.DOTALL)
-_OBJECTIVES = re.compile(r"(objectives\.\w+)\.group")
+_OBJECTIVES = re.compile(r"(objectives\.\w+)\.group$")
 _CAMERA_KEYS = re.compile(r"camera\.(?!_target_$|name_or_path$)")
 
 

@@ -212,3 +212,15 @@ def test_draws_stay_in_their_range_and_depend_on_the_key() -> None:
     assert np.mean(logs) == pytest.approx(1.0, rel=0.05)
     with pytest.raises(UserError, match=r"span is \[nan"):
         checked_range("span", [math.nan, 1.0])
+
+
+def test_an_atlas_knows_its_file_by_content(tmp_path: Path) -> None:
+    """Another map under the same name is another phantom, and is refused where the first one is asked for."""
+    entry = {1: {"organ": "liver", "density_g_cm3": 1.0}}
+    path = write_atlas(tmp_path / "atlas.nii", np.full((4, 4, 4), 1), 1.0)
+    first = AtlasPhantom(path, entry)
+    assert AtlasPhantom(path, entry, sha256=first.sha256) == first
+    write_atlas(tmp_path / "atlas.nii", np.ones((4, 4, 5)), 1.0)
+    assert AtlasPhantom(path, entry) != first
+    with pytest.raises(UserError, match=r"not that of phantom\.sha256"):
+        AtlasPhantom(path, entry, sha256=first.sha256)

@@ -9,8 +9,10 @@ import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hspi_learn.commands.composing import command_line, composed_jobs, config_folder
+from hspi_learn.commands.evaluate import EvaluateSettings
 from hspi_learn.configs import build, check_config, check_hydra
 
+EXAMPLE = config_folder().parent / "docs" / "examples" / "my_package" / "conf"
 COMMANDS = ("benchmark", "evaluate", "export", "generate", "reconstruct", "train")
 ALONE = ("attack", "camera", "network", "nuclide", "objective", "phantom", "threat_model")
 """Groups whose members are built without other objects."""
@@ -99,6 +101,36 @@ def test_a_size_changes_what_was_not_chosen_on_the_command_line(command: str) ->
     assert sizes == sorted(set(sizes))
     assert OmegaConf.select(default, key) == sizes[1]
     assert OmegaConf.select(_composed(command, "size=tiny", given), key) == int(value)
+
+
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
+@pytest.mark.parametrize("path", sorted((config_folder() / "attack").glob("*.yaml")), ids=lambda p: str(p.stem))
+def test_every_attack_goes_with_every_size(path: Path, size: str) -> None:
+    """What is chosen is what is composed, to the letter, whatever the size; unless it is chosen, the size does."""
+    config = _composed("evaluate", f"size={size}", f"attack@attacks.attacked={path.stem}", "data.folder=x")
+    with open_dict(config):
+        del config["hydra"]
+    check_config(_filled(config), EvaluateSettings)
+    alone = _composed("evaluate", f"attack@attacks.attacked={path.stem}")
+    assert config.attacks == alone.attacks
+    chosen_by_size = _composed("evaluate", f"size={size}").attacks.attacked
+    assert chosen_by_size.steps == {"tiny": 5, "small": 5, "full": 20}[size]
+
+
+TASKS = [*sorted((config_folder() / "task").glob("*.yaml")), *sorted((EXAMPLE / "task").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda p: str(p.stem))
+def test_a_loss_that_is_added_comes_beside_the_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every task's config lists its losses, so that +task.losses.x= replaces none of them."""
+    monkeypatch.setenv("HSPI_ALLOW", "my_package")
+    arguments = ["--config-dir", str(EXAMPLE), "data.folder=x", f"task={path.stem}"]
+    before, after = (
+        list(_composed("train", *arguments, *added).task.losses)
+        for added in ((), ("+task.losses.x={_target_: hspi_learn.losses.TaskLoss}",))
+    )
+    assert before
+    assert after == [*before, "x"]
 
 
 @pytest.mark.parametrize(("command", "group", "member"), list(_choices()))
