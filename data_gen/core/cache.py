@@ -50,8 +50,8 @@ def content_key(numbers: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors kept under ``key``; computed and kept now if there are none that can be read.
 
-    Of processes that want the same tensors at once, one computes them and the others wait for it. Where nothing
-    can be written, they are computed and a warning is logged.
+    Of processes that want the same tensors at once, one computes them and the others wait for it. Where
+    nothing can be written, they are computed and a warning is logged.
 
     Args:
         folder: folder of the files.
@@ -105,7 +105,8 @@ def one_at_a_time(path: Path, wait: bool = True) -> Iterator[bool]:
 
     Args:
         path: path of the file; its lock lies beside it meanwhile.
-        wait: whether to wait until the lock is free; if False the block runs at once, with the lock or without.
+        wait: whether to wait until the lock is free; if False the block runs at once, with the lock or
+            without.
 
     Yields:
         True if this caller holds the lock, or if the file system has no locks; False if another one holds it.

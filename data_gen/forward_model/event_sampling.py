@@ -39,7 +39,8 @@ def events_from_counts(
         generator: source of all chance.
 
     Returns:
-        Events with pixel (int64), energy in keV (float32) and time in s after the injection (float64), [event] each.
+        Events with pixel (int64), energy in keV (float32) and time in s after the injection (float64),
+        [event] each.
     """
     device, counts = counts.device, counts.to(generator.device)
     pixel, index = counts.nonzero(as_tuple=True)

@@ -119,8 +119,8 @@ class ImagingSystem:
     def materials(self) -> dict[str, Any]:
         """Density and mass fractions of collimator, detector and tissues, by name.
 
-        Numbers of the model follow from these besides :meth:`to_dict`, which only names them: whatever is kept
-        for a system has both in its key.
+        Numbers of the model follow from these besides :meth:`to_dict`, which only names them: whatever is
+        kept for a system has both in its key.
         """
         return self.camera.materials | {tissue: composition(tissue) for tissue in TISSUES}
 

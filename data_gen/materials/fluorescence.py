@@ -1,9 +1,9 @@
 """K edges and K fluorescence of materials.
 
 From the name of a material and photon energies in keV: the K edges in keV, and the energies and yields of the
-K X-rays that follow a photoelectric absorption, as float64 on the CPU. Source: K edges, jump factors, fluorescence
-yields, radiative rates and photoelectric cross sections of xraylib (Schoonjans et al., Spectrochim. Acta B 66 (2011)
-776); photoelectric cross sections above 800 keV of NIST XCOM.
+K X-rays that follow a photoelectric absorption, as float64 on the CPU. Source: K edges, jump factors,
+fluorescence yields, radiative rates and photoelectric cross sections of xraylib (Schoonjans et al.,
+Spectrochim. Acta B 66 (2011) 776); photoelectric cross sections above 800 keV of NIST XCOM.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from data_gen.materials.attenuation import element_mass_attenuation, process_mas
 from data_gen.materials.compositions import material_named
 
 _LINES = tuple(getattr(xraylib, f"K{shells}_LINE") for shells in ("L2", "L3", "M2", "M3", "N2", "N3"))
-"""The six K X-rays that count, by the shell that the electron comes from; the rates of all others are given to them
-in proportion."""
+"""The six K X-rays that count, by the shell that the electron comes from; the rates of all others are given
+to them in proportion."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,11 @@ def k_edges_kev(material: str, min_kev: float = 20.0) -> tuple[float, ...]:
 def k_fluorescence(material: str, energy_kev: Tensor, min_kev: float = 5.0) -> KFluorescence:
     """Energies and yields of the K X-rays after photoelectric absorption in a material.
 
-    An element absorbs by its part of the photoelectric cross section. Above its K edge a fraction 1 - 1/J of that is
-    in the K shell, below it none; J, the jump factor, is the ratio of the element's photoelectric cross section just
-    above the edge to that just below, and is taken to hold at all energies above. Each K vacancy emits a K X-ray with
-    the fluorescence yield times the rate of that X-ray among :data:`_LINES`, which are made to sum to 1.
+    An element absorbs by its part of the photoelectric cross section. Above its K edge a fraction 1 - 1/J of
+    that is in the K shell, below it none; J, the jump factor, is the ratio of the element's photoelectric
+    cross section just above the edge to that just below, and is taken to hold at all energies above. Each K
+    vacancy emits a K X-ray with the fluorescence yield times the rate of that X-ray among :data:`_LINES`,
+    which are made to sum to 1.
 
     Args:
         material: name of the material.

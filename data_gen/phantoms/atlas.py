@@ -55,8 +55,8 @@ class AtlasPhantom:
         found = sha256_of(Path(self.path))
         if self.sha256 not in (None, found):
             raise UserError(
-                f"phantom.path is {self.path}, whose content is not that of phantom.sha256; it needs the file "
-                "that the data set was made from"
+                f"phantom.path is {self.path}, whose content is not that of phantom.sha256; "
+                "it needs the file that the data set was made from"
             )
         object.__setattr__(self, "sha256", found)
         if sorted(abs(int(a)) for a in self.axes) != [1, 2, 3]:

@@ -1,7 +1,7 @@
 """The voxels that are columns of a system matrix: coarser than the grid where penetration blurs the image.
 
-The activity of each voxel of the grid is divided between the nearest two columns along each axis, in proportion to
-how near they are, so that the total is kept; edges are in mm. docs/physics.md, section 5.
+The activity of each voxel of the grid is divided between the nearest two columns along each axis, in
+proportion to how near they are, so that the total is kept; edges are in mm. docs/physics.md, section 5.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ VOXELS_A_WIDTH = 4.0
 :class:`Columns` states."""
 
 VOXELS_A_HOLE = 1.5
-"""Columns per diameter of the waist, projected from the pixel onto the isocentre, at least: the sharpest part of the
-response; chosen."""
+"""Columns per diameter of the waist, projected from the pixel onto the isocentre, at least: the sharpest part
+of the response; chosen."""
 
 LEAST_RATIO = 1.5
 """Smallest ratio of the edges of columns and of the grid's voxels that is worth the sharing; chosen."""
@@ -28,11 +28,11 @@ LEAST_RATIO = 1.5
 class Columns(nn.Module):
     """Columns of a system matrix, between which the activity of the grid's voxels is divided.
 
-    No activity is lost or becomes negative. Along each axis a voxel half way between two columns is widened by the
-    variance h^2 / 4, with h the edge of a column, and an evenly filled column has h^2 / 12 itself. A Gaussian response
-    of which h is a quarter of the FWHM (:data:`VOXELS_A_WIDTH`) is then 4 % wider by the former and 6 % by both, and
-    less for every other place. docs/physics.md, section 5, has what this changes in images, against what few rays
-    through small voxels change.
+    No activity is lost or becomes negative. Along each axis a voxel half way between two columns is widened
+    by the variance h^2 / 4, with h the edge of a column, and an evenly filled column has h^2 / 12 itself. A
+    Gaussian response of which h is a quarter of the FWHM (:data:`VOXELS_A_WIDTH`) is then 4 % wider by the
+    former and 6 % by both, and less for every other place. docs/physics.md, section 5, has what this changes
+    in images, against what few rays through small voxels change.
 
     Args:
         fine: the grid that activity is on.
@@ -51,7 +51,8 @@ class Columns(nn.Module):
 
         Args:
             fine: the grid that activity is on.
-            width_mm: FWHM of the response at the isocentre; 0 where none is known, which keeps the grid's voxels.
+            width_mm: FWHM of the response at the isocentre; 0 where none is known, which keeps the grid's
+                voxels.
             hole_mm: diameter of the waist, projected from the pixel onto the isocentre.
         """
         edge_mm = min(width_mm / VOXELS_A_WIDTH, hole_mm / VOXELS_A_HOLE)
@@ -63,8 +64,8 @@ class Columns(nn.Module):
         """Activity of the columns from that of the grid's voxels.
 
         Args:
-            images: [voxel, k] in Bq, voxels in the order z, y, x with x fastest; k counts mirror images, scans and
-                maps, which are treated alike.
+            images: [voxel, k] in Bq, voxels in the order z, y, x with x fastest; k counts mirror images,
+                scans and maps, which are treated alike.
 
         Returns:
             [column, k] in Bq, columns in the same order.

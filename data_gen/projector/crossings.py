@@ -1,7 +1,7 @@
 """Points where rays cross the planes of a voxel grid, and the step length between planes, in mm.
 
-Line integrals by Joseph's method (IEEE Trans. Med. Imaging 1 (1982) 192): along the axis that a ray runs along most,
-the field is read once on each plane, interpolated linearly between voxel centres.
+Line integrals by Joseph's method (IEEE Trans. Med. Imaging 1 (1982) 192): along the axis that a ray runs
+along most, the field is read once on each plane, interpolated linearly between voxel centres.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ def main_axis(camera: Camera, pairs: Tensor) -> Tensor:
 class Crossings:
     """Where rays cross the planes of a grid that stand across ``axis``.
 
-    The line integral of a ray is the sum over planes of ``step_mm`` times the field at ``point_mm``, read by linear
-    interpolation between the nearest voxel centres (four of the plane, eight where the plane lies between centres);
-    outside the grid the field is 0.
+    The line integral of a ray is the sum over planes of ``step_mm`` times the field at ``point_mm``, read by
+    linear interpolation between the nearest voxel centres (four of the plane, eight where the plane lies
+    between centres); outside the grid the field is 0.
     """
 
     point_mm: Tensor
     """(x, y, z), [pair, ray, plane, 3]; planes in rising order."""
     step_mm: Tensor
-    """Length of the ray between neighbouring planes, [pair, ray, plane]; 0 on the detector's side of the waist."""
+    """Length of the ray between neighbouring planes, [pair, ray, plane]; 0 on the detector's side of the
+    waist."""
     towards_last: Tensor
-    """Whether the detector lies beyond the last plane rather than before the first, [pair] bool: told from the first
-    ray, as all rays of a pair run to the same side."""
+    """Whether the detector lies beyond the last plane rather than before the first, [pair] bool: told from
+    the first ray, as all rays of a pair run to the same side."""
 
 
 def cross_grid(rays: Rays, grid: VoxelGrid, axis: int, steps_per_voxel: int) -> Crossings:
@@ -53,7 +54,8 @@ def cross_grid(rays: Rays, grid: VoxelGrid, axis: int, steps_per_voxel: int) -> 
         rays: the rays of some pairs, [pair, ray].
         grid: voxels, centred on the isocentre.
         axis: 0 (x), 1 (y) or 2 (z), the :func:`main_axis` of these pairs: no ray may run across it.
-        steps_per_voxel: planes in each voxel, evenly spaced about its centre; with 1, the planes of voxel centres.
+        steps_per_voxel: planes in each voxel, evenly spaced about its centre; with 1, the planes of voxel
+            centres.
     """
     count, spacing = grid.shape[2 - axis] * steps_per_voxel, grid.spacing_mm[2 - axis] / steps_per_voxel
     plane = torch.arange(count, dtype=torch.float64, device=rays.waist_mm.device)

@@ -43,8 +43,8 @@ class DatasetPlan:
         options: how finely the forward model is computed and what it counts.
         licence: under which the data set may be used.
         readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
-        packages: version and SHA-256 of the source files of each package of others that phantom or readout come
-            from, by its name: scans follow from their code, too.
+        packages: version and SHA-256 of the source files of each package of others that phantom or readout
+            come from, by its name: scans follow from their code, too.
 
     Raises:
         UserError: a size or a range is wrong, or the phantom has no meaning for the nuclide.

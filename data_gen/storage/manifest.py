@@ -68,8 +68,8 @@ class Manifest(_Strict):
         schema_version: schema version of the shards.
         provenance: origin, licence, consent.
         plan: what a simulation was told besides system, sizes and seed: phantom and readout by class and
-            settings, ranges of exposures, version and SHA-256 of packages of others. Empty for measured scans, and
-            in data sets of before these were recorded.
+            settings, ranges of exposures, version and SHA-256 of packages of others. Empty for measured
+            scans, and in data sets of before these were recorded.
     """
 
     system: dict[str, Any]

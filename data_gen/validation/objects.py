@@ -20,8 +20,8 @@ _UPTAKE = {
     "bone": (4.0, 4.0),
     "tumour": (12.0, 12.0),
 }
-"""Percent of the injected activity per gram, [lowest, highest] of each range; chosen, no source. Without spread, and
-with :data:`MOUSE_SEED`, it is always the same mouse."""
+"""Percent of the injected activity per gram, [lowest, highest] of each range; chosen, no source. Without
+spread, and with :data:`MOUSE_SEED`, it is always the same mouse."""
 
 MOUSE_SEED = 7
 """Seed of the mouse's organs and tumours; chosen."""
@@ -45,9 +45,9 @@ class Scene:
 def scene(name: str, spacing_mm: float = 1.0) -> Scene:
     """A scene by name, in a cube of 28 mm about the isocentre.
 
-    ``point`` lies at the isocentre and ``off_axis`` at (x, y, z) = (6, 3, 4) mm, both in vacuum: Gaussians of 1 mm
-    sigma, so that it hardly matters how voxels are read between their centres. ``cylinder`` is 24 mm in diameter and
-    length about the z axis, evenly warm, of 1 g/cm3, which
+    ``point`` lies at the isocentre and ``off_axis`` at (x, y, z) = (6, 3, 4) mm, both in vacuum: Gaussians of
+    1 mm sigma, so that it hardly matters how voxels are read between their centres. ``cylinder`` is 24 mm in
+    diameter and length about the z axis, evenly warm, of 1 g/cm3, which
     :func:`data_gen.materials.tissue_from_density` takes for soft tissue. ``mouse`` is one mouse with
     tumours, of fixed seed and uptakes.
 

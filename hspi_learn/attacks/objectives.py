@@ -1,10 +1,10 @@
 """Objectives of attacks: one number per sample, from the prediction of an attacked input, that the attack
 maximises.
 
-The error of the task (NRMSE for reconstructions), the activity of a region in Bq, or its relative error. Regions
-are organs of the phantom's labels (``data_gen.phantoms.ORGANS``) and hold no voxel in a sample that lacks them: the
-objective is then 0 whatever the prediction, no gradient reaches the input, and an attack by gradients flags the
-sample as masked (:class:`hspi_learn.attacks.Attacked`).
+The error of the task (NRMSE for reconstructions), the activity of a region in Bq, or its relative error.
+Regions are organs of the phantom's labels (``data_gen.phantoms.ORGANS``) and hold no voxel in a sample that
+lacks them: the objective is then 0 whatever the prediction, no gradient reaches the input, and an attack by
+gradients flags the sample as masked (:class:`hspi_learn.attacks.Attacked`).
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class HideRegion:
 
 @dataclass(frozen=True)
 class InventRegion:
-    """More activity in a ball about the middle of an organ: a tumour that is not there is invented. 0 for a sample
-    without the organ.
+    """More activity in a ball about the middle of an organ: a tumour that is not there is invented. 0 for a
+    sample without the organ.
 
     Args:
         organ: name of the organ.
-        radius_voxels: radius of the ball about the organ's voxel nearest to its centre of mass, in voxels along
-            each axis: in mm it is an ellipsoid where voxels are no cubes.
+        radius_voxels: radius of the ball about the organ's voxel nearest to its centre of mass, in voxels
+            along each axis: in mm it is an ellipsoid where voxels are no cubes.
         map: number of the activity map, from 0; None for the sum of all.
 
     Raises:
@@ -98,7 +98,8 @@ class InventRegion:
 
 @dataclass(frozen=True)
 class UptakeError:
-    """A wrong uptake, too high or too low, in a region: a tumour is quantified wrongly. 0 for a sample without it.
+    """A wrong uptake, too high or too low, in a region: a tumour is quantified wrongly. 0 for a sample
+    without it.
 
     Args:
         organ: name of the region.
@@ -124,8 +125,8 @@ class UptakeError:
 class ImageError:
     """NRMSE against the truth, as the evaluation computes it (hspi_learn/metrics/nrmse.py).
 
-    The mean over the maps that hold activity of ||x - t|| / ||t|| over the voxels of the mask, x the estimate and t
-    the truth; NaN for a scan in which no map holds any.
+    The mean over the maps that hold activity of ||x - t|| / ||t|| over the voxels of the mask, x the estimate
+    and t the truth; NaN for a scan in which no map holds any.
 
     Args:
         truth: [batch, map, z, y, x] in Bq per voxel.
@@ -170,7 +171,8 @@ class RegionalActivity:
         elif 0 <= self.map < activity.shape[1]:
             wanted = activity[:, self.map]
         else:
-            raise UserError(f"objective.map is {self.map}; it needs a number from 0 to {activity.shape[1] - 1}")
+            last = activity.shape[1] - 1
+            raise UserError(f"objective.map is {self.map}; it needs a number from 0 to {last}")
         return self.sign * (self.region.to(activity.dtype) * wanted).sum(dim=(1, 2, 3))
 
 

@@ -40,8 +40,8 @@ class Attacked(NamedTuple):
     clean_value: Tensor
     """The goal at the clean values, [batch]."""
     masked: Tensor
-    """[batch], bool: the attack climbs by gradients and none ever reached the values of this sample, which shows no
-    robustness. An attack without gradients, such as :class:`RandomPerturbation`, masks no sample."""
+    """[batch], bool: the attack climbs by gradients and none ever reached the values of this sample, which
+    shows no robustness. An attack without gradients, such as :class:`RandomPerturbation`, masks no sample."""
     not_converged: Tensor
     """[batch], bool: the last step of a start still raised the goal, so that more steps may find worse."""
 

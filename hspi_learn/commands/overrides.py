@@ -21,8 +21,8 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 BY_ITSELF: Mapping[str, Mapping[str, str]] = {
     "reconstruct": {"camera.name_or_path": "camera=demo", "nuclide.nuclide": "nuclide=ra223"},
 }
-"""Keys that say by themselves what a group is for, and the choice that has such a key: a command that chooses none,
-since most files know their own, needs it beneath."""
+"""Keys that say by themselves what a group is for, and the choice that has such a key: a command that chooses
+none, since most files know their own, needs it beneath."""
 
 DATA_SET_KEYS = frozenset({"camera", "dataset", "model", "nuclide", "phantom", "projector", "readout"})
 DATA_SET_READERS = frozenset({"evaluate", "export", "train"})

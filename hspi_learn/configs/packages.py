@@ -261,7 +261,8 @@ def targets_in(value: Any) -> Iterator[str]:
 
 
 def packages_used(*configs: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
-    """Record (see :func:`package_record`) of every package that configs call besides our own and :data:`LIBRARIES`.
+    """Record (see :func:`package_record`) of every package that configs call besides our own and
+    :data:`LIBRARIES`.
 
     Args:
         configs: plain data of configs that passed their checks.

@@ -1,5 +1,5 @@
-"""A dashboard that never stops a run: one that cannot be reached, or that fails on the way, costs a warning and a
-few seconds, and the numbers are in ``logs/csv`` all the same.
+"""A dashboard that never stops a run: one that cannot be reached, or that fails on the way, costs a warning
+and a few seconds, and the numbers are in ``logs/csv`` all the same.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The loggers of a run, opened and finished: ``logs/csv`` always, and the dashboard that ``logger=`` chooses from
-``conf/logger``; what they are told of the run and of its results.
+"""The loggers of a run, opened and finished: ``logs/csv`` always, and the dashboard that ``logger=`` chooses
+from ``conf/logger``; what they are told of the run and of its results.
 """
 
 from __future__ import annotations

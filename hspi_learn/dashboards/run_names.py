@@ -1,4 +1,5 @@
-"""How dashboards know a run: its name, its group, its links to the runs that it builds on, and no passwords."""
+"""How dashboards know a run: its name, its group, its links to the runs that it builds on, and no
+passwords."""
 
 from __future__ import annotations
 

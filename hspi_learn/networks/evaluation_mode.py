@@ -1,4 +1,5 @@
-"""Evaluation mode for a while: dropout and batch statistics switched off, modes and chance restored after it."""
+"""Evaluation mode for a while: dropout and batch statistics switched off, modes and chance restored after
+it."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ def evaluation_mode(module: object) -> Iterator[None]:
     The global random generators of torch, on the CPU and on CUDA devices, are as they were after it, too.
 
     Args:
-        module: the network, whose parts are set; anything that is no ``torch.nn.Module``, None included, has none.
+        module: the network, whose parts are set; anything that is no ``torch.nn.Module``, None included, has
+            none.
     """
     parts = list(module.modules()) if isinstance(module, nn.Module) else []
     training = [part.training for part in parts]

@@ -14,10 +14,12 @@ from data_gen.core.errors import UserError
 
 
 class Generator(Protocol):
-    """What the reconstruction task calls; each map is in units of its own mean over the body in the physics image."""
+    """What the reconstruction task calls; each map is in units of its own mean over the body in the physics
+    image."""
 
     def __call__(self, initial: Tensor, density: Tensor) -> Tensor:
-        """Maps [batch, map, z, y, x], 0 or more, from maps of that shape and density [batch, 1, z, y, x] in g/cm3."""
+        """Maps [batch, map, z, y, x], 0 or more, from maps of that shape and density [batch, 1, z, y, x] in
+        g/cm3."""
 
 
 class CorrectionUNet(nn.Module):
@@ -34,7 +36,8 @@ class CorrectionUNet(nn.Module):
         channels: features of each resolution, finest first.
         strides: step between resolutions, one fewer than ``channels``; other grids are padded.
         residual_units: convolutions in each residual unit.
-        most: highest estimate, in units of each map's mean in the physics image; keeps a wild first step finite.
+        most: highest estimate, in units of each map's mean in the physics image; keeps a wild first step
+            finite.
 
     Raises:
         UserError: ``strides`` and ``channels`` do not fit.

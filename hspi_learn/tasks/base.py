@@ -68,8 +68,8 @@ class Task(LightningModule):
     Args:
         system: the imaging system of the scans.
         windows_kev: rising edges of the energy windows that the counts are summed in, or "lines".
-        losses: losses to minimise, by name; None minimises the mean of :meth:`per_sample_loss`, which a mapping
-            replaces unless it holds a :class:`~hspi_learn.losses.TaskLoss`.
+        losses: losses to minimise, by name; None minimises the mean of :meth:`per_sample_loss`, which a
+            mapping replaces unless it holds a :class:`~hspi_learn.losses.TaskLoss`.
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule; None keeps the rate.
         seed: random seed of the initial weights.

@@ -136,7 +136,8 @@ class Shelled:
 
 
 def test_a_manifest_says_what_the_scans_were_made_from(undisturbed: Path, tiny_system: ImagingSystem) -> None:
-    """Phantom and readout by class and settings, from which they can be made again; exposures as asked for."""
+    """Phantom and readout by class and settings, from which they can be made again; exposures as asked
+    for."""
     recorded = Manifest.read(undisturbed).plan
     made = plan(tiny_system)
     assert recorded == made.description
@@ -153,7 +154,7 @@ def test_a_manifest_says_what_the_scans_were_made_from(undisturbed: Path, tiny_s
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"packages": {"own": {"version": "2", "sha256": "b" * 64}}}, r"own 1 \(source files a{12}\), whose code"),
+        ({"packages": {"own": {"version": "2", "sha256": "b" * 64}}}, r"own 1 \(source files a{12}\), whose"),
         ({"packages": {}}, r"differ in packages\)"),
         ({"seed": 4}, r"another plan \(they differ in seed\); choose another"),
         ({"counts": [200, 501]}, r"differ in counts\)"),

@@ -78,7 +78,8 @@ def test_a_phantom_of_ones_own_is_recorded_and_its_code_watched(
         file.write("# denser from now on\n")
     after = planned(tmp_path / "data", monkeypatch, *arguments)
     assert after.sha256 != before.sha256
-    with pytest.raises(UserError, match=r"was made with my_package of no version \(source files \w{12}\), whose"):
+    told = r"was made with my_package of no version \(source files \w{12}\), whose code is now"
+    with pytest.raises(UserError, match=told):
         real(after, tmp_path / "data")
 
 

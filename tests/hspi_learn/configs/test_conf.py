@@ -61,6 +61,7 @@ def _command_of(experiment: Path) -> str:
 
 
 EXPERIMENTS = sorted((config_folder() / "experiment").glob("*.yaml"))
+ATTACKS = sorted((config_folder() / "attack").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: str(p.stem))
@@ -104,9 +105,10 @@ def test_a_size_changes_what_was_not_chosen_on_the_command_line(command: str) ->
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "full"])
-@pytest.mark.parametrize("path", sorted((config_folder() / "attack").glob("*.yaml")), ids=lambda p: str(p.stem))
+@pytest.mark.parametrize("path", ATTACKS, ids=lambda p: str(p.stem))
 def test_every_attack_goes_with_every_size(path: Path, size: str) -> None:
-    """What is chosen is what is composed, to the letter, whatever the size; unless it is chosen, the size does."""
+    """What is chosen is what is composed, to the letter, whatever the size; unless it is chosen, the size
+    does."""
     config = _composed("evaluate", f"size={size}", f"attack@attacks.attacked={path.stem}", "data.folder=x")
     with open_dict(config):
         del config["hydra"]

@@ -78,7 +78,7 @@ def test_configs_of_today_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("former", "present"),
-    [("csv", "open_csv"), ("tensorboard", "open_tensorboard"), ("wandb", "open_wandb"), ("mlflow", "open_mlflow")],
+    [(name, f"open_{name}") for name in ("csv", "tensorboard", "wandb", "mlflow")],
 )
 def test_loggers_under_their_former_names(former: str, present: str, tmp_path: Path) -> None:
     """A run folder of before the dashboards had a package is read as if it had been made today."""
@@ -91,7 +91,8 @@ def test_loggers_under_their_former_names(former: str, present: str, tmp_path: P
 
 @pytest.mark.parametrize("name", ["HideRegion", "InventRegion", "UptakeError"])
 def test_the_number_of_a_map_under_its_former_name(name: str) -> None:
-    """``group`` of an objective is ``map`` today, wherever a config says it; where both stand, ``group`` does."""
+    """``group`` of an objective is ``map`` today, wherever a config says it; where both stand, ``group``
+    does."""
     former = {"_target_": f"hspi_learn.attacks.{name}", "organ": "liver", "group": 1}
     assert build(former, key="objective").map == 1
     assert check_config({"logger": former}, Settings)["logger"]["map"] == 1
