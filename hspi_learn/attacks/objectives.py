@@ -51,7 +51,7 @@ class TaskError:
 
 @dataclass(frozen=True)
 class HideRegion:
-    """Less activity in a region: a tumour that is there is hidden. 0 for a sample without the region.
+    """Less activity in a region: a tumour that is there is hidden. 0 without the region.
 
     Args:
         organ: name of the region.
@@ -68,8 +68,7 @@ class HideRegion:
 
 @dataclass(frozen=True)
 class InventRegion:
-    """More activity in a ball about the middle of an organ: a tumour that is not there is invented. 0 for a
-    sample without the organ.
+    """More activity in a ball about the middle of an organ: a tumour is invented. 0 without the organ.
 
     Args:
         organ: name of the organ.
@@ -98,8 +97,7 @@ class InventRegion:
 
 @dataclass(frozen=True)
 class UptakeError:
-    """A wrong uptake, too high or too low, in a region: a tumour is quantified wrongly. 0 for a sample
-    without it.
+    """A wrong uptake of a region, too high or too low: a tumour is quantified wrongly. 0 without the region.
 
     Args:
         organ: name of the region.

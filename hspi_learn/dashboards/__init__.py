@@ -1,5 +1,4 @@
-"""Loggers of a run: ``logs/csv`` always, and one dashboard besides (TensorBoard, Weights & Biases,
-MLflow)."""
+"""Loggers of a run: ``logs/csv`` always, and one dashboard (TensorBoard, Weights & Biases, MLflow)."""
 
 from hspi_learn.dashboards.dashboard import Dashboard, DashboardError
 from hspi_learn.dashboards.mlflow import open_mlflow

@@ -1,5 +1,4 @@
-"""How dashboards know a run: its name, its group, its links to the runs that it builds on, and no
-passwords."""
+"""How dashboards know a run: name, group, links to the runs that it builds on; and no passwords."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Evaluation mode for a while: dropout and batch statistics switched off, modes and chance restored after
-it."""
+"""Evaluation mode for a while, without dropout and batch statistics; modes and chance are restored."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ def evaluation_mode(module: object) -> Iterator[None]:
     The global random generators of torch, on the CPU and on CUDA devices, are as they were after it, too.
 
     Args:
-        module: the network, whose parts are set; anything that is no ``torch.nn.Module``, None included, has
-            none.
+        module: the network; None, and whatever is no ``torch.nn.Module``, has no parts to set.
     """
     parts = list(module.modules()) if isinstance(module, nn.Module) else []
     training = [part.training for part in parts]

@@ -136,8 +136,7 @@ class Shelled:
 
 
 def test_a_manifest_says_what_the_scans_were_made_from(undisturbed: Path, tiny_system: ImagingSystem) -> None:
-    """Phantom and readout by class and settings, from which they can be made again; exposures as asked
-    for."""
+    """Phantom and readout by class and settings, from which they can be made again; exposures as asked."""
     recorded = Manifest.read(undisturbed).plan
     made = plan(tiny_system)
     assert recorded == made.description

@@ -107,8 +107,7 @@ def test_a_size_changes_what_was_not_chosen_on_the_command_line(command: str) ->
 @pytest.mark.parametrize("size", ["tiny", "small", "full"])
 @pytest.mark.parametrize("path", ATTACKS, ids=lambda p: str(p.stem))
 def test_every_attack_goes_with_every_size(path: Path, size: str) -> None:
-    """What is chosen is what is composed, to the letter, whatever the size; unless it is chosen, the size
-    does."""
+    """An attack that is chosen is composed to the letter, whatever the size; the size chooses otherwise."""
     config = _composed("evaluate", f"size={size}", f"attack@attacks.attacked={path.stem}", "data.folder=x")
     with open_dict(config):
         del config["hydra"]

@@ -91,8 +91,7 @@ def test_loggers_under_their_former_names(former: str, present: str, tmp_path: P
 
 @pytest.mark.parametrize("name", ["HideRegion", "InventRegion", "UptakeError"])
 def test_the_number_of_a_map_under_its_former_name(name: str) -> None:
-    """``group`` of an objective is ``map`` today, wherever a config says it; where both stand, ``group``
-    does."""
+    """``group`` of an objective is ``map`` today, wherever a config says it; of both ``group`` counts."""
     former = {"_target_": f"hspi_learn.attacks.{name}", "organ": "liver", "group": 1}
     assert build(former, key="objective").map == 1
     assert check_config({"logger": former}, Settings)["logger"]["map"] == 1
