@@ -181,7 +181,8 @@ def _another_plan(folder: Path, manifest: Manifest, plan: DatasetPlan) -> UserEr
     described = {"system": manifest.system, "seed": manifest.seed, **manifest.plan}
     wanted = {"system": plan.system.to_dict(), "seed": plan.seed, **plan.description}
     differ = ", ".join(name for name in wanted if described.get(name) != wanted[name])
-    told = f" (they differ in {differ})" if manifest.plan and differ else ""
+    told = f" (they differ in {differ})" if differ else ""
+    told = told if manifest.plan else " or of an earlier version"
     return UserError(f"{folder} holds a data set of another plan{told}; choose another output folder")
 
 

@@ -154,7 +154,8 @@ def test_member_builds(path: Path) -> None:
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
     if "defaults" in config:
-        config = _composed("generate", f"{path.parent.name}={path.stem}")[path.parent.name]
+        mark = "" if path.parent.name in _composed("generate").hydra.runtime.choices else "+"
+        config = _composed("generate", f"{mark}{path.parent.name}={path.stem}")[path.parent.name]
     if OmegaConf.missing_keys(config):
         pytest.skip("needs a file of the user")
     assert build(config, key=path.parent.name) is not None
