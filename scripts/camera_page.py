@@ -49,8 +49,9 @@ whichever file it comes from, in every command that takes a camera:
 
 The constants of `detector.response` that a file leaves out have the defaults of the two last tables; most
 files say only `kind`. Those of kind cdte are CdTe's, for any material: CZT, germanium or silicon needs its
-own. A response whose `kind` is changed starts from the defaults of the new kind. Semiconductors ({charge}) go
-with either kind; scintillators ({light}) need `kind: gaussian`.
+own. A response whose `kind` is changed starts from the defaults of the new kind. Semiconductors
+({charge}) go with either kind; scintillators ({light}) need
+`kind: gaussian`.
 
 In Python: `load_camera("demo", collimator={{"diameter_mm": 0.5}})`. What a camera became is recorded whole,
 in `system.json` of a run and in every file of a data set. The files themselves lie in

@@ -52,8 +52,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     from hspi_learn.commands.comparison import pool
     from hspi_learn.configs.build import build
-    from hspi_learn.evaluation import print_result
     from hspi_learn.dashboards import log_results
+    from hspi_learn.evaluation import print_result
     from hspi_learn.io.run_folder import RunFolder
 
     folder = RunFolder.fresh(config.run_dir)
@@ -74,8 +74,8 @@ def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> No
     from data_gen.storage import MANIFEST
     from hspi_learn.configs.packages import packages_used
     from hspi_learn.configs.runs import record_windows
-    from hspi_learn.io.environment import environment
     from hspi_learn.dashboards import run_links
+    from hspi_learn.io.environment import environment
     from hspi_learn.io.run_folder import RunFolder, read_config
 
     runs = {str(name): RunFolder(Path(run)) for name, run in config.runs.items() if run is not None}

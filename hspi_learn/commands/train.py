@@ -125,10 +125,10 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
     from pytorch_lightning.callbacks import LearningRateMonitor
 
     from hspi_learn.configs.build import build
+    from hspi_learn.dashboards.validation_images import ValidationImages
     from hspi_learn.io.checkpoints import RunCheckpoints
     from hspi_learn.io.progress import PrintedProgress, WatchedProgress
     from hspi_learn.io.training_monitor import TrainingMonitor
-    from hspi_learn.dashboards.validation_images import ValidationImages
     from hspi_learn.io.weights import AtomicCheckpoints
 
     watched = sys.stdout.isatty()
@@ -153,8 +153,8 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
 
 def _publish(folder: RunFolder, trainer: Trainer, task: Task, data: LightningDataModule) -> dict[str, float]:
     """Write the weights that validate best, the last ones included, and what validation says of them."""
-    from hspi_learn.io.checkpoints import is_better
     from hspi_learn.dashboards.validation_images import first_sample, keep_figures
+    from hspi_learn.io.checkpoints import is_better
     from hspi_learn.io.weights import load_checkpoint, save_weights
 
     steps = best_step = trainer.global_step

@@ -137,6 +137,7 @@ class Dashboard(Logger, Generic[Wrapped]):
     @abstractmethod
     def _send_table(self, file: Path) -> None: ...
 
+
 def short(error: Exception) -> str:
     """The beginning of an error, in one line."""
     return without_passwords(" ".join(str(error).split()))[:200] or type(error).__name__
@@ -162,4 +163,3 @@ def answers(address: str) -> bool:
     asking.start()
     asking.join(CONNECT_S)
     return bool(found)
-

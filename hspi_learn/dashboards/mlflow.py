@@ -88,4 +88,3 @@ def one_slash(name: str) -> str:
     """A metric's name with dots for all slashes but the first: ``test/nrmse.gan.Pb-211``."""
     section, slash, rest = name.partition("/")
     return section + slash + rest.replace("/", ".")
-

@@ -112,4 +112,3 @@ def log_figure(logger: Logger, name: str, figure: Figure, step: int) -> None:
         canvas: Any = FigureCanvasAgg(figure)
         canvas.draw()
         logger.log_image(name, np.asarray(canvas.buffer_rgba()), step)
-

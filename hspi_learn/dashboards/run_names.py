@@ -38,4 +38,3 @@ def without_passwords(value: Data) -> Data:
     if isinstance(value, Mapping):
         return {key: without_passwords(item) for key, item in value.items()}  # type: ignore[return-value]
     return value
-

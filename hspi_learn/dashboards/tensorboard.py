@@ -47,4 +47,3 @@ class TensorBoardDashboard(Dashboard[TensorBoardLogger]):
 def open_tensorboard(folder: RunFolder) -> Logger:
     """TensorBoard files in ``logs/tensorboard``; see them with ``tensorboard --logdir runs``."""
     return TensorBoardDashboard(TensorBoardLogger(folder.logs, name="tensorboard", version=""))
-

@@ -102,9 +102,10 @@ def test_a_camera_file_or_a_nuclide_is_enough(
 ) -> None:
     """hspi-reconstruct chooses neither by itself; a key that says all needs no choice beside it."""
     (config,) = composed_jobs("reconstruct", command_line("reconstruct", ["input=x", "output=y", *written]))
-    assert (config.camera and config.camera.name_or_path) == camera
-    assert (config.nuclide and config.nuclide.nuclide) == nuclide
-    for node, target in ((config.camera, "load_camera"), (config.nuclide, "decay_chain")):
+    found = config.get("camera"), config.get("nuclide")
+    assert (found[0] and found[0].name_or_path) == camera
+    assert (found[1] and found[1].nuclide) == nuclide
+    for node, target in zip(found, ("load_camera", "decay_chain"), strict=True):
         assert node is None or node._target_.endswith(target)
 
 
