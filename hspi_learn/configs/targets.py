@@ -138,14 +138,16 @@ def present_node(node: Mapping[str, Any]) -> dict[str, Any]:
     """A node of a config with its target and the arguments of it under their present names.
 
     Args:
-        node: plain data; without ``_target_`` it comes back as it is.
+        node: plain data; without ``_target_`` it comes back as it is. Where an argument stands under both
+            names, as where a former config is laid over a present one, the former name counts.
     """
     target = node.get("_target_")
     if not isinstance(target, str):
         return dict(node)
     now = present_name(target)
     renamed = RENAMED_ARGUMENTS.get(now, {})
-    return {renamed.get(name, name): now if name == "_target_" else item for name, item in node.items()}
+    former = {renamed[name]: item for name, item in node.items() if name in renamed}
+    return {name: item for name, item in node.items() if name not in renamed} | former | {"_target_": now}
 
 
 def allowed(name: object, key: str) -> str:

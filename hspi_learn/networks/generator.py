@@ -14,7 +14,10 @@ from data_gen.core.errors import UserError
 
 
 class Generator(Protocol):
-    """What the reconstruction task calls; each map is in units of its own mean in the physics image's body."""
+    """What the reconstruction task calls.
+
+    Each map is divided by its own mean over the body in the physics image; estimates are in that unit too.
+    """
 
     def __call__(self, initial: Tensor, density: Tensor) -> Tensor:
         """Maps [batch, map, z, y, x], 0 or more, from such maps and density [batch, 1, z, y, x] in g/cm3."""

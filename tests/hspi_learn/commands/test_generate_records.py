@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,14 +27,20 @@ CAMERA = Path(__file__).parent / "tiny_camera.yaml"
 
 
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the example package on the path, allowed by the user."""
     shutil.copytree(EXAMPLE / "src", tmp_path / "src")
     monkeypatch.syspath_prepend(str(tmp_path / "src"))
     monkeypatch.setenv("HSPI_ALLOW", "my_package")
+    _forget()
+    yield tmp_path / "src" / "my_package"
+    _forget()
+
+
+def _forget() -> None:
+    """Other tests have a copy of the package of their own."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
-        monkeypatch.delitem(sys.modules, name)
-    return tmp_path / "src" / "my_package"
+        del sys.modules[name]
 
 
 def planned(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> DatasetPlan:
