@@ -15,7 +15,7 @@ from data_gen.core.errors import UserError
 from data_gen.core.memory import check_memory
 
 VOXEL_BYTES = 100
-"""Memory that a voxel takes: coordinates 24 bytes, density 4, label 8, a few maps and their copies; chosen."""
+"""Memory that a voxel takes: coordinates 24 bytes, density 4, label 8, maps and their copies; chosen."""
 
 
 @dataclass(frozen=True)

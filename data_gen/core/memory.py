@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -75,10 +76,8 @@ def check_memory(needed_bytes: float, what: str) -> None:
 def _machine_bytes() -> float:
     """Memory of the machine, or of the container that the process runs in; infinite where nobody tells."""
     found = [math.inf]
-    try:
+    with suppress(AttributeError, ValueError, OSError):  # not on every system
         found.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
-    except (AttributeError, ValueError, OSError):  # not on every system
-        pass
     for file in _CGROUPS:
         try:
             found.append(float(file.read_text()))  # "max" where there is no limit

@@ -128,8 +128,9 @@ class ImagingSystem:
         except UserError:
             raise
         except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            told = " ".join(str(error).split())
             raise UserError(
-                f"imaging system is none that this program wrote ({' '.join(str(error).split())}); it needs every part"
+                f"imaging system is none that this program wrote ({told}); it needs every part"
             ) from error
 
     @property

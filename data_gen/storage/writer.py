@@ -74,8 +74,8 @@ def _as_stored(name: str, column: NDArray[Any], path: Path) -> NDArray[Any]:
         span, low, high = np.iinfo(kind), column.min(), column.max()
         if column.dtype.kind not in "iu" or low < span.min or high > span.max:
             raise UserError(
-                f"{path.name} would hold {name} of {column.dtype} from {low} to {high}; it needs whole numbers "
-                f"from {span.min} to {span.max}"
+                f"{path.name} would hold {name} of {column.dtype} from {low} to {high}; it needs whole "
+                f"numbers from {span.min} to {span.max}"
             )
     if not whole and not (np.isfinite(column).all() and (column >= 0).all()):
         raise UserError(f"{path.name} would hold negative, NaN or infinite {name}; it needs finite ones")

@@ -88,8 +88,8 @@ def _check_results(config: DictConfig) -> None:
         page, numbers = (Path(config.results) / f"{config.name}.{kind}" for kind in ("md", "json"))
         if page.exists() and not numbers.is_file():
             raise UserError(
-                f"results is {config.results}, where {page.name} is no page of results, having no {numbers.name}; "
-                "choose another folder"
+                f"results is {config.results}, where {page.name} is no page of results, without "
+                f"{numbers.name}; choose another folder"
             )
 
 

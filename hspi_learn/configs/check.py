@@ -41,6 +41,8 @@ _LAUNCHER = {
 _LOGGING = ("version", "formatters", "handlers", "root", "loggers", "disable_existing_loggers")
 _STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 _HANDLER = {"class": ("logging.StreamHandler",), "stream": _STREAMS, "formatter": (), "level": ()}
+"""What a log handler may set, and to what; nothing named: to anything."""
+
 _FORMATTER = {
     "format": (
         "%(message)s",
@@ -48,7 +50,7 @@ _FORMATTER = {
         "[%(asctime)s][%(name)s][%(levelname)s] - %(message)s",
     )
 }
-"""What a log handler and a format may set, and to what; nothing named: to anything. The formats are Hydra's."""
+"""What a log format may set, and to what: the formats are Hydra's."""
 
 _NO_NAME = re.compile(r"[/\\\0]|^\.")
 
@@ -270,7 +272,7 @@ def _check_folders(hydra: Mapping[str, Any]) -> None:
 
 
 def _check_launcher(launcher: Any) -> None:
-    """Refuse settings of joblib that evaluate text or write files, and more processes than fit into memory."""
+    """Refuse settings of joblib that evaluate text or write files, and too many processes."""
     settings = _mapping(launcher, "hydra.launcher")
     for name, value in settings.items():
         if name in _LAUNCHER and value != _LAUNCHER[name]:

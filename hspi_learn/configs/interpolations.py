@@ -1,4 +1,4 @@
-"""What ``${...}`` in a config may stand for: other values of the config, the time, few names of the environment.
+"""What ``${...}`` in a config may stand for: other values, the time, few names of the environment.
 
 A config is data that people pass around, and what it is filled with ends up in run folders and dashboards. So
 it reads no secret of the environment, and a few lines of it cannot grow beyond the memory.

@@ -1,4 +1,4 @@
-"""Servers that a config may name: each is sent a run's numbers, and the account that the environment holds."""
+"""Servers that a config may name: each is sent a run's numbers and the account in the environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from data_gen.core.errors import UserError
 from hspi_learn.configs.schema import join
 
 VARIABLE = "HSPI_ALLOW_SERVERS"
-"""Environment variable with the host names that configs may name besides this machine, separated by commas."""
+"""Environment variable with the hosts that configs may name besides this machine, separated by commas."""
 
 _KEYS = {"base_url": "WANDB_BASE_URL", "tracking_uri": "MLFLOW_TRACKING_URI"}
 """Keys of dashboards that hold an address, and the variable by which the user names one to the dashboard."""
@@ -32,8 +32,8 @@ def check_servers(value: Any, key: str = "") -> None:
         for name, item in value.items():
             if name in _KEYS and isinstance(item, str) and not _named(item, _KEYS[name]):
                 raise UserError(
-                    f"{join(key, name)} is {item!r}, where your account would be sent; if you trust this server, "
-                    f"set {VARIABLE}={_host(item) or 'HOST'} in the environment"
+                    f"{join(key, name)} is {item!r}, where your account would be sent; if you trust this "
+                    f"server, set {VARIABLE}={_host(item) or 'HOST'} in the environment"
                 )
             check_servers(item, join(key, name))
     elif isinstance(value, list):

@@ -28,7 +28,8 @@ class KeptTensors:
     """A folder of files, one a scan, that several processes read and fill together.
 
     The files lie in ``<data set>/inputs/<key>``. Where the data set is read-only, or that folder a link that
-    leads out of it, what is missing there is kept in the cache folder (see :func:`data_gen.core.cache.cache_folder`).
+    leads out of it, what is missing there is kept in the cache folder (see
+    :func:`data_gen.core.cache.cache_folder`).
 
     Args:
         data: folder of the data set.

@@ -99,7 +99,7 @@ class RunFolder:
         found = read_json(self.environment_file).get("run_id")
         if not isinstance(found, str) or not re.fullmatch(r"[\w-]{1,64}", found):
             raise UserError(
-                f"{self.environment_file} has run_id {str(found)[:80]!r}; it needs the one that its run was given"
+                f"{self.environment_file} has run_id {str(found)[:80]!r}; it needs the one of its run"
             )
         return found
 

@@ -84,8 +84,8 @@ def _check_tensors(content: Any, path: Path) -> None:
             dense = value.layout == torch.strided and value.device.type == "cpu"
             if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
                 raise UserError(
-                    f"{path} holds a tensor of shape {list(value.shape)}, not all of whose numbers are there; "
-                    "it needs to be a whole checkpoint"
+                    f"{path} holds a tensor of shape {list(value.shape)}, not all of whose numbers are "
+                    "there; it needs to be a whole checkpoint"
                 )
         elif isinstance(value, Mapping):
             waiting += value.values()

@@ -13,7 +13,7 @@ from data_gen.core.errors import UserError
 from hspi_learn.networks.memory import built
 
 MOST_LAYERS = 6
-"""Most strided layers: more see patches of hundreds of voxels, and smaller grids are padded to that; chosen."""
+"""Most strided layers: more see hundreds of voxels, and smaller grids are padded to that; chosen."""
 
 
 class PatchDiscriminator(nn.Module):

@@ -275,9 +275,9 @@ def test_what_was_filled_in_is_not_filled_in_again(trap: Trap) -> None:
         OmegaConf.create({"bins": "\\${oc.env:PRIVATE_TOKEN}"}),
         {"bins": "${oc.env:PRIVATE_TOKEN}"},
     ):
-        with pytest.raises(UserError, match="bins is .* once it is filled in"):
+        with pytest.raises(UserError, match=r"bins is .* once it is filled in"):
             check_config(config, dict)
-        with pytest.raises(UserError, match="bins is .* once it is filled in"):
+        with pytest.raises(UserError, match=r"bins is .* once it is filled in"):
             build(config)
 
 

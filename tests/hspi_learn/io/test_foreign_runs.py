@@ -129,7 +129,7 @@ def test_scans(tmp_path: Path) -> None:
         read_scan(tmp_path / "x.npz")
     _hdf5(tmp_path / "x.h5")
     assert (tmp_path / "x.h5").stat().st_size < 10_000
-    with pytest.raises(UserError, match="which claims .* where 0 bytes are stored"):
+    with pytest.raises(UserError, match=r"which claims .* where 0 bytes are stored"):
         read_scan(tmp_path / "x.h5")
     (tmp_path / "none.npz").write_bytes(b"PK no archive")
     with pytest.raises(UserError, match="damaged"):
@@ -197,7 +197,7 @@ def test_data_modules(
     from dataclasses import replace
 
     manifest = tiny_dataset(tmp_path)
-    with pytest.raises(UserError, match="data.workers 1000000 needs about"):
+    with pytest.raises(UserError, match=r"data\.workers 1000000 needs about"):
         ScanDataModule(str(tmp_path), (20.0, 600.0), workers=10**6)
     labels = tiny_record(0).labels
     assert labels is not None
