@@ -102,10 +102,8 @@ def check_permission(provenance: Provenance, source: Path) -> None:
     """Refuse data from people that may not be used for training.
 
     Raises:
-        UserError: no licence is stated; or, for data from people, no consent, or they are identifiable.
+        UserError: no consent is stated, or they are identifiable.
     """
-    if not provenance.licence.strip():
-        raise UserError(f"{source}: provenance.licence is empty; the manifest needs to state a licence")
     if provenance.subjects != "people":
         return
     if not provenance.consent.strip():

@@ -221,10 +221,10 @@ class TestOneStep:
         )
         for names in (tuple(WEIGHTS), *((name,) for name in WEIGHTS)):
             task, _ = _stepped(model32, batch, physics, axes, tmp_path, names)
-            moved = float(task.generator.p.double()) - float(torch.tensor(P).double())
+            moved = float(task.generator.p.detach().double()) - float(torch.tensor(P).double())
             wanted = -RATE * sum(slopes[name] for name in names)
             assert moved == pytest.approx(wanted, rel=1e-3, abs=1e-7), names
-            moved_q = float(task.discriminator.q.double()) - float(torch.tensor(Q).double())
+            moved_q = float(task.discriminator.q.detach().double()) - float(torch.tensor(Q).double())
             wanted_q = hand.discriminator_weight() - Q if "adversarial" in names else 0.0
             assert moved_q == pytest.approx(wanted_q, rel=1e-3, abs=1e-8), names
 
