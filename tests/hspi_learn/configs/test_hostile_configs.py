@@ -24,6 +24,7 @@ from hspi_learn.commands.entry import run_command
 from hspi_learn.commands.train import TrainSettings
 from hspi_learn.configs import build, check_config
 from hspi_learn.configs.interpolations import check_interpolations, restrict_environment
+from hspi_learn.configs.servers import check_servers
 
 SECRET = "hunter2-the-secret"
 ROOT = Path(__file__).parents[3]
@@ -181,6 +182,18 @@ EXPERIMENTS = {
     "target": ("logger: {_target_: canary.touch}", "may not call"),
     "target in a list": ("x: [[{_target_: canary.touch}]]", "may not call"),
     "path as a name": ("task: {losses: {../../outside/x: null}}", "slash or a dot at its start"),
+    "server": (
+        "defaults: [{override /logger: mlflow}]\nlogger: {tracking_uri: 'http://evil.example:5000'}",
+        "logger.tracking_uri is 'http://evil.example:5000', where your account would be sent",
+    ),
+    "server by user": (
+        "defaults: [{override /logger: wandb}]\nlogger: {base_url: 'https://localhost@evil.example'}",
+        "HSPI_ALLOW_SERVERS=evil.example",
+    ),
+    "folder of a dashboard": (
+        "defaults: [{override /logger: mlflow}]\nlogger: {tracking_uri: 'file:OUTSIDE/x'}",
+        "where your account would be sent",
+    ),
     "many threads": ("threads: 1000000", "threads is 1000000; it needs to be less than"),
 }
 
@@ -267,6 +280,20 @@ def test_harmless_configs_pass(trap: Trap) -> None:
             "b": {"c": "here/x", "d": "here/x"},
         }
     assert OmegaConf.create({"a": "${oc.env:WANDB_MODE,none}"}).a in ("none", os.environ.get("WANDB_MODE"))
+
+
+def test_servers_that_the_user_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's, those of the environment, and those that the dashboard is told by it; nothing else."""
+    monkeypatch.setenv("HSPI_ALLOW_SERVERS", "mlflow.lab, other.lab")
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.lab/team")
+    for address in ("http://localhost:5000", "http://127.0.0.1", "https://mlflow.lab:80/a", None):
+        check_servers({"logger": {"tracking_uri": address}})
+    check_servers({"logger": {"base_url": "https://wandb.lab/team"}})
+    for key, address in {"tracking_uri": "https://wandb.lab/team", "base_url": "https://wandb.lab"}.items():
+        with pytest.raises(
+            UserError, match=rf"a\.0\.{key} is 'https://wandb\.lab.*HSPI_ALLOW_SERVERS=wandb\.lab"
+        ):
+            check_servers({"a": [{key: address}]})
 
 
 def test_what_was_filled_in_is_not_filled_in_again(trap: Trap) -> None:
