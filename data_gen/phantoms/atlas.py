@@ -16,6 +16,7 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.files import sha256_of
+from data_gen.core.foreign_files import check_volume
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.random import checked_range, log_uniform, uniform
 from data_gen.phantoms.biodistribution import checked_organ
@@ -132,8 +133,11 @@ def _load(path: str, axes: tuple[int, ...]) -> tuple[Tensor, tuple[float, ...]]:
 
     try:
         image = Nifti1Image.from_filename(path)
+        check_volume(image, Path(path))
         labels = np.asarray(image.dataobj)
         edges = image.header["pixdim"][1:4]
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path} cannot be read as a NIfTI label map ({error})") from error
     if labels.ndim != 3 or labels.min() < 0 or labels.max() > 255 or (labels % 1 != 0).any():

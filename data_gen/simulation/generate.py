@@ -18,7 +18,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_gen.core.errors import UserError
-from data_gen.core.memory import keep_freed_memory
+from data_gen.core.memory import PROCESS_BYTES, check_memory, keep_freed_memory
 from data_gen.core.random import seeded_generator
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.phantoms import PhantomFamily
@@ -98,15 +98,18 @@ def generate(plan: DatasetPlan, output: Path | str, workers: int = 0, progress: 
         The manifest of the finished data set.
 
     Raises:
-        UserError: the folder holds another data set or other files, or ``workers`` is negative.
+        UserError: the folder holds another data set or other files, or ``workers`` is negative or more than
+            memory can hold.
     """
     if workers < 0:
         raise UserError(f"workers is {workers}; it needs 0 (this process) or more")
     folder = Path(output)
     made = _kept(plan, folder)
     tasks = [task for task in _tasks(plan) if task.file not in made]
-    folder.mkdir(parents=True, exist_ok=True)
+    processes = min(workers, len(tasks))
+    check_memory(PROCESS_BYTES * processes, f"workers is {workers}: {processes} processes")
     recipe = ShardRecipe(plan.system.to_dict(), plan.phantom, plan.limits, plan.readout, plan.seed, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     with _progress_bar(progress, plan, made) as advance:
         for entry in _made(tasks, recipe, workers):
             made[entry.file] = entry

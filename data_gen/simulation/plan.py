@@ -11,7 +11,8 @@ from typing import Any
 
 from data_gen.camera import Camera
 from data_gen.core.errors import UserError
-from data_gen.core.grid import EnergyBins, VoxelGrid
+from data_gen.core.grid import VOXEL_BYTES, EnergyBins, VoxelGrid
+from data_gen.core.memory import check_memory
 from data_gen.core.random import checked_range
 from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
@@ -20,6 +21,12 @@ from data_gen.phantoms import PhantomFamily, family_for
 from data_gen.readout import EventReadout, Readout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.storage import SCHEMA_VERSION
+
+EVENT_BYTES = 80
+"""Memory of an event of a scan that is simulated: 20 bytes as kept, sorted and recorded copies; chosen."""
+
+SHARD_BYTES = 1000
+"""Memory of a shard in the list of those to make and in the manifest; chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +54,8 @@ class DatasetPlan:
             come from, by its name: scans follow from their code, too.
 
     Raises:
-        UserError: a size or a range is wrong, or the phantom has no meaning for the nuclide.
+        UserError: a size or a range is wrong, no licence is given, a shard does not fit into memory, or the
+            phantom has no meaning for the nuclide.
     """
 
     camera: Camera
@@ -76,12 +84,23 @@ class DatasetPlan:
             )
         if self.shard_size < 1:
             raise UserError(f"dataset.shard_size is {self.shard_size}; it needs at least 1 scan")
+        if not self.licence.strip():
+            raise UserError("dataset.licence is empty; data need an SPDX name or a sentence")
         for name in ("counts", "injected_bq", "duration_s", "start_s"):
             span = checked_range(f"dataset.{name}", getattr(self, name))
             if name != "start_s" and span[0] <= 0:
                 raise UserError(f"dataset.{name} is {list(span)}; its lowest value needs to be above 0")
             object.__setattr__(self, name, span)
         object.__setattr__(self, "phantom", family_for(self.phantom, self.chain))
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """Refuse scans and lists of them that do not fit: a shard is in memory until it is written."""
+        most, scans = self.counts[1], min(self.shard_size, max(self.sizes.values()))
+        needed = scans * (EVENT_BYTES * most + VOXEL_BYTES * self.grid.voxels)
+        check_memory(needed, f"dataset.counts {list(self.counts)} in shards of {scans} scans")
+        shards = sum(self.sizes.values()) // self.shard_size
+        check_memory(SHARD_BYTES * shards, f"dataset.sizes {dict(self.sizes)}, a list of {shards} shards,")
 
     @property
     def system(self) -> ImagingSystem:

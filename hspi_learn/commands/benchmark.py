@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from hspi_learn.benchmark import Cell
@@ -31,7 +32,7 @@ class BenchmarkSettings:
     retry_failed: bool
     cells_dir: str | None
     results: str | None
-    threads: int
+    threads: Threads
     run_dir: str
     logger: Node | None = None
 
@@ -55,6 +56,7 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     from hspi_learn.io.run_folder import RunFolder
 
     torch.set_num_threads(config.threads)
+    _check_results(config)
     cells = _cells(config)
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
     if not resume:
@@ -78,6 +80,19 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     return numbers
 
 
+def _check_results(config: DictConfig) -> None:
+    """Refuse to write results out of their folder, or over a page that is none of results."""
+    if Path(config.name).name != config.name:
+        raise UserError(f"name is {config.name}; it needs a plain name, which results=FOLDER makes files of")
+    if config.results:
+        page, numbers = (Path(config.results) / f"{config.name}.{kind}" for kind in ("md", "json"))
+        if page.exists() and not numbers.is_file():
+            raise UserError(
+                f"results is {config.results}, where {page.name} is no page of results, without "
+                f"{numbers.name}; choose another folder"
+            )
+
+
 def _cells(config: DictConfig) -> list[Cell]:
     """The chosen cells of the suite with their keys."""
     from hspi_learn.benchmark import Cell, cell_key, chosen
@@ -98,7 +113,6 @@ def _cells(config: DictConfig) -> list[Cell]:
 
 def _data_hashes(config: DictConfig) -> dict[str, str]:
     """Hash of every file that the suite says it reads."""
-    from data_gen.core.errors import UserError
     from data_gen.core.files import sha256_of
 
     for name, file in config.data.items():

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hspi_learn.commands.entry import run_command
 from hspi_learn.commands.summarise import summarise_sweep
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from hspi_learn.data import ScanDataModule
@@ -36,7 +36,7 @@ class EvaluateSettings:
     attacked_scans: int
     seed: int
     workers: int
-    threads: int
+    threads: Threads
     run_dir: str
     logger: Node | None = None
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from data_gen.core.errors import UserError
+from data_gen.core.memory import PROCESS_BYTES, check_memory
 from hspi_learn.commands.entry import run_command
 from hspi_learn.commands.summarise import summarise_sweep
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningDataModule, Trainer
@@ -33,7 +34,7 @@ class TrainSettings:
     logger: Node
     windows_kev: tuple[float, ...] | Literal["lines"]
     seed: int
-    threads: int
+    threads: Threads
     checkpoint_every_steps: int
     run_dir: str
 
@@ -74,8 +75,12 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
 
 
 def _check_accelerator(config: DictConfig) -> None:
-    """Refuse a training on a card that is not there."""
+    """Refuse a training on a card that is not there, or in more processes than fit into memory."""
     import torch
+
+    processes = config.trainer.get("devices")
+    if isinstance(processes, int):
+        check_memory(PROCESS_BYTES * processes, f"trainer.devices {processes}")
 
     wanted = config.trainer.get("accelerator")
     if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
