@@ -90,15 +90,20 @@ class ApertureTransmission(nn.Module):
         """Transmission to one aperture through the tissues that are present, [batch, g, voxel, mirror]."""
         images = mirrored.shape[:2]
         traced = self._paths(mirrored[:, :, present].flatten(0, 2), aperture)
-        if traced.shape[1:] != self.grid.shape:
-            traced = functional.interpolate(
-                traced[None], size=self.grid.shape, mode="trilinear", align_corners=True
-            )[0]
-        path = traced.reshape(-1, len(present), self.grid.voxels)
+        path = traced.reshape(-1, len(present), *traced.shape[1:])
         per_density = self.mass_attenuation[present].to(path.dtype)
-        attenuation = torch.einsum("itv,tg->igv", path, per_density)
-        transmission: Tensor = torch.exp(-attenuation).unflatten(0, images).movedim(0, -1)
+        if per_density.shape[1] > len(present):  # fewer volumes are interpolated: tissues or energies
+            attenuation = torch.einsum("itzyx,tg->igzyx", self._between_traced(path), per_density)
+        else:
+            attenuation = self._between_traced(torch.einsum("itzyx,tg->igzyx", path, per_density))
+        transmission: Tensor = torch.exp(-attenuation).flatten(2).unflatten(0, images).movedim(0, -1)
         return transmission
+
+    def _between_traced(self, volumes: Tensor) -> Tensor:
+        """Volumes [image, k, z, y, x] over traced voxels, interpolated to all voxels."""
+        if volumes.shape[2:] == self.grid.shape:
+            return volumes
+        return functional.interpolate(volumes, size=self.grid.shape, mode="trilinear", align_corners=True)
 
     @in_full_precision
     def _paths(self, volumes: Tensor, aperture: int) -> Tensor:
