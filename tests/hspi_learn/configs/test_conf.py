@@ -113,7 +113,7 @@ def test_every_attack_goes_with_every_size(path: Path, size: str) -> None:
         del config["hydra"]
     check_config(_filled(config), EvaluateSettings)
     alone = _composed("evaluate", f"attack@attacks.attacked={path.stem}")
-    assert config.attacks == alone.attacks
+    assert config.attacks.attacked == alone.attacks.attacked
     chosen_by_size = _composed("evaluate", f"size={size}").attacks.attacked
     assert chosen_by_size.steps == {"tiny": 5, "small": 5, "full": 20}[size]
 
