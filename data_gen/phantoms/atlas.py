@@ -29,12 +29,13 @@ class AtlasPhantom:
     """A label map of fixed anatomy with uptakes drawn for each individual.
 
     Args:
-        path: NIfTI file of whole-numbered labels, 0 outside; its voxel edges are read from its header.
+        path: NIfTI file of whole-numbered labels, 0 outside; its voxel edges are read from its header and
+            taken as mm.
         labels: label to ``organ``, ``density_g_cm3``, ``uptake_percent_per_g`` [lowest, highest] and,
             where freed progeny goes there, ``freed_per_g`` [lowest, highest] (relative).
         axes: the file's axes, counted from 1, that become z, y and x; negative ones are turned round.
         centre_mm: where the middle of the grid lies, from the middle of the atlas along (z, y, x).
-        freed_fraction: share of the progeny that leaves at each generation of groups.
+        freed_fraction: share of the progeny that leaves at each generation of groups, [lowest, highest].
         body_mass_g: mass of the animal; None takes what is in view.
         sha256: of the file's content, which a data set records; None: whatever it is now.
 
@@ -65,10 +66,12 @@ class AtlasPhantom:
                 f"phantom.axes is {list(self.axes)}; it needs 1, 2 and 3 in some order, with signs"
             )
         table = {int(label): _checked_entry(f"phantom.labels.{label}", e) for label, e in self.labels.items()}
+        if not all(1 <= label <= 255 for label in table):
+            raise UserError(f"phantom.labels has the labels {sorted(table)}; they need to be from 1 to 255")
         object.__setattr__(self, "labels", table)
         object.__setattr__(self, "axes", tuple(int(a) for a in self.axes))
         object.__setattr__(self, "centre_mm", tuple(float(c) for c in self.centre_mm))
-        span = checked_range("phantom.freed_fraction", self.freed_fraction)
+        span = checked_range("phantom.freed_fraction", self.freed_fraction, most=1.0)
         object.__setattr__(self, "freed_fraction", span)
 
     def __call__(self, grid: VoxelGrid, generator: torch.Generator) -> Phantom:

@@ -1,4 +1,8 @@
-"""Hold the code to its points: ``hspi-benchmark suite=physics``."""
+"""Run a suite of checks: ``hspi-benchmark suite=physics``.
+
+A suite is a set of cells; each is a computation that gives points. A point is a figure, with the tolerance of
+its deviation from a known truth where it has one.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +42,21 @@ class BenchmarkSettings:
 
 
 def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
-    """Run a suite as the config says; returns what ``metrics.json`` holds.
+    """Run a suite as the config says.
+
+    A missed point or a failed cell is a result, not an error.
 
     Args:
-        config: see ``conf/benchmark.yaml``.
+        config: see ``conf/benchmark.yaml``; its ``points`` name the cells to run, None for all.
         resume: continue the run in ``run_dir``; finished cells are not run again.
 
+    Returns:
+        What ``metrics.json`` holds: ``CELL/POINT/value``, and where it has a tolerance ``.../limit`` and
+        ``.../pass`` (0 or 1); ``suite/points`` and ``suite/passed``, their numbers.
+
     Raises:
-        UserError: the config or a data file is not what it needs to be.
+        UserError: the config or a data file is not what it needs to be, ``points`` names no cell of the
+            suite, or ``results`` holds a page of something else.
     """
     import torch
     from rich.progress import track
