@@ -68,7 +68,8 @@ class Task(LightningModule):
     Args:
         system: the imaging system of the scans.
         windows_kev: rising edges of the energy windows that the counts are summed in, or "lines".
-        losses: losses to minimise, by name; None minimises the mean of :meth:`per_sample_loss`.
+        losses: losses to minimise, by name; None minimises the mean of :meth:`per_sample_loss`, which a
+            mapping replaces unless it holds a :class:`~hspi_learn.losses.TaskLoss`.
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule; None keeps the rate.
         seed: random seed of the initial weights.
@@ -125,7 +126,10 @@ class Task(LightningModule):
         """
 
     def figures(self, batch: Any) -> Iterator[tuple[str, Figure]]:
-        """Pictures of the first sample of a batch, each with a name that can be a file's; none by default."""
+        """Pictures of the first sample of a batch, each with its name; none by default.
+
+        Files and dashboards are called by the name: letters, digits, ``_``, ``-`` and ``.`` alone.
+        """
         yield from ()
 
     def expected(self, batch: Any) -> Tensor | None:
