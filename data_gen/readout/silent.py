@@ -19,7 +19,7 @@ source."""
 MOST_DEVIATIONS = 5.0
 """Standard deviations by which the number of empty pixels may exceed its expectation by chance."""
 
-LEAST_SURPLUS = 0.02
+LEAST_SURPLUS = 0.03
 """Share of the pixels that is told of when it is empty without reason; an image that is a little too smooth
 expects fewer empty pixels than there are."""
 
