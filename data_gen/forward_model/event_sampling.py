@@ -32,7 +32,7 @@ EVENTS_AT_ONCE = 1 << 17
 
 
 def draw_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
-    """Poisson counts of the shape, and on the device, of ``expected`` (counts).
+    """Poisson counts of the shape, type and device of ``expected`` (counts): whole numbers, 0 or more.
 
     They are drawn where the generator lives: the same seed gives the same counts on any device, up to
     rounding of what is expected.
@@ -84,18 +84,22 @@ def events_from_counts(
     generator: torch.Generator,
     rate_at: RateAt | None = None,
 ) -> EventList:
-    """Events in time order that give back ``counts`` [pixel, bin] when histogrammed on ``axis``.
+    """Events in time order that give back ``counts`` when histogrammed on ``axis``.
 
     They lie on the device of the counts, and are drawn where the generator lives. Energies are uniform
     within their bin.
 
     Args:
-        counts: of all frames together.
-        axis: energy bins of the counts.
-        frames: when the camera measured.
-        generator: of energies and times.
+        counts: [pixel, bin], whole numbers of 0 or more, summed over all frames.
+        axis: the bins, edges in keV.
+        frames: when the camera measured, in s after the injection.
+        generator: source of all chance.
         rate_at: expected rates in each frame, which times follow: frame by frame in proportion, and linearly
             within a frame that joins another one. None: rates are the same at all times.
+
+    Returns:
+        Events with pixel (int64), energy in keV (float32) and time in s after the injection (float64),
+        [event] each.
     """
     device, counts = counts.device, counts.to(generator.device)
     cells = counts.nonzero(as_tuple=True)
