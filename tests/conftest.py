@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # No deadlines: how long an example takes is the machine's affair.
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def matrix_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One cache for all tests and their processes: a matrix is built once, and none of the user's is read."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "matrices"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HSPI_CACHE_DIR", str(folder))
+        yield folder
+
 
 TINY_CAMERA = {
     "name": "tiny",

@@ -86,7 +86,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / name[1]).write_text(block.text)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setenv("HSPI_CACHE_DIR", str(folder / "cache"))
         patch.setattr(sys, "argv", ["hspi-generate", "output=datasets/tiny", *TINY_DATA])
         import_module("hspi_learn.commands.generate").main()
     return folder
@@ -98,7 +97,6 @@ def checkout(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from data_gen.materials import MATERIALS
 
     monkeypatch.chdir(made)
-    monkeypatch.setenv("HSPI_CACHE_DIR", str(made / "cache"))
     monkeypatch.syspath_prepend(str(made / "docs" / "examples" / "my_package" / "src"))
     monkeypatch.syspath_prepend(str(made))
     before = dict(MATERIALS)
@@ -120,7 +118,6 @@ def trained(made: Path) -> None:
     """The run that snippets load; which task it is of does not matter to them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made)
-        patch.setenv("HSPI_CACHE_DIR", str(made / "cache"))
         patch.setenv("HSPI_ALLOW", "my_package")
         patch.syspath_prepend(str(made / "docs" / "examples" / "my_package" / "src"))
         configs = ("--config-dir", str(EXAMPLES / "my_package" / "conf"))

@@ -58,7 +58,6 @@ class Commands:
         self.environment = {name: value for name, value in os.environ.items() if name != "HSPI_ALLOW"} | {
             "PYTHONPATH": os.pathsep.join(map(str, (installed, *path))),
             "OMP_NUM_THREADS": "1",
-            "HSPI_CACHE_DIR": str(folder / "cache"),
         }
 
     def python(self, *arguments: str | Path) -> Done:

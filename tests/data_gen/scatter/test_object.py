@@ -18,11 +18,6 @@ FEW = ScatterSampling(voxel_mm=9.0, block_mm=30.0, order=3, classes=2, twice_ord
 SMALL = VoxelGrid((5, 4, 6), (4.0, 5.0, 4.5))
 
 
-@pytest.fixture(autouse=True)
-def _folder(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("HSPI_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "matrices"))
-
-
 def pinhole(septa: bool = False, angles_deg: tuple[float, ...] = (0.0,)) -> Camera:
     """Panels of a wide hole, or of 2x2 holes between septa."""
     shape = {"shape": "loft_hole", "apertures": [2, 2], "septa": True, "diameter_mm": 0.6}

@@ -31,14 +31,6 @@ from data_gen.storage import Manifest, ShardReader, StoredScan
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def matrix_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A matrix cache of these tests' own, for worker processes too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HSPI_CACHE_DIR", str(tmp_path_factory.mktemp("matrices")))
-        yield
-
-
 def plan(system: ImagingSystem, **changes: Any) -> DatasetPlan:
     settings: dict[str, Any] = {
         "sizes": {"train": 4, "test": 1},

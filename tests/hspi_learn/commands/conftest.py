@@ -41,14 +41,12 @@ Program = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Runs Python in a process of its own, with one thread and a cache of its own: as a user would."""
-    cache = tmp_path_factory.mktemp("cache")
+def program() -> Program:
+    """Runs Python in a process of its own, with one thread: as a user would."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join((str(ROOT), *filter(None, (os.environ.get("PYTHONPATH"),)))),
         "OMP_NUM_THREADS": "1",
-        "HSPI_CACHE_DIR": str(cache),
     }
 
     def run(

@@ -36,11 +36,9 @@ def _run(name: str, job: Callable[[DictConfig], Any], settings: Callable[..., An
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of 4 + 2 + 3 scans and a run of two steps on it."""
     path = tmp_path_factory.mktemp("job")
-    patch = pytest.MonkeyPatch()
-    patch.setenv("HSPI_CACHE_DIR", str(path / "cache"))
     data = (
         f"output={path}/data",
         f"camera.name_or_path={CAMERA}",
@@ -57,8 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
     steps = ("trainer.max_steps=2", "task.generator.channels=[4,8]", "task.generator.strides=[1]")
     task = (*steps, "task.adversary.discriminator.channels=4", "task.initial.subsets=2", "data.batch_size=2")
     _run("train", train, TrainSettings, f"data.folder={path}/data", f"run_dir={path}/run", *task)
-    yield path
-    patch.undo()
+    return path
 
 
 @pytest.fixture

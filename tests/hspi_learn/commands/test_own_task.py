@@ -14,7 +14,6 @@ def test_own_task_is_trained_and_evaluated(program, data_folder: Path, tmp_path:
         **os.environ,
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
         "OMP_NUM_THREADS": "1",
-        "HSPI_CACHE_DIR": str(tmp_path / "cache"),
         "HSPI_ALLOW": "own_task",
     }
 

@@ -32,11 +32,6 @@ FEW = CollimatorSampling(
 SMALL = VoxelGrid((5, 4, 6), (4.0, 5.0, 4.5))
 
 
-@pytest.fixture(autouse=True)
-def _folder(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("HSPI_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "matrices"))
-
-
 class TestCollimatorScatter(ScatterContract):
     def case(self, dtype: torch.dtype) -> ScatterCase:
         energies = torch.tensor([60.0, 218.0], dtype=torch.float64)
