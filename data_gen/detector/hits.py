@@ -51,6 +51,7 @@ class Hits:
         probability: per first interaction.
         energy_kev: mean energies, equally likely, [hit, copy].
         pixels: number of pixels whose noise is in it, 1 to 4.
+        unevenness: sum of the squares of these pixels' shares of the energy, 1 for a single pixel.
         place: place in the 3x3, see :data:`PLACES`.
         line: index of the line, one of ``lines``.
         lines: number of lines.
@@ -59,6 +60,7 @@ class Hits:
     probability: Tensor
     energy_kev: Tensor
     pixels: Tensor
+    unevenness: Tensor
     place: Tensor
     line: Tensor
     lines: int
@@ -122,11 +124,14 @@ def _added(seen: Tensor, signal_kev: Tensor, others: Tensor, place: Tensor, stre
     chance = torch.einsum("lei,lej,lek->lekji", *choices.unbind(2)).flatten(2)
     line, event, choice = (chance.detach() > _LEAST).nonzero(as_tuple=True)
     joined = _JOINED[choice]
-    energy = signal_kev[line, event, 0] + (signal_kev[line, event, 1:] * joined).sum(-1)
+    first, others_kev = signal_kev[line, event, 0], signal_kev[line, event, 1:] * joined
+    energy = first + others_kev.sum(-1)
+    unevenness = (first**2 + (others_kev**2).sum(-1)) / (energy**2).clamp_min(1e-30)
     return Hits(
         seen[line, event] * chance[line, event, choice],
         energy[:, None] * stretch[line, event],
         1 + joined.sum(-1),
+        unevenness,
         place[line, event, 0],
         line,
         len(seen),
@@ -140,6 +145,7 @@ def _single(probability: Tensor, signal_kev: Tensor, place: Tensor, stretch: Ten
         probability[line, event],
         signal_kev[line, event, rank, None] * stretch[line, event],
         torch.ones_like(line),
+        torch.ones_like(probability[line, event]),
         place[line, event, rank],
         line,
         len(probability),
@@ -152,6 +158,7 @@ def _all(hits: list[Hits]) -> Hits:
         torch.cat([one.probability for one in hits]),
         torch.cat([one.energy_kev for one in hits]),
         torch.cat([one.pixels for one in hits]),
+        torch.cat([one.unevenness for one in hits]),
         torch.cat([one.place for one in hits]),
         torch.cat([one.line for one in hits]),
         hits[0].lines,
@@ -162,4 +169,4 @@ def _none(events: Events) -> Hits:
     """No hits."""
     whole = torch.zeros(0, dtype=torch.int64)
     energy = events.stretch.new_zeros(0, 1)
-    return Hits(energy[:, 0], energy, whole, whole, whole, len(events.probability))
+    return Hits(energy[:, 0], energy, whole, energy[:, 0], whole, whole, len(events.probability))

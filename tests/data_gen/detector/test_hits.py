@@ -19,10 +19,12 @@ def one_event(**signal_kev: float) -> Events:
 
 
 def test_addition_sums_what_is_above_threshold():
-    """60 + 20 + 10 keV are summed, 3 keV under the threshold of 4 is lost; 3 pixels add their noise."""
+    """60 + 20 + 10 keV are summed, 3 keV under the threshold of 4 is lost; 3 pixels add their noise,
+    gain and offset, with the squares of their shares."""
     hits = read_out(one_event(p4=60, p5=20, p1=10, p3=3), SHARP, "addition").hits
     assert hits.energy_kev.flatten().tolist() == pytest.approx([90.0])
     assert hits.pixels.tolist() == [3]
+    assert hits.unevenness.tolist() == pytest.approx([(60**2 + 20**2 + 10**2) / 90**2])
     assert hits.place.tolist() == [0]
 
 
