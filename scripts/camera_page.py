@@ -21,8 +21,8 @@ from data_gen.camera.spec import CameraSpec
 from data_gen.detector.constants import CRYSTALS, CdTeConstants
 
 PAGE = Path(__file__).parents[1] / "docs" / "cameras.md"
-CRYSTAL_HEAD = """What `detector.response.crystal` stands for; any constant can still be given by itself. [physics.md](physics.md),
-section 7, says where they come from."""
+CRYSTAL_HEAD = """What `detector.response.crystal` stands for; any constant can still be given by itself.
+[physics.md](physics.md), section 7, says where they come from."""
 UNITS = {
     "_cps_per_kev": "1/(s keV)",
     "_cm2_v": "cm2/V",
@@ -48,8 +48,8 @@ whichever file it comes from, in every command that takes a camera:
 
 The constants of `detector.response` that a file leaves out have the defaults of the tables below; most files
 say only `kind`. Those of kind cdte are CdTe's, for any material: CZT, germanium or silicon needs its own.
-`crystal: typical` or `aged` chooses a real crystal's, `ideal` is the default. A response whose `kind` is changed starts from the defaults of the new kind. Scintillators (NaI, CsI,
-LaBr3) need `kind: gaussian`.
+`crystal: typical` or `aged` chooses a real crystal's, `ideal` is the default. A response whose `kind` is
+changed starts from the defaults of the new kind. Scintillators (NaI, CsI, LaBr3) need `kind: gaussian`.
 
 In Python: `load_camera("demo", collimator={{"diameter_mm": 0.5}})`. What a camera became is recorded whole,
 in `system.json` of a run and in every file of a data set. The files themselves lie in

@@ -54,8 +54,8 @@ class CdTeResponse(CdTeConstants):
     Photons arrive along the depth and interact anywhere in a pixel. Electrons deposit energy about the place
     of interaction; K X-rays and scattered photons are followed within the 3x3 pixels around. Charge drifts in
     a field that rises evenly, spreads by diffusion and repulsion, is trapped, and is shared between pixels,
-    each with noise, gain and offset of its own and a threshold; some is lost between them. The event is in the
-    pixel of the 3x3 with the largest signal. Energies are not corrected for trapped or lost charge. All
+    each with noise, gain and offset of its own and a threshold; some is lost between them. The event is in
+    the pixel of the 3x3 with the largest signal. Energies are not corrected for trapped or lost charge. All
     arguments are those of :class:`CdTeConstants`; :data:`data_gen.detector.CRYSTALS` has sets of them.
 
     Neglected: Doppler broadening of Compton scatter, transient signals of neighbours, third interactions,

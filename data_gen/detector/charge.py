@@ -116,7 +116,7 @@ class ChargeTransport:
         d(sigma^2)/dz = diffusion + repulsion / sigma (Benoit and Hamel, Nucl. Instrum. Methods A 606 (2009)
         508), solved for sigma^3, in which repulsion alone is linear; less the same without repulsion.
         """
-        if not self.repulsion_mm2_per_kev.requires_grad and float(self.repulsion_mm2_per_kev) == 0:
+        if _is_none(self.repulsion_mm2_per_kev):
             return torch.zeros_like(start_mm2)
         step = drift_mm / _REPULSION_STEPS
 
@@ -157,10 +157,18 @@ class ChargeTransport:
         edges = self.pitch_mm * (torch.arange(side + 1, dtype=torch.float64) - side / 2)
         scale = math.sqrt(2) * sigma_mm[..., None]
         scaled = (edges - position_mm[..., None]) / scale
+        at = torch.erf(scaled)
+        whole = 0.5 * at.diff(dim=-1)
+        if _is_none(self.gap_loss):
+            return whole
         half_gap = self.gap_mm / 2 / scale
-        below, at, above = (torch.erf(scaled + step) for step in (-half_gap, 0 * half_gap, half_gap))
-        in_gap = 0.5 * ((above - at)[..., :-1] + (at - below)[..., 1:])
-        return 0.5 * at.diff(dim=-1) - self.gap_loss * in_gap
+        below, above = torch.erf(scaled - half_gap), torch.erf(scaled + half_gap)
+        return whole - self.gap_loss * 0.5 * ((above - at)[..., :-1] + (at - below)[..., 1:])
+
+
+def _is_none(value: Tensor) -> bool:
+    """Whether what a number is the measure of is left out, gradient and all."""
+    return not value.requires_grad and float(value) == 0
 
 
 def charge_transport(constants: CdTeConstants) -> ChargeTransport:

@@ -54,14 +54,14 @@ Crystal = Literal["ideal", "typical", "aged"]
 CRYSTALS: dict[Crystal, dict[str, Any]] = {
     "ideal": {},
     "typical": {
-        "mu_tau_electron_cm2_v": 2e-3,
-        "mu_tau_hole_cm2_v": 2.5e-5,
-        "cathode_field_fraction": 0.8,
+        "mu_tau_electron_cm2_v": 1.5e-3,
+        "mu_tau_hole_cm2_v": 2.8e-5,
+        "cathode_field_fraction": 0.9,
         "cloud_um": 2.0,
         "repulsion_fraction": 1.0,
         "electron_range_fraction": 1.0,
         "gap_um": 50.0,
-        "gap_loss_fraction": 0.05,
+        "gap_loss_fraction": 0.02,
     },
     "aged": {
         "mu_tau_electron_cm2_v": 1e-3,
@@ -71,7 +71,7 @@ CRYSTALS: dict[Crystal, dict[str, Any]] = {
         "repulsion_fraction": 1.0,
         "electron_range_fraction": 1.0,
         "gap_um": 50.0,
-        "gap_loss_fraction": 0.1,
+        "gap_loss_fraction": 0.05,
     },
 }
 """Constants of crystals that differ from the defaults, which are those of the ideal one."""
@@ -128,8 +128,8 @@ class CdTeConstants:
     electronic_noise_kev: float | Tensor = 0.4
     threshold_kev: float | Tensor = 4.0
     threshold_width_kev: float | Tensor = 0.4
-    gain_spread_fraction: float | Tensor = 0.00497
-    offset_spread_kev: float | Tensor = 0.660
+    gain_spread_fraction: float | Tensor = 0.00536
+    offset_spread_kev: float | Tensor = 0.536
     cathode_field_fraction: float | Tensor = 1.0
     repulsion_fraction: float | Tensor = 0.0
     electron_range_fraction: float | Tensor = 0.0

@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from scipy.special import ive
 from torch import Tensor
 
 from data_gen.core.errors import UserError
@@ -102,17 +100,17 @@ class GaussianResponse:
         return record(left, edges_kev, self._blur)
 
     def _shares(self) -> Tensor:
-        """Share recorded at each step along one axis, of variance sd^2.
+        """Share recorded at each step along one axis, of variance sd^2 and sum 1.
 
-        exp(-t) I_k(t) with t = sd^2 in pixels, the Gaussian of a grid (Lindeberg, IEEE Trans. Pattern Anal.
-        Mach. Intell. 12 (1990) 234), which spreads counts per pixel as the Gaussian spreads points. The
-        outermost steps hold what is beyond them, so that the variance stays.
+        A Gaussian at whole steps spreads counts per pixel as it spreads points, but for the variance that it
+        lacks where it is narrower than a pixel: that is put into the steps to the next pixels.
         """
         variance = (self.position_fwhm_mm * _SD_OF_FWHM / self.pixel_pitch_mm) ** 2
-        steps = np.arange(1, self._reach + 1)
-        share = ive(steps, variance)
-        share[-1:] += (variance / 2 - share @ steps**2) / max(self._reach, 1) ** 2
-        return torch.from_numpy(np.concatenate((share[::-1], [1 - 2 * share.sum()], share)))
+        squared = torch.arange(-self._reach, self._reach + 1, dtype=torch.float64) ** 2
+        share = torch.exp(-squared / (2 * variance or 1.0))
+        share = share / share.sum()
+        lacking = variance - (share * squared).sum()
+        return share + lacking * ((squared == 1).double() / 2 - (squared == 0).double())
 
     def _blur(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Statistical resolution, at least that of 1 keV."""

@@ -58,7 +58,7 @@ class Axis:
 
     Args:
         nodes_kev: energies a fifth of the resolution apart, [node].
-        blur: probability of each bin and of both ends for each of the classes of hits, [class, node, bin + 2].
+        blur: probability of each bin and of both ends for each class of hits, [class, node, bin + 2].
     """
 
     nodes_kev: Tensor

@@ -20,7 +20,9 @@ Mode = Literal["addition", "discrimination", "raw"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 SHARERS = 4
-"""Largest signals that take part in an event; charge at a corner reaches four pixels."""
+"""Largest signals of an event, each above threshold or not; charge at a corner reaches four pixels."""
+_BESIDE = 8
+"""Neighbours of a pixel."""
 PLACES = 3
 """The middle of the 3x3, its four edges, its four corners: equivalent by symmetry."""
 
@@ -88,13 +90,15 @@ def read_out(events: Events, threshold: Threshold, mode: Mode) -> Readout:
         signal, pixel = inner.topk(SHARERS, dim=-1)
     else:
         largest, pixel = inner.max(dim=-1, keepdim=True)
-        beside = (events.signal_kev * around[pixel[..., 0]]).topk(SHARERS - 1, dim=-1).values
+        beside = (events.signal_kev * around[pixel[..., 0]]).topk(_BESIDE, dim=-1).values
         signal = torch.cat((largest, beside), dim=-1)
     passed, place = threshold.passed(signal), _PLACE[pixel]
-    seen, others = events.probability * passed[..., 0], passed[..., 1:]
+    seen, others = events.probability * passed[..., 0], passed[..., 1:SHARERS]
+    few = signal[..., SHARERS:] * passed[..., SHARERS:]
+    signal = signal[..., :SHARERS]
     losses = {"below_threshold": (events.probability - seen).sum(1)}
     if mode == "addition":
-        return Readout(_added(seen, signal, others, place, events.stretch), _none(events), losses)
+        return Readout(_added(seen, signal, others, few, place, events.stretch), _none(events), losses)
     if mode == "discrimination":
         alone = seen * (1 - others).prod(-1)
         losses["discriminated"] = (seen - alone).sum(1)
@@ -118,15 +122,22 @@ def _neighbours(pixels: int) -> tuple[Tensor, Tensor]:
     return middle, steps == 1
 
 
-def _added(seen: Tensor, signal_kev: Tensor, others: Tensor, place: Tensor, stretch: Tensor) -> Hits:
-    """Sums over every combination of the other pixels with a relevant probability."""
+def _added(
+    seen: Tensor, signal_kev: Tensor, others: Tensor, few_kev: Tensor, place: Tensor, stretch: Tensor
+) -> Hits:
+    """Sums over every combination of the other pixels with a relevant probability.
+
+    Pixels beyond the four largest, ``few_kev`` [line, event, pixel], give what they do on the mean, without
+    noise.
+    """
     choices = torch.stack((1 - others, others), dim=-1)
     chance = torch.einsum("lei,lej,lek->lekji", *choices.unbind(2)).flatten(2)
     line, event, choice = (chance.detach() > _LEAST).nonzero(as_tuple=True)
     joined = _JOINED[choice]
     first, others_kev = signal_kev[line, event, 0], signal_kev[line, event, 1:] * joined
-    energy = first + others_kev.sum(-1)
-    unevenness = (first**2 + (others_kev**2).sum(-1)) / (energy**2).clamp_min(1e-30)
+    rest_kev = few_kev[line, event]
+    energy = first + others_kev.sum(-1) + rest_kev.sum(-1)
+    unevenness = (first**2 + (others_kev**2).sum(-1) + (rest_kev**2).sum(-1)) / (energy**2).clamp_min(1e-30)
     return Hits(
         seen[line, event] * chance[line, event, choice],
         energy[:, None] * stretch[line, event],

@@ -106,8 +106,9 @@ def photoelectric_events(
 
 
 def photoelectron_kev(material: str, energy_kev: Tensor) -> Tensor:
-    """Kinetic energy of the electron that absorption frees, of the shape of ``energy_kev``: from the highest K
-    shell that the photon can empty; other electrons that follow are soft.
+    """Kinetic energy of the electron that absorption frees, of the shape of ``energy_kev``.
+
+    It comes from the highest K shell that the photon can empty; other electrons that follow are soft.
     """
     bound = torch.zeros_like(energy_kev)
     for edge in k_edges_kev(material, 0.0):

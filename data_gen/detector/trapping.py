@@ -75,7 +75,7 @@ def induced_charge(
     Args:
         thickness_mm: d.
         pitch_mm: edge of a pixel of the anode.
-        electron_drift_mm: l_e, the mean drift length of electrons before they are trapped, in a uniform field.
+        electron_drift_mm: l_e, mean drift length of electrons until they are trapped, in a uniform field.
         hole_drift_mm: l_h, of holes.
         cathode_field: field at the cathode over its mean, which sets u; see :func:`drift_way_mm`.
     """

@@ -70,9 +70,9 @@ def induction_table(
     """The table of a crystal where trapped charge stays in place.
 
     eta(x) = integral from x to d of w' exp(-(u(s) - u(x)) / l_e) ds
-           + integral from 0 to x of w' exp(-(u(x) - u(s)) / l_h) ds, with the trapping lengths l = mu tau V / d
-    in the mean field and the drift u of :func:`field_integral_mm`.
+           + integral from 0 to x of w' exp(-(u(x) - u(s)) / l_h) ds,
 
+    with the trapping lengths l = mu tau V / d in the mean field and the drift u of :func:`field_integral_mm`:
     Barrett, Eskin and Barber, Phys. Rev. Lett. 75 (1995) 156.
     """
     depth = thickness_mm * (1 - np.linspace(1, 0, _FINE + 1) ** 2)  # fine towards the anode
@@ -271,15 +271,17 @@ class ChargeModel:
     def _cloud_mm(self, depth: Tensor, energy_kev: Tensor) -> Tensor:
         """Standard deviation at the anode of clouds created at depths by energies, [n] each.
 
-        The variance grows step by step by diffusion and by repulsion, as that of a sphere of even density does
-        (Benoit and Hamel, Nucl. Instrum. Methods A 606 (2009) 508). All of an energy is spread as that of one
-        electron.
+        The variance grows step by step, by diffusion and by repulsion as that of an even sphere does (Benoit
+        and Hamel, Nucl. Instrum. Methods A 606 (2009) 508). All energy is spread as that of one electron.
         """
         response = self.response
         of_range = electron_table(response.material).spread_at_mm(energy_kev.cpu().double()).to(energy_kev)
         spread = (_number(response.cloud_um) / 1000) ** 2
         spread = spread + (_number(response.electron_range_fraction) * of_range) ** 2
-        field, per_volt = _number(response.cathode_field_fraction), self.thickness_mm / _number(response.bias_v)
+        field, per_volt = (
+            _number(response.cathode_field_fraction),
+            self.thickness_mm / _number(response.bias_v),
+        )
         thermal = 2 * _VOLT_PER_KELVIN * _number(response.temperature_k)
         pairs = energy_kev.clamp_min(0) / _number(response.pair_creation_kev)
         push = _number(response.repulsion_fraction) * _COULOMB_V_MM * pairs / _PERMITTIVITY
@@ -296,7 +298,9 @@ class ChargeModel:
     def _above_threshold(
         self, key: Tensor, signal: Tensor, home: Tensor, generator: torch.Generator
     ) -> Signals:
-        """Summed signals of each pixel, with noise, where they pass the threshold, as the pixel records them."""
+        """Summed signals of each pixel with noise, where they pass the threshold, as the pixel records
+        them.
+        """
         response = self.response
         key, pixel = torch.unique(key, return_inverse=True)
         total = torch.zeros(len(key), dtype=signal.dtype, device=signal.device).index_add_(0, pixel, signal)

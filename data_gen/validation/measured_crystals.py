@@ -1,6 +1,4 @@
-"""CdTe crystals of ``detector.response.crystal`` against the measured spectrum of Am-241: hole tail, escape peaks
-and width.
-"""
+"""Crystals of CdTe against the measured spectrum of Am-241: hole tail, escape peaks and width."""
 
 from __future__ import annotations
 
@@ -16,13 +14,13 @@ from data_gen.validation.point import Array, Findings, Plot, Point
 _AM241_KEV = 59.541
 """The gamma line of Am-241."""
 _MEASURED = {"tail": 0.27, "escape_cd": 0.061, "escape_te": 0.056}
-"""Counts over those of the peak, 57 keV and above: 50-57 keV, and the K alpha escape peaks of Cd and Te; a
-diode of 1 mm at 700 V, part of the tail scattered in the laboratory.
+"""Counts over those of the peak, 57 keV and above: 50-57 keV, and the escape peaks; a diode of 1 mm at 700 V,
+part of the tail scattered in the laboratory.
 """
 _SOURCE = "measured spectrum of a planar diode, 1 mm, 700 V"
 _FWHM_KEV = 0.74
-_ESCAPES_KEV = {"escape_cd": 23.1, "escape_te": 27.4}
-"""Mean energies of the K alpha X-rays."""
+_ESCAPES_KEV = {"escape_cd": (35.0, 38.0), "escape_te": (31.0, 34.5)}
+"""Escape of K alpha X-rays of Cd (23.1 keV), and of Te (27.4 keV) together with the K beta X-rays of Cd."""
 
 
 def crystals(bin_kev: float = 0.05) -> Findings:
@@ -54,8 +52,8 @@ def crystals(bin_kev: float = 0.05) -> Findings:
 
 def planar_diode(crystal: Crystal) -> CdTeResponse:
     """A single electrode of 5 mm on 1 mm at 700 V, without spreads over pixels or gaps."""
-    constants = CRYSTALS[crystal] | {"bias_v": 700.0, "gain_spread_fraction": 0.0, "offset_spread_kev": 0.0}
-    return CdTeResponse(1.0, 5.0, **constants)
+    single = {"gain_spread_fraction": 0.0, "offset_spread_kev": 0.0, "gap_loss_fraction": 0.0}
+    return CdTeResponse(1.0, 5.0, **(CRYSTALS[crystal] | {"bias_v": 700.0} | single))
 
 
 def small_pixels(crystal: Crystal) -> CdTeResponse:
@@ -70,14 +68,13 @@ def am241_shares(response: CdTeResponse, bin_kev: float) -> dict[str, float]:
     middle = (edges[1:] + edges[:-1]) / 2
     peak = float(counts[middle > 57].sum())
     found = {"tail": float(counts[(middle > 50) & (middle < 57)].sum()) / peak}
-    for name, lost in _ESCAPES_KEV.items():
-        near = np.abs(middle - (_AM241_KEV - lost)) < 1.0
-        found[name] = float(counts[near].sum()) / peak
+    for name, (low, high) in _ESCAPES_KEV.items():
+        found[name] = float(counts[(middle > low) & (middle < high)].sum()) / peak
     return found
 
 
 def _spectrum(response: CdTeResponse, bin_kev: float) -> tuple[Array, Array]:
-    """Edges in keV [bin + 1] and probabilities [bin] of what one photon of Am-241 leaves, over all offsets."""
+    """Edges in keV [bin + 1] and probabilities [bin] of what a photon of Am-241 leaves."""
     edges = torch.arange(10.0, 65.0, bin_kev, dtype=torch.float64)
     counts = response.kernel(torch.tensor([_AM241_KEV], dtype=torch.float64), edges)[:, 0].sum(0)
     return np.asarray(edges.numpy()), np.asarray(counts.numpy())

@@ -63,7 +63,10 @@ def test_a_crystal_gives_what_is_not_given():
 @pytest.mark.parametrize(
     ("constants", "reason"),
     [
-        ({"crystal": "old"}, r"response.crystal is 'old'; it needs to be one of \['ideal', 'typical', 'aged'\]"),
+        (
+            {"crystal": "old"},
+            r"response.crystal is 'old'; it needs to be one of \['ideal', 'typical', 'aged'\]",
+        ),
         ({"crystal": ["aged"]}, "response.crystal is"),
         ({"cristal": "aged"}, "did you mean crystal"),
         ({"kind": "gaussian", "crystal": "aged"}, "crystal is no constant of a gaussian response"),

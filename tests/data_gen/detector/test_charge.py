@@ -1,6 +1,7 @@
 """Drift and sharing against single charges that walk at random and repel, and against closed forms."""
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_charges_that_repel_and_diffuse(field):
     place = 0.004 * rng.standard_normal((count, 3))
     depth = start
     way = np.linspace(start, d, steps + 1)
-    for low, high in zip(way[:-1], way[1:], strict=True):
+    for low, high in pairwise(way):
         depth = (low + high) / 2
         per_volt = (high - low) / (bias / d * (field + 2 * (1 - field) * depth / d))
         distance = np.linalg.norm(place, axis=1)
@@ -96,8 +97,8 @@ def test_nothing_is_lost_without_trapping():
 
 
 def test_charge_is_lost_in_gaps_by_their_area():
-    """On the mean over a pixel, (gap / pitch) x loss along either axis, whatever the width of the cloud, within
-    1e-4; all of it at a corner of narrow clouds: 0.9 x 0.9 is left."""
+    """On the mean over a pixel, (gap / pitch) x loss along either axis, whatever the width of the cloud,
+    within 1e-4; all of it at a corner of narrow clouds: 0.9 x 0.9 is left."""
     charge = transport(gap_um=50.0, gap_loss_fraction=0.1)
     lost = 1 - shares(charge, over_a_pixel()).sum(-1).mean()
     assert float(lost) == pytest.approx(1 - (1 - 0.1 * 50 / 250) ** 2, abs=1e-4)
