@@ -276,8 +276,8 @@ class ChargeModel:
         """
         response = self.response
         of_range = electron_table(response.material).spread_at_mm(energy_kev.cpu().double()).to(energy_kev)
-        spread = (_number(response.cloud_um) / 1000) ** 2
-        spread = spread + (_number(response.electron_range_fraction) * of_range) ** 2
+        of_range = _number(response.electron_range_fraction) * of_range
+        spread = (_number(response.cloud_um) / 1000) ** 2 + of_range**2
         field, per_volt = (
             _number(response.cathode_field_fraction),
             self.thickness_mm / _number(response.bias_v),
