@@ -23,15 +23,15 @@ _ESCAPES_KEV = {"escape_cd": (35.0, 38.0), "escape_te": (31.0, 34.5)}
 """Escape of K alpha X-rays of Cd (23.1 keV), and of Te (27.4 keV) together with the K beta X-rays of Cd."""
 
 
-def crystals(bin_kev: float = 0.05) -> Findings:
+def crystals(names: Sequence[Crystal] = ("ideal", "typical", "aged"), bin_kev: float = 0.05) -> Findings:
     """Am-241 in planar diodes and in the small pixels of the default camera, by crystal.
 
     Args:
+        names: crystals.
         bin_kev: width of the bins of the spectra.
     """
     points: list[Point] = []
     curves: dict[str, tuple[Array, Array]] = {}
-    names: Sequence[Crystal] = ("ideal", "typical", "aged")
     for crystal in names:
         diode, pixels = planar_diode(crystal), small_pixels(crystal)
         held = _MEASURED if crystal == "typical" else {}

@@ -28,6 +28,13 @@ def test_addition_sums_what_is_above_threshold():
     assert hits.place.tolist() == [0]
 
 
+def test_addition_counts_every_pixel_above_threshold():
+    """Five pixels over 4 keV and one at it: 40 + 20 + 10 + 8 + 6 keV, and half of 4 keV on the mean."""
+    hits = read_out(one_event(p4=40, p5=20, p1=10, p3=8, p7=6, p0=4), SHARP, "addition").hits
+    assert hits.energy_kev.flatten().tolist() == pytest.approx([86.0])
+    assert float(hits.unevenness) == pytest.approx((40**2 + 20**2 + 10**2 + 8**2 + 6**2 + 2**2) / 86**2)
+
+
 def test_addition_reaches_the_neighbours_of_the_largest_alone():
     """The event lies in the right edge; the pixel on the left is two columns away."""
     hits = read_out(one_event(p5=60, p4=20, p3=10), SHARP, "addition").hits
