@@ -76,7 +76,8 @@ def _detector(energies_kev: Sequence[float], bins: int) -> list[Point]:
     """Every continuous constant of the response, at those of a typical crystal."""
     energy = torch.tensor(energies_kev, dtype=torch.float64)
     edges = torch.linspace(10.0, 250.0, bins + 1, dtype=torch.float64)
-    plain = CdTeResponse(2.0, 0.25, **CRYSTALS["typical"])  # with all terms
+    # All terms; of a cloud of 2 um the spectrum hardly depends, too little for differences.
+    plain = CdTeResponse(2.0, 0.25, **(CRYSTALS["typical"] | {"cloud_um": 10.0}))
     start = {name: torch.tensor(getattr(plain, name), dtype=torch.float64) for name in CONSTANTS}
 
     def spectrum(values: dict[str, Tensor]) -> Tensor:
