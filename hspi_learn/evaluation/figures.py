@@ -138,7 +138,8 @@ class EvaluationFigures:
         """Which organs of a map of a mouse a scan cannot tell, as a sentence."""
         if mouse >= len(self.bounds.regions):
             return ""
-        bounds = zip(self.organs, self.bounds.regions[mouse, group].tolist(), strict=True)
+        names = (organ.replace("_", " ") for organ in self.organs)
+        bounds = zip(names, self.bounds.regions[mouse, group].tolist(), strict=True)
         lost = [f"{organ} ({100 * value:.0f} %)" for organ, value in bounds if value > LIMIT]
         told = f"Not identifiable (least relative SD above {100 * LIMIT:.0f} %)"
         return f" {told}: {', '.join(lost)}." if lost else ""
