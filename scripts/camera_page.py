@@ -19,12 +19,14 @@ from data_gen.camera import camera_names
 from data_gen.camera.detector_response import KINDS
 from data_gen.camera.spec import CameraSpec
 from data_gen.core.errors import UserError
-from data_gen.detector.constants import CdTeConstants
+from data_gen.detector.constants import CRYSTALS, CdTeConstants
 from data_gen.materials import MATERIALS
 
 PAGE = Path(__file__).parents[1] / "docs" / "cameras.md"
 OWN: dict[str, Any] = {"material": "CdTe", "thickness_mm": 1.0, "pixel_pitch_mm": 1.0}
 """Arguments of a response that are the detector's own."""
+CRYSTAL_HEAD = """What `detector.response.crystal` stands for; any constant can still be given by itself.
+[physics.md](physics.md), section 7, says where they come from."""
 UNITS = {
     "_cps_per_kev": "1/(s keV)",
     "_cm2_v": "cm2/V",
@@ -44,14 +46,15 @@ whichever file it comes from, in every command that takes a camera:
 
     hspi-generate output=datasets/wide camera=demo camera.collimator.diameter_mm=0.5
     hspi-generate output=datasets/noisy camera.detector.response.electronic_noise_kev=1.0
+    hspi-generate output=datasets/aged camera=demo camera.detector.response.crystal=aged
     hspi-design camera.name_or_path=my_camera.yaml camera.collimator.material=gold
     hspi-generate -m output=sweep camera.collimator.diameter_mm=0.35,0.5,0.7
 
-The constants of `detector.response` that a file leaves out have the defaults of the two last tables; most
-files say only `kind`. Those of kind cdte are CdTe's, for any material: CZT, germanium or silicon needs its
-own. A response whose `kind` is changed starts from the defaults of the new kind. Semiconductors
-({charge}) go with either kind; scintillators ({light}) need
-`kind: gaussian`.
+The constants of `detector.response` that a file leaves out have the defaults of the tables below; most files
+say only `kind`. Those of kind cdte are CdTe's, for any material: CZT, germanium or silicon needs its own.
+`crystal: typical` or `aged` chooses a real crystal's, `ideal` is the default. A response whose `kind` is
+changed starts from the defaults of the new kind. Semiconductors ({charge}) go with
+either kind; scintillators ({light}) need `kind: gaussian`.
 
 In Python: `load_camera("demo", collimator={{"diameter_mm": 0.5}})`. What a camera became is recorded whole,
 in `system.json` of a run and in every file of a data set. The files themselves lie in
@@ -72,6 +75,7 @@ def page() -> str:
     parts = [HEAD.format(names=names, charge=charge, light=light), *_tables(CameraSpec, "")]
     for kind, response in KINDS.items():
         parts.append(_response_table(kind, response))
+    parts.append(_crystal_table())
     return "\n".join(parts)
 
 
@@ -101,6 +105,9 @@ def _response_table(kind: str, response: type) -> str:
     hints = get_type_hints(response)
     described = _arguments(CdTeConstants if issubclass(response, CdTeConstants) else response)
     rows = []
+    if kind == "cdte":
+        meaning = "Crystal whose constants, in the last table, stand for those that are not given."
+        rows.append(("crystal", "", " or ".join(CRYSTALS), "ideal", meaning))
     for name, parameter in signature(response).parameters.items():
         if name not in OWN:
             default = "required" if parameter.default is Parameter.empty else _shown(parameter.default)
@@ -108,6 +115,18 @@ def _response_table(kind: str, response: type) -> str:
             rows.append((name, _unit(name), wanted, default, described[name]))
     about = "Thickness, pixel pitch and material are those of the detector."
     return _table(f"`detector.response` of kind {kind}", about, rows)
+
+
+def _crystal_table() -> str:
+    """A table of the constants of each crystal."""
+    names = dict.fromkeys(name for constants in CRYSTALS.values() for name in constants)
+    defaults = {name: parameter.default for name, parameter in signature(CdTeConstants).parameters.items()}
+    head = ["## Crystals", "", CRYSTAL_HEAD, "", f"| key | unit | {' | '.join(CRYSTALS)} |"]
+    lines = [*head, "|---|---|" + "---|" * len(CRYSTALS)]
+    for name in names:
+        cells = [_shown(constants.get(name, defaults[name])) for constants in CRYSTALS.values()]
+        lines.append(f"| `{name}` | {_unit(name)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _constant(response: type, name: str, default: Any, hint: Any) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 import math
 from difflib import get_close_matches
+from typing import Any
 
 from data_gen.camera.spec import DetectorSpec
 from data_gen.core.errors import UserError
-from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse
+from data_gen.detector import CRYSTALS, CdTeResponse, DetectorResponse, GaussianResponse
 from data_gen.materials import material_named
 
 KINDS = {"cdte": CdTeResponse, "gaussian": GaussianResponse}
@@ -22,9 +23,12 @@ _WORDS = ("mode",)
 def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:
     """The response named by ``kind``; material, thickness and pixel pitch are the detector's own.
 
+    ``crystal`` names the constants of a CdTe crystal that are not given, one of
+    :data:`data_gen.detector.CRYSTALS`.
+
     Raises:
-        UserError: an unknown kind or material, a scintillator whose charge is to be collected, an unknown
-            constant, or one that is no finite number.
+        UserError: an unknown kind, material or crystal, a scintillator whose charge is to be collected, an
+            unknown constant, or one that is no finite number.
     """
     constants = dict(detector.response)
     kind = constants.pop("kind", None)
@@ -44,12 +48,15 @@ def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:
         "thickness_mm": detector.thickness_mm,
         "pixel_pitch_mm": detector.pitch_mm,
     }
+    if kind == "cdte":
+        constants = _of_crystal(constants, source)
     known = inspect.signature(KINDS[kind]).parameters
     free = [name for name in known if name not in own]
+    names = [*free, "crystal"] if kind == "cdte" else free
     for name, value in constants.items():
         if name not in free:
-            close = get_close_matches(name, free, n=1)
-            hint = f"did you mean {close[0]}" if close else f"it needs to be one of {free}"
+            close = get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}" if close else f"it needs to be one of {names}"
             raise UserError(f"{source}: detector.response.{name} is no constant of a {kind} response; {hint}")
         if not (isinstance(value, str) if name in _WORDS else _is_number(value)):
             need = "a word" if name in _WORDS else "a finite number"
@@ -57,6 +64,16 @@ def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:
     given = {name: value for name, value in own.items() if name in known}
     response: DetectorResponse = KINDS[kind](**given, **constants)
     return response
+
+
+def _of_crystal(constants: dict[str, Any], source: str) -> dict[str, Any]:
+    """Constants of the crystal that ``crystal`` names, changed by all others."""
+    crystal = constants.pop("crystal", "ideal")
+    if not isinstance(crystal, str) or crystal not in CRYSTALS:
+        raise UserError(
+            f"{source}: detector.response.crystal is {crystal!r}; it needs to be one of {list(CRYSTALS)}"
+        )
+    return CRYSTALS[crystal] | constants
 
 
 def _is_number(value: object) -> bool:

@@ -15,9 +15,10 @@ from data_gen.core.events import EventList
 class PixelCalibration:
     """A pixel records gain x energy + offset.
 
-    The spectrum averaged over pixels is that of :class:`data_gen.detector.CdTeResponse` with
-    ``gain_spread_fraction`` and ``offset_spread_kev`` the spreads over pixels; the response of one pixel
-    has both at 0.
+    The spectrum of single-pixel events averaged over pixels is that of
+    :class:`data_gen.detector.CdTeResponse` with ``gain_spread_fraction`` and ``offset_spread_kev`` the
+    spreads over pixels; the response of one pixel has both at 0. Each signal of an added event has gain and
+    offset of its own pixel before it is added.
 
     Args:
         gain: [pixel], 1 for none.

@@ -31,7 +31,8 @@ def crystal_events(material: str, energy_kev: Tensor, charge: ChargeTransport) -
 
     Probabilities of all kinds together sum to 1 per line.
     """
-    reach = 4 * charge.cloud_at_anode_mm(torch.zeros_like(charge.thickness_mm))
+    nothing = torch.zeros_like(charge.thickness_mm)
+    reach = 4 * charge.cloud_at_anode_mm(nothing, nothing, nothing)
     block = Block(charge.thickness_mm, 3 * charge.pitch_mm, reach)
     share = crystal_tables(material).photoelectric_share(energy_kev)
     absorbed = photoelectric_events(material, energy_kev, block, charge)
@@ -50,14 +51,15 @@ _LINES_AT_ONCE = 16
 class CdTeResponse(CdTeConstants):
     """Recorded spectrum of pixelated CdTe, computed from its constants.
 
-    Photons arrive along the depth and interact anywhere in a pixel. Electrons deposit energy at the place of
-    interaction; K X-rays and scattered photons are followed within the 3x3 pixels around. Charge drifts in
-    a uniform field, spreads by diffusion, is trapped, and is shared between pixels, each with noise and a
-    threshold. The event is in the pixel of the 3x3 with the largest signal. Energies are not corrected for
-    trapped charge. All arguments are those of :class:`CdTeConstants`.
+    Photons arrive along the depth and interact anywhere in a pixel. Electrons deposit energy about the place
+    of interaction; K X-rays and scattered photons are followed within the 3x3 pixels around. Charge drifts in
+    a field that rises evenly, spreads by diffusion and repulsion, is trapped, and is shared between pixels,
+    each with noise, gain and offset of its own and a threshold; some is lost between them. The event is in
+    the pixel of the 3x3 with the largest signal. Energies are not corrected for trapped or lost charge. All
+    arguments are those of :class:`CdTeConstants`; :data:`data_gen.detector.CRYSTALS` has sets of them.
 
-    Neglected: Doppler broadening of Compton scatter, the range of fast electrons (beyond ``cloud_um``),
-    transient signals of neighbours, third interactions, pair production, and oblique incidence.
+    Neglected: Doppler broadening of Compton scatter, transient signals of neighbours, third interactions,
+    pair production, and oblique incidence.
     """
 
     @property
@@ -124,15 +126,7 @@ class CdTeResponse(CdTeConstants):
 
     def _events(self, energy_kev: Tensor) -> tuple[Events, ...]:
         """Energy deposits in the crystal, and the pixels' signals."""
-        charge = charge_transport(
-            self.constant("pixel_pitch_mm") / self.binning,
-            self.constant("thickness_mm"),
-            self.constant("bias_v"),
-            (self.constant("mu_tau_electron_cm2_v"), self.constant("mu_tau_hole_cm2_v")),
-            self.constant("temperature_k"),
-            self.constant("cloud_um"),
-        )
-        return crystal_events(self.material, energy_kev, charge)
+        return crystal_events(self.material, energy_kev, charge_transport(self))
 
     def _noise_kev(self) -> Tensor:
         """Standard deviation of the noise of one pixel."""

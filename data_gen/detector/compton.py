@@ -12,7 +12,7 @@ from torch import Tensor
 from data_gen.detector.charge import ChargeTransport, Events
 from data_gen.detector.cross_sections import ANGSTROM_KEV, crystal_tables
 from data_gen.detector.flight import Block, direction
-from data_gen.detector.photoelectric import k_escape, spread_points
+from data_gen.detector.photoelectric import k_escape, photoelectron_kev, spread_points
 
 ELECTRON_KEV = 510.998950
 """Rest energy of the electron (CODATA)."""
@@ -75,7 +75,7 @@ def compton_events(
     way = direction(cosine, points[:, 4])
     flight = block.flight(start, way, tables.attenuation_per_mm(scattered), points[:, 5])
     electron = energy_kev[:, None] - scattered
-    first = electron[..., None] * charge.signals(start, 3)
+    first = electron[..., None] * charge.signals(start, 3, electron, electron)
     alone = Events(share * flight.escape, first, _stretch(electron), share * flight.distant)
     # Few photons stay in the block: fewer points suffice.
     few = slice(_SKIP // 2, None, _SKIP)
@@ -86,7 +86,8 @@ def compton_events(
     absorbed = tables.photoelectric_share(photon)
     chances = (absorbed * (1 - k_lost), absorbed * k_lost, 1 - absorbed)
     left = (photon, (photon - k_kev).clamp_min(0), _second_electron_kev(photon, points[:, 6]))
-    one, two = electron[:, few, None] * charge.signals(start[:, few], 5), charge.signals(end, 5)
+    one = electron[:, few, None] * charge.signals(start[:, few], 5, electron[:, few], electron[:, few])
+    two = charge.signals(end, 5, photon, photoelectron_kev(material, photon))
     signal = torch.cat([one + energy[..., None] * two for energy in left], dim=1)
     return alone, Events.at_points(stays.repeat(1, 3) * torch.cat(chances, dim=1), signal)
 

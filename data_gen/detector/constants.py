@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +28,11 @@ CONSTANTS = (
     "threshold_width_kev",
     "gain_spread_fraction",
     "offset_spread_kev",
+    "cathode_field_fraction",
+    "repulsion_fraction",
+    "electron_range_fraction",
+    "gap_um",
+    "gap_loss_fraction",
 )
 """The continuous constants, in which the response is differentiable."""
 _MAY_BE_ZERO = (
@@ -36,7 +42,39 @@ _MAY_BE_ZERO = (
     "threshold_width_kev",
     "gain_spread_fraction",
     "offset_spread_kev",
+    "repulsion_fraction",
+    "electron_range_fraction",
+    "gap_um",
+    "gap_loss_fraction",
 )
+_MOST = {"cathode_field_fraction": 1.999, "gap_loss_fraction": 1.0}
+"""Largest values of constants that have one."""
+
+Crystal = Literal["ideal", "typical", "aged"]
+CRYSTALS: dict[Crystal, dict[str, Any]] = {
+    "ideal": {},
+    "typical": {
+        "mu_tau_electron_cm2_v": 1.5e-3,
+        "mu_tau_hole_cm2_v": 2.8e-5,
+        "cathode_field_fraction": 0.9,
+        "cloud_um": 2.0,
+        "repulsion_fraction": 1.0,
+        "electron_range_fraction": 1.0,
+        "gap_um": 50.0,
+        "gap_loss_fraction": 0.02,
+    },
+    "aged": {
+        "mu_tau_electron_cm2_v": 1e-3,
+        "mu_tau_hole_cm2_v": 1e-5,
+        "cathode_field_fraction": 0.2,
+        "cloud_um": 2.0,
+        "repulsion_fraction": 1.0,
+        "electron_range_fraction": 1.0,
+        "gap_um": 50.0,
+        "gap_loss_fraction": 0.05,
+    },
+}
+"""Constants of crystals that differ from the defaults, which are those of the ideal one."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +99,15 @@ class CdTeConstants:
         electronic_noise_kev: FWHM of the noise of one pixel's signal.
         threshold_kev: signal of a pixel that is seen in half of all cases.
         threshold_width_kev: sigma of the threshold.
-        gain_spread_fraction: sigma of the gain over pixels.
-        offset_spread_kev: sigma of the offset over pixels.
+        gain_spread_fraction: sigma of the gain over pixels, each by itself.
+        offset_spread_kev: sigma of the offset over pixels, each by itself.
+        cathode_field_fraction: field at the cathode over its mean; 1 is a uniform field, below 1 it rises
+            evenly towards the anode, as in a polarised crystal.
+        repulsion_fraction: repulsion of the charges of a cloud, 1 for Coulomb's law and 0 for none.
+        electron_range_fraction: spread of the energy by the range of fast electrons, 1 for that of their
+            energy and 0 for none beyond ``cloud_um``.
+        gap_um: width of the gap between the electrodes of two pixels.
+        gap_loss_fraction: share of the charge that is lost where it arrives in a gap.
         mode: what is done with charge shared by neighbours: "addition", "discrimination" or "raw".
         binning: a recorded pixel is ``binning`` x ``binning`` pixels of the anode.
         material: "CdTe", or a kin such as "CZT".
@@ -83,8 +128,13 @@ class CdTeConstants:
     electronic_noise_kev: float | Tensor = 0.4
     threshold_kev: float | Tensor = 4.0
     threshold_width_kev: float | Tensor = 0.4
-    gain_spread_fraction: float | Tensor = 0.00497
-    offset_spread_kev: float | Tensor = 0.660
+    gain_spread_fraction: float | Tensor = 0.00536
+    offset_spread_kev: float | Tensor = 0.536
+    cathode_field_fraction: float | Tensor = 1.0
+    repulsion_fraction: float | Tensor = 0.0
+    electron_range_fraction: float | Tensor = 0.0
+    gap_um: float | Tensor = 0.0
+    gap_loss_fraction: float | Tensor = 0.0
     mode: Mode = "addition"
     binning: int = 1
     material: str = "CdTe"
@@ -102,6 +152,11 @@ class CdTeConstants:
             if not (math.isfinite(value) and value >= 0 and (value > 0 or name in _MAY_BE_ZERO)):
                 need = "a number of 0 or more" if name in _MAY_BE_ZERO else "a positive number"
                 raise UserError(f"detector response: {name} is {value}; it needs {need}")
+            if value > _MOST.get(name, math.inf):
+                raise UserError(f"detector response: {name} is {value}; it needs {_MOST[name]:g} at most")
+        gap, pitch = (float(self.constant(name).detach()) for name in ("gap_um", "pixel_pitch_mm"))
+        if gap >= 1000 * pitch / self.binning:
+            raise UserError(f"detector response: gap_um is {gap:g}; it needs less than a pixel of the anode")
 
     def constant(self, name: str) -> Tensor:
         """A constant as float64 on the CPU."""

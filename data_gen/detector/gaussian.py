@@ -21,7 +21,7 @@ _SD_OF_FWHM = 1 / math.sqrt(8 * math.log(2))
 """Standard deviation of a Gaussian over its full width at half maximum."""
 
 _REACH = 3.0
-"""Standard deviations of position beyond which no event is recorded (0.5 % of them)."""
+"""Standard deviations of position up to which steps between pixels are told apart; chosen, no source."""
 
 _BEYOND_KEV = 1e9
 _WHOLE_CRYSTAL_MM = 1000.0
@@ -32,7 +32,9 @@ _WHOLE_CRYSTAL_MM = 1000.0
 class GaussianResponse:
     """Continuous crystal: a Gaussian in position, and in energy with FWHM as the square root of energy.
 
-    Full energy, K escape through the faces and Compton continuum come from the cross sections.
+    Full energy, K escape through the faces and Compton continuum come from the cross sections. Interactions
+    are counted by pixel before they are blurred, which has spread them over one pixel already: the blur adds
+    the variance of position alone, so that the recorded position varies by sd^2 + pitch^2 / 12.
 
     Args:
         material: material of the crystal, such as "NaI".
@@ -40,7 +42,8 @@ class GaussianResponse:
         fwhm_kev: FWHM at ``at_kev``; the default is 10 % at 140.5 keV, usual for NaI(Tl).
         at_kev: the energy at which the FWHM is given.
         pixel_pitch_mm: edge of the pixels that positions are sorted into.
-        position_fwhm_mm: FWHM of the recorded position about the first interaction; 0 for none.
+        position_fwhm_mm: FWHM of the measured position about the first interaction, before it is sorted into
+            a pixel; 0 for none.
 
     Raises:
         UserError: a constant is not positive and finite.
@@ -66,7 +69,8 @@ class GaussianResponse:
 
     @property
     def offsets(self) -> tuple[tuple[int, int], ...]:
-        """Steps to every pixel within three standard deviations of position."""
+        """Steps to every pixel within three standard deviations of position; the outermost stand for
+        all beyond."""
         reach = range(-self._reach, self._reach + 1)
         return tuple((row, column) for row in reach for column in reach)
 
@@ -82,16 +86,11 @@ class GaussianResponse:
         return place[:, None, None] * spectrum
 
     def losses(self, energy_kev: Tensor, edges_kev: Tensor) -> dict[str, Tensor]:
-        """Probability to be lost, [line] each: out of range in energy, or in position."""
+        """Probability to be lost, [line] each: out of range in energy."""
         ends = edges_kev.new_tensor([_BEYOND_KEV], dtype=torch.float64, device="cpu")
         edges = torch.cat((-ends, edges_kev.to("cpu", torch.float64), ends))
         spectrum = self._spectrum(energy_kev, edges)
-        within = self._shares().sum() ** 2
-        return {
-            "below_range": within * spectrum[:, 0],
-            "above_range": within * spectrum[:, -1],
-            "beyond_offsets": (1 - within).expand(len(spectrum)),
-        }
+        return {"below_range": spectrum[:, 0], "above_range": spectrum[:, -1]}
 
     def _spectrum(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Recorded energies anywhere, [line, bin]."""
@@ -101,16 +100,17 @@ class GaussianResponse:
         return record(left, edges_kev, self._blur)
 
     def _shares(self) -> Tensor:
-        """Share recorded at each step along one axis, for interactions spread evenly over their pixel."""
-        if self._reach == 0:
-            return torch.ones(1, dtype=torch.float64)
-        sd = self.position_fwhm_mm * _SD_OF_FWHM / self.pixel_pitch_mm
-        edge = torch.arange(-self._reach - 1, self._reach + 2, dtype=torch.float64) / sd
-        # The second difference of the Gaussian integrated twice: box * box * Gaussian at whole steps.
-        twice: Tensor = sd * (
-            edge * torch.special.ndtr(edge) + torch.exp(-edge.square() / 2) / math.sqrt(2 * math.pi)
-        )
-        return twice.diff(n=2)
+        """Share recorded at each step along one axis, of variance sd^2 and sum 1.
+
+        A Gaussian at whole steps spreads counts per pixel as it spreads points, but for the variance that it
+        lacks where it is narrower than a pixel: that is put into the steps to the next pixels.
+        """
+        variance = (self.position_fwhm_mm * _SD_OF_FWHM / self.pixel_pitch_mm) ** 2
+        squared = torch.arange(-self._reach, self._reach + 1, dtype=torch.float64) ** 2
+        share = torch.exp(-squared / (2 * variance or 1.0))
+        share = share / share.sum()
+        lacking = variance - (share * squared).sum()
+        return share + lacking * ((squared == 1).double() / 2 - (squared == 0).double())
 
     def _blur(self, energy_kev: Tensor, edges_kev: Tensor) -> Tensor:
         """Statistical resolution, at least that of 1 keV."""

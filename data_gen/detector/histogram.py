@@ -22,21 +22,27 @@ _FINE = 4096
 """Energies by which the spacing of the nodes is integrated; chosen, no source."""
 _HIGHEST_KEV = 3000.0
 """Above all photons of interest."""
+_CLASSES = [(n, 1.0) for n in range(1, SHARERS + 1)] + [(n, 1 / n) for n in range(2, SHARERS + 1)]
+"""Pixels of a hit, and the sum of the squares of their shares: one has all, or all have the same."""
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """Variance in keV^2 of a recorded energy E: pixels x noise^2 + fano w E + offset^2 + (gain E)^2."""
+    """Variance in keV^2 of the recorded energy of n pixels that share E: each has noise, gain and offset of
+    its own.
+
+    n (noise^2 + offset^2) + fano w E + gain^2 u E^2, where u is the sum of the squares of their shares.
+    """
 
     noise_kev2: Tensor
     fano_kev: Tensor
     offset_kev2: Tensor
     gain2: Tensor
 
-    def sigma_kev(self, energy_kev: Tensor, pixels: int) -> Tensor:
+    def sigma_kev(self, energy_kev: Tensor, pixels: int, unevenness: float = 1.0) -> Tensor:
         """Standard deviation, of the shape of ``energy_kev``."""
-        variance = pixels * self.noise_kev2 + self.offset_kev2 + self.fano_kev * energy_kev
-        return torch.sqrt(variance + self.gain2 * energy_kev**2)
+        variance = pixels * (self.noise_kev2 + self.offset_kev2) + self.fano_kev * energy_kev
+        return torch.sqrt(variance + unevenness * self.gain2 * energy_kev**2)
 
     def coarse(self) -> Resolution:
         """Nearly the same, quantised, so that nodes made for it do not move when constants change
@@ -52,7 +58,7 @@ class Axis:
 
     Args:
         nodes_kev: energies a fifth of the resolution apart, [node].
-        blur: probability of each bin and of both ends for hits of 1 to 4 pixels, [pixels, node, bin + 2].
+        blur: probability of each bin and of both ends for each class of hits, [class, node, bin + 2].
     """
 
     nodes_kev: Tensor
@@ -62,26 +68,32 @@ class Axis:
     def of(cls, edges_kev: Tensor, resolution: Resolution) -> Axis:
         """The axis for bins of ascending edges [bin + 1]."""
         nodes = _nodes(edges_kev, resolution.coarse())
-        blur = [_bins(nodes, resolution.sigma_kev(nodes, n), edges_kev) for n in range(1, SHARERS + 1)]
+        blur = [_bins(nodes, resolution.sigma_kev(nodes, *kind), edges_kev) for kind in _CLASSES]
         return cls(nodes, torch.stack(blur))
 
     def gathered(self, hits: Hits) -> Tensor:
-        """Probability at the nodes, [pixels, place, line, node].
+        """Probability at the nodes, [class, place, line, node].
 
         Hits are spread linearly over two nodes, so that one product blurs all lines; peaks widen by 0.5 % at
-        most.
+        most. Those of several pixels are spread linearly over two classes, which keeps their variance.
         """
         nodes = self.nodes_kev
         energy = hits.energy_kev.clamp(float(nodes[0]), float(nodes[-1]))
         below = (torch.bucketize(energy.detach(), nodes, right=True) - 1).clamp(0, len(nodes) - 2)
         part = (energy - nodes[below]) / (nodes[below + 1] - nodes[below])
-        row = ((hits.pixels - 1) * PLACES + hits.place) * hits.lines + hits.line
-        at = (row[:, None] * len(nodes) + below).flatten()
-        each = (hits.probability / energy.shape[1])[:, None]
-        flat = torch.zeros(SHARERS * PLACES * hits.lines * len(nodes), dtype=torch.float64)
-        flat = flat.index_add(0, at, (each * (1 - part)).flatten())
-        flat = flat.index_add(0, at + 1, (each * part).flatten())
-        return flat.reshape(SHARERS, PLACES, hits.lines, len(nodes))
+        flat = torch.zeros(len(_CLASSES) * PLACES * hits.lines * len(nodes), dtype=torch.float64)
+        even = (1 - hits.unevenness) / (1 - 1 / hits.pixels.clamp_min(2).to(energy.dtype))
+        even = even.clamp(0, 1)
+        for kind, share, some in (
+            (hits.pixels - 1, 1 - even, slice(None)),
+            (hits.pixels + SHARERS - 2, even, hits.pixels > 1),
+        ):
+            row = (kind * PLACES + hits.place) * hits.lines + hits.line
+            at = (row[:, None] * len(nodes) + below)[some].flatten()
+            each = (share * hits.probability / energy.shape[1])[:, None]
+            flat = flat.index_add(0, at, (each * (1 - part))[some].flatten())
+            flat = flat.index_add(0, at + 1, (each * part)[some].flatten())
+        return flat.reshape(len(_CLASSES), PLACES, hits.lines, len(nodes))
 
     def blurred(self, gathered: Tensor) -> Tensor:
         """From :meth:`gathered` to [place, line, bin + 2]: the first bin is all below the edges, the last

@@ -20,7 +20,9 @@ Mode = Literal["addition", "discrimination", "raw"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 SHARERS = 4
-"""Largest signals that take part in an event; charge at a corner reaches four pixels."""
+"""Largest signals of an event, each above threshold or not; charge at a corner reaches four pixels."""
+_BESIDE = 8
+"""Neighbours of a pixel."""
 PLACES = 3
 """The middle of the 3x3, its four edges, its four corners: equivalent by symmetry."""
 
@@ -51,6 +53,7 @@ class Hits:
         probability: per first interaction.
         energy_kev: mean energies, equally likely, [hit, copy].
         pixels: number of pixels whose noise is in it, 1 to 4.
+        unevenness: sum of the squares of these pixels' shares of the energy, 1 for a single pixel.
         place: place in the 3x3, see :data:`PLACES`.
         line: index of the line, one of ``lines``.
         lines: number of lines.
@@ -59,6 +62,7 @@ class Hits:
     probability: Tensor
     energy_kev: Tensor
     pixels: Tensor
+    unevenness: Tensor
     place: Tensor
     line: Tensor
     lines: int
@@ -86,13 +90,15 @@ def read_out(events: Events, threshold: Threshold, mode: Mode) -> Readout:
         signal, pixel = inner.topk(SHARERS, dim=-1)
     else:
         largest, pixel = inner.max(dim=-1, keepdim=True)
-        beside = (events.signal_kev * around[pixel[..., 0]]).topk(SHARERS - 1, dim=-1).values
+        beside = (events.signal_kev * around[pixel[..., 0]]).topk(_BESIDE, dim=-1).values
         signal = torch.cat((largest, beside), dim=-1)
     passed, place = threshold.passed(signal), _PLACE[pixel]
-    seen, others = events.probability * passed[..., 0], passed[..., 1:]
+    seen, others = events.probability * passed[..., 0], passed[..., 1:SHARERS]
+    few = signal[..., SHARERS:] * passed[..., SHARERS:]
+    signal = signal[..., :SHARERS]
     losses = {"below_threshold": (events.probability - seen).sum(1)}
     if mode == "addition":
-        return Readout(_added(seen, signal, others, place, events.stretch), _none(events), losses)
+        return Readout(_added(seen, signal, others, few, place, events.stretch), _none(events), losses)
     if mode == "discrimination":
         alone = seen * (1 - others).prod(-1)
         losses["discriminated"] = (seen - alone).sum(1)
@@ -116,17 +122,27 @@ def _neighbours(pixels: int) -> tuple[Tensor, Tensor]:
     return middle, steps == 1
 
 
-def _added(seen: Tensor, signal_kev: Tensor, others: Tensor, place: Tensor, stretch: Tensor) -> Hits:
-    """Sums over every combination of the other pixels with a relevant probability."""
+def _added(
+    seen: Tensor, signal_kev: Tensor, others: Tensor, few_kev: Tensor, place: Tensor, stretch: Tensor
+) -> Hits:
+    """Sums over every combination of the other pixels with a relevant probability.
+
+    Pixels beyond the four largest, ``few_kev`` [line, event, pixel], give what they do on the mean, without
+    noise.
+    """
     choices = torch.stack((1 - others, others), dim=-1)
     chance = torch.einsum("lei,lej,lek->lekji", *choices.unbind(2)).flatten(2)
     line, event, choice = (chance.detach() > _LEAST).nonzero(as_tuple=True)
     joined = _JOINED[choice]
-    energy = signal_kev[line, event, 0] + (signal_kev[line, event, 1:] * joined).sum(-1)
+    first, others_kev = signal_kev[line, event, 0], signal_kev[line, event, 1:] * joined
+    rest_kev = few_kev[line, event]
+    energy = first + others_kev.sum(-1) + rest_kev.sum(-1)
+    unevenness = (first**2 + (others_kev**2).sum(-1) + (rest_kev**2).sum(-1)) / (energy**2).clamp_min(1e-30)
     return Hits(
         seen[line, event] * chance[line, event, choice],
         energy[:, None] * stretch[line, event],
         1 + joined.sum(-1),
+        unevenness,
         place[line, event, 0],
         line,
         len(seen),
@@ -140,6 +156,7 @@ def _single(probability: Tensor, signal_kev: Tensor, place: Tensor, stretch: Ten
         probability[line, event],
         signal_kev[line, event, rank, None] * stretch[line, event],
         torch.ones_like(line),
+        torch.ones_like(probability[line, event]),
         place[line, event, rank],
         line,
         len(probability),
@@ -152,6 +169,7 @@ def _all(hits: list[Hits]) -> Hits:
         torch.cat([one.probability for one in hits]),
         torch.cat([one.energy_kev for one in hits]),
         torch.cat([one.pixels for one in hits]),
+        torch.cat([one.unevenness for one in hits]),
         torch.cat([one.place for one in hits]),
         torch.cat([one.line for one in hits]),
         hits[0].lines,
@@ -162,4 +180,4 @@ def _none(events: Events) -> Hits:
     """No hits."""
     whole = torch.zeros(0, dtype=torch.int64)
     energy = events.stretch.new_zeros(0, 1)
-    return Hits(energy[:, 0], energy, whole, whole, whole, len(events.probability))
+    return Hits(energy[:, 0], energy, whole, energy[:, 0], whole, whole, len(events.probability))

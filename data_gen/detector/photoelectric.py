@@ -80,6 +80,9 @@ def photoelectric_events(
 
     once = _sent(block, tables, start, first_kev, points[:, 4:7])
     again = _sent(block, tables, once.end, second_kev, points[:, 7:10])
+    electron_kev = photoelectron_kev(material, energy_kev)[:, None]
+    left_kev = energy_kev[:, None] - first_kev
+    soft_kev = first_kev - second_kev
     has_one, has_two = first_kev > 0, second_kev > 0
     # Escape is averaged over directions; photons that stay follow one of them, scaled to the remainder.
     mean = block.isotropic_escape(start, tables.stopping_per_mm(first_kev), points[:, 4:6])
@@ -90,15 +93,27 @@ def photoelectric_events(
     stays_again = _making_up(stays * has_two * (1 - again.escape), stays - alone_again)
     alone = replace(
         Events.at_points(
-            weight * escape, (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 3)
+            weight * escape, left_kev[..., None] * charge.signals(start, 3, left_kev, electron_kev)
         ),
         distant=torch.cat((weight * has_one * once.distant, stays * has_two * again.distant), dim=1),
     )
-    at_one = (energy_kev[:, None] - first_kev)[..., None] * charge.signals(start, 5)
-    two = at_one + (first_kev - second_kev)[:, None] * charge.signals(once.end, 5)
-    three = (two + second_kev[:, None] * charge.signals(again.end, 5))[:, has_two]
+    at_one = left_kev[..., None] * charge.signals(start, 5, left_kev, electron_kev)
+    two = at_one + soft_kev[:, None] * charge.signals(once.end, 5, soft_kev, soft_kev)
+    last = charge.signals(again.end, 5, second_kev, second_kev)
+    three = (two + second_kev[:, None] * last)[:, has_two]
     chance = torch.cat((alone_again[:, has_one], stays_again[:, has_two]), dim=1)
     return alone, Events.at_points(chance, torch.cat((two[:, has_one], three), dim=1))
+
+
+def photoelectron_kev(material: str, energy_kev: Tensor) -> Tensor:
+    """Kinetic energy of the electron that absorption frees, of the shape of ``energy_kev``.
+
+    It comes from the highest K shell that the photon can empty; other electrons that follow are soft.
+    """
+    bound = torch.zeros_like(energy_kev)
+    for edge in k_edges_kev(material, 0.0):
+        bound = torch.where(energy_kev > edge, edge, bound)
+    return energy_kev - bound
 
 
 def _making_up(sampled: Tensor, exact: Tensor) -> Tensor:

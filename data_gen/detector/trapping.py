@@ -1,8 +1,8 @@
 """Induced charge of a pixel with trapping of electrons and holes, as a function of depth.
 
-Lengths are in mm. Sources: Shockley-Ramo theorem with the weighting potential of a square pixel (method of
-images); trapping as in Hecht, Z. Phys. 77 (1932) 235; small pixels: Barrett, Eskin and Barber, Phys. Rev.
-Lett. 75 (1995) 156.
+Lengths are in mm; the field rises evenly from cathode to anode, or is uniform. Sources: Shockley-Ramo theorem
+with the weighting potential of a square pixel (method of images); trapping as in Hecht, Z. Phys. 77 (1932)
+235; small pixels: Barrett, Eskin and Barber, Phys. Rev. Lett. 75 (1995) 156.
 """
 
 from __future__ import annotations
@@ -50,22 +50,41 @@ def weighting_potential(to_anode_mm: Tensor, pitch_mm: Tensor, thickness_mm: Ten
     return (alone(shift + near) - alone(shift + 2 * thickness_mm - near)).sum(-1)
 
 
+def drift_way_mm(depth_mm: Tensor, thickness_mm: Tensor, cathode_field: Tensor) -> Tensor:
+    """Length in a uniform field of the same voltage that takes charge as long as from the cathode to a depth.
+
+    The field rises evenly, from ``cathode_field`` times its mean at the cathode to 2 - ``cathode_field``
+    times at the anode, as space charge makes it in Schottky diodes of CdTe, the more so the longer the bias
+    is on (Cola and Farella, Appl. Phys. Lett. 94 (2009) 102113). Equal to the depth in a uniform field.
+    """
+    rise = 2 * (1 - cathode_field) / cathode_field * depth_mm / thickness_mm
+    uneven = rise.abs() > 1e-6
+    some = torch.where(uneven, rise, 1.0)
+    return depth_mm / cathode_field * torch.where(uneven, torch.log1p(some) / some, 1 - rise / 2)
+
+
 def induced_charge(
-    thickness_mm: Tensor, pitch_mm: Tensor, electron_drift_mm: Tensor, hole_drift_mm: Tensor
+    thickness_mm: Tensor,
+    pitch_mm: Tensor,
+    electron_drift_mm: Tensor,
+    hole_drift_mm: Tensor,
+    cathode_field: Tensor,
 ) -> InducedCharge:
-    """eta(x) = int_x^d w'(s) exp(-(s - x) / l_e) ds + int_0^x w'(s) exp(-(x - s) / l_h) ds.
+    """eta(x) = int_x^d w'(s) exp(-(u(s) - u(x)) / l_e) ds + int_0^x w'(s) exp(-(u(x) - u(s)) / l_h) ds.
 
     Args:
         thickness_mm: d.
         pitch_mm: edge of a pixel of the anode.
-        electron_drift_mm: l_e, the mean drift length of electrons before they are trapped.
+        electron_drift_mm: l_e, mean drift length of electrons until they are trapped, in a uniform field.
         hole_drift_mm: l_h, of holes.
+        cathode_field: field at the cathode over its mean, which sets u; see :func:`drift_way_mm`.
     """
     fraction = 1 - (1 - torch.linspace(0, 1, _STEPS + 1, dtype=torch.float64)) ** 2
     depth = thickness_mm * fraction
     potential = weighting_potential(thickness_mm - depth, pitch_mm, thickness_mm)
     rise, middle = potential.diff(), (depth[1:] + depth[:-1]) / 2
-    way = middle - depth[:, None]
+    drifted, start = (drift_way_mm(place, thickness_mm, cathode_field) for place in (middle, depth))
+    way = drifted - start[:, None]
     electrons = torch.exp(-way.clamp_min(0) / electron_drift_mm) * (way > 0)
     holes = torch.exp(way.clamp_max(0) / hole_drift_mm) * (way <= 0)
     return InducedCharge(thickness_mm, (electrons + holes) @ rise)

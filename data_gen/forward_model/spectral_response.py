@@ -40,7 +40,7 @@ POINTS_PER_PIECE = 2 * PARTS
 source.
 """
 
-RESPONSE_VERSION = 2
+RESPONSE_VERSION = 3
 """To be raised whenever the numbers of the response change, so that cached ones are recomputed."""
 
 

@@ -3,7 +3,7 @@ modes.
 
 Energies are in keV, lengths in mm. The signal that charge induces on a pixel follows from its weighting
 potential and trapping lengths (Shockley and Ramo; docs/physics.md, section 7); charge clouds are Gaussian,
-widened by diffusion. All constants are those of ``CdTeResponse``.
+widened by diffusion, repulsion and the range of electrons. All constants are those of ``CdTeResponse``.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import torch
 from torch import Tensor
 
 from data_gen.detector import CdTeResponse
+from data_gen.detector.electrons import electron_table
 from data_gen.montecarlo.crystal import Deposits
 from data_gen.montecarlo.panel import Panel
 
 _IMAGES = 200
 _FINE = 4000
 _DEPTHS = 401
+_CLOUD_STEPS = 24
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,16 @@ class InductionTable:
         return table[low] + (index - low) * (table[low + 1] - table[low])
 
 
+def field_integral_mm(depth_mm: np.ndarray, thickness_mm: float, cathode_field: float) -> np.ndarray:
+    """Integral of mean over local field from the cathode to ascending depths from 0 on, [depth]: mm of drift.
+
+    The field rises evenly from ``cathode_field`` times its mean at the cathode. Trapezoids.
+    """
+    slowness = 1 / (cathode_field + 2 * (1 - cathode_field) * depth_mm / thickness_mm)
+    steps = np.diff(depth_mm) * (slowness[1:] + slowness[:-1]) / 2
+    return np.concatenate(([0.0], steps.cumsum()))
+
+
 @cache
 def induction_table(
     thickness_mm: float,
@@ -53,19 +65,22 @@ def induction_table(
     bias_v: float,
     mu_tau_electron_cm2_v: float,
     mu_tau_hole_cm2_v: float,
+    cathode_field: float = 1.0,
 ) -> InductionTable:
-    """The table of a crystal in a uniform field, where trapped charge stays in place.
+    """The table of a crystal where trapped charge stays in place.
 
-    eta(x) = integral from x to d of w' exp(-(s - x) / l_e) ds
-           + integral from 0 to x of w' exp(-(x - s) / l_h) ds, with the trapping lengths l = mu tau V / d.
+    eta(x) = integral from x to d of w' exp(-(u(s) - u(x)) / l_e) ds
+           + integral from 0 to x of w' exp(-(u(x) - u(s)) / l_h) ds,
 
+    with the trapping lengths l = mu tau V / d in the mean field and the drift u of :func:`field_integral_mm`:
     Barrett, Eskin and Barber, Phys. Rev. Lett. 75 (1995) 156.
     """
     depth = thickness_mm * (1 - np.linspace(1, 0, _FINE + 1) ** 2)  # fine towards the anode
     potential = weighting_potential(depth, thickness_mm, pitch_mm)
-    middle, rise = (depth[1:] + depth[:-1]) / 2, np.diff(potential)
+    drift = field_integral_mm(depth, thickness_mm, cathode_field)
+    middle, rise = np.interp((depth[1:] + depth[:-1]) / 2, depth, drift), np.diff(potential)
     electron, hole = (100 * m * bias_v / thickness_mm for m in (mu_tau_electron_cm2_v, mu_tau_hole_cm2_v))
-    x = np.linspace(0, thickness_mm, _DEPTHS)[:, None]
+    x = np.interp(np.linspace(0, thickness_mm, _DEPTHS), depth, drift)[:, None]
     to_anode, to_cathode = np.clip(middle - x, 0, None), np.clip(x - middle, 0, None)
     value = rise * np.exp(-to_anode / electron - to_cathode / hole)
     return InductionTable(thickness_mm, torch.from_numpy(value.sum(axis=1)))
@@ -168,6 +183,8 @@ def _concatenated(parts: Sequence[Clusters], none: Signals) -> Clusters:
 
 
 _VOLT_PER_KELVIN = 8.617333262e-5
+_COULOMB_V_MM = 1.43996455e-6
+_PERMITTIVITY = 10.9
 _PER_FWHM = 1 / math.sqrt(8 * math.log(2))
 _NOTHING_KEV = 0.02
 """Signals below this are dropped; with noise they do not reach a threshold."""
@@ -204,6 +221,7 @@ class ChargeModel:
             _number(response.bias_v),
             _number(response.mu_tau_electron_cm2_v),
             _number(response.mu_tau_hole_cm2_v),
+            _number(response.cathode_field_fraction),
         )
 
     def record(self, deposits: Deposits, first_place: Tensor, generator: torch.Generator) -> Hits:
@@ -214,7 +232,7 @@ class ChargeModel:
         found = clusters(seen, self.response.mode)
         hits = found.signals
         pixel = hits.row // self.binning * self.panel.columns + hits.column // self.binning
-        return Hits(hits.event, pixel, self._calibrated(hits.energy_kev, generator), found.linked)
+        return Hits(hits.event, pixel, hits.energy_kev, found.linked)
 
     def _home(self, position: Tensor) -> Tensor:
         """Column and row of the anode pixel at points [n, >=2], [n, 2] int64."""
@@ -228,13 +246,17 @@ class ChargeModel:
         drift = (self.panel.detector_mm + self.thickness_mm - deposits.position[:, 2]).clamp(
             0, self.thickness_mm
         )
-        diffusion = 2 * _VOLT_PER_KELVIN * _number(response.temperature_k) * self.thickness_mm * drift
-        spread = (_number(response.cloud_um) / 1000) ** 2 + diffusion / _number(response.bias_v)
+        sigma = self._cloud_mm(self.thickness_mm - drift, deposits.energy_kev)
         pairs = _number(response.fano) * _number(response.pair_creation_kev) * deposits.energy_kev
         energy = deposits.energy_kev + pairs.clamp_min(0).sqrt() * _normal(deposits.energy_kev, generator)
         energy = energy * self.induced.at(self.thickness_mm - drift)
         home = (position / self.pitch_mm).floor()
-        shares = [_shares(position[:, k], home[:, k], self.pitch_mm, spread.sqrt()) for k in range(2)]
+        gap, loss = _number(response.gap_um) / 1000, _number(response.gap_loss_fraction)
+        shares = [
+            _shares(position[:, k], home[:, k], self.pitch_mm, sigma)
+            - loss * _between(position[:, k], home[:, k], self.pitch_mm, sigma, gap)
+            for k in range(2)
+        ]
         signal = energy[:, None, None] * shares[1][:, :, None] * shares[0][:, None, :]
         step = torch.arange(-1, 2, device=home.device)
         row = (home[:, 1, None].long() + step)[:, :, None].expand(signal.shape)
@@ -246,10 +268,39 @@ class ChargeModel:
         key = (event * self.rows + row) * self.columns + column
         return key[kept], signal[kept]
 
+    def _cloud_mm(self, depth: Tensor, energy_kev: Tensor) -> Tensor:
+        """Standard deviation at the anode of clouds created at depths by energies, [n] each.
+
+        The variance grows step by step, by diffusion and by repulsion as that of an even sphere does (Benoit
+        and Hamel, Nucl. Instrum. Methods A 606 (2009) 508). All energy is spread as that of one electron.
+        """
+        response = self.response
+        of_range = electron_table(response.material).spread_at_mm(energy_kev.cpu().double()).to(energy_kev)
+        of_range = _number(response.electron_range_fraction) * of_range
+        spread = (_number(response.cloud_um) / 1000) ** 2 + of_range**2
+        field, per_volt = (
+            _number(response.cathode_field_fraction),
+            self.thickness_mm / _number(response.bias_v),
+        )
+        thermal = 2 * _VOLT_PER_KELVIN * _number(response.temperature_k)
+        pairs = energy_kev.clamp_min(0) / _number(response.pair_creation_kev)
+        push = _number(response.repulsion_fraction) * _COULOMB_V_MM * pairs / _PERMITTIVITY
+        steps = _CLOUD_STEPS if field != 1 or _number(response.repulsion_fraction) > 0 else 1
+        step = (self.thickness_mm - depth) / steps
+        for k in range(steps):
+            place = depth + (k + 0.5) * step
+            slow = 1 / (field + 2 * (1 - field) * place / self.thickness_mm)
+            # The radius of the sphere is sqrt(5) sigma; repulsion alone is even in sigma^3.
+            charged = spread**1.5 + 3 * push / 5**1.5 * step * slow * per_volt
+            spread = charged ** (2 / 3) + thermal * step * slow * per_volt
+        return spread.sqrt()
+
     def _above_threshold(
         self, key: Tensor, signal: Tensor, home: Tensor, generator: torch.Generator
     ) -> Signals:
-        """Summed signals of each pixel, with noise, where they pass the threshold."""
+        """Summed signals of each pixel with noise, where they pass the threshold, as the pixel records
+        them.
+        """
         response = self.response
         key, pixel = torch.unique(key, return_inverse=True)
         total = torch.zeros(len(key), dtype=signal.dtype, device=signal.device).index_add_(0, pixel, signal)
@@ -260,10 +311,10 @@ class ChargeModel:
         event, cell = key // (self.rows * self.columns), key % (self.rows * self.columns)
         row, column = cell // self.columns, cell % self.columns
         by_home = ((column - home[event, 0]).abs() <= 1) & ((row - home[event, 1]).abs() <= 1)
-        return Signals(event, row, column, total, by_home)
+        return Signals(event, row, column, self._calibrated(total, generator), by_home)
 
     def _calibrated(self, energy: Tensor, generator: torch.Generator) -> Tensor:
-        """Energies after a random gain and offset for each hit, as on average over pixels."""
+        """Energies after a random gain and offset of each signal's pixel, as on average over pixels."""
         gain = _number(self.response.gain_spread_fraction) * _normal(energy, generator)
         return energy * (1 + gain) + _number(self.response.offset_spread_kev) * _normal(energy, generator)
 
@@ -272,6 +323,14 @@ def _shares(position: Tensor, home: Tensor, pitch: float, sigma: Tensor) -> Tens
     """Fractions of Gaussian clouds within the pixel they are in and its two neighbours, [n, 3]."""
     edges = (home[:, None] + torch.arange(-1, 3, device=position.device)) * pitch - position[:, None]
     return 0.5 * torch.erf(edges / (math.sqrt(2) * sigma.clamp_min(1e-9))[:, None]).diff(dim=1)
+
+
+def _between(position: Tensor, home: Tensor, pitch: float, sigma: Tensor, gap: float) -> Tensor:
+    """Fractions within half a gap of either border of these pixels, [n, 3]."""
+    edges = (home[:, None] + torch.arange(-1, 3, device=position.device)) * pitch - position[:, None]
+    scale = (math.sqrt(2) * sigma.clamp_min(1e-9))[:, None]
+    low, middle, high = (torch.erf((edges + side * gap / 2) / scale) for side in (-1, 0, 1))
+    return 0.5 * ((high - middle)[:, :-1] + (middle - low)[:, 1:])
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:

@@ -13,6 +13,7 @@ from data_gen.validation.derivatives import gradients
 from data_gen.validation.energy_windows import windows
 from data_gen.validation.grouped import grouping
 from data_gen.validation.growth import scaling
+from data_gen.validation.measured_crystals import crystals
 from data_gen.validation.operators import adjoint
 from data_gen.validation.pinholes import geometry
 from data_gen.validation.recorded_spectra import spectra
@@ -25,6 +26,7 @@ from data_gen.validation.widths import resolution
 __all__ = [
     "adjoint",
     "attenuation",
+    "crystals",
     "dead_time",
     "decay",
     "design",

@@ -1,7 +1,8 @@
-"""The CdTe response: conservation of photons, peak positions and peak widths."""
+"""Detector responses: conservation of photons, peak positions and widths, recorded positions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse, peak_fwhm_kev
+from data_gen.detector.deposits import FWHM_PER_SIGMA
 from data_gen.detector.hits import Mode
 from data_gen.materials import (
     interaction_probability,
@@ -59,12 +61,13 @@ _NIST_CDTE = {60: 6.542, 100: 1.671, 200: 0.3246, 400: 0.1147}
 def response(
     energies_kev: Sequence[float] = (27.5, 40.0, 60.0, 80.0, 122.0, 154.0, 218.0, 270.0, 351.0, 440.0, 600.0),
 ) -> Findings:
-    """Sums over bins and losses, FWHM, escape peaks, interaction fractions.
+    """Sums over bins and losses, FWHM, escape peaks, interaction fractions, recorded positions.
 
     Args:
         energies_kev: lines whose probabilities are summed.
     """
     points = [*sums(energies_kev), *_linked(energies_kev), *_widths(), *_escapes(), *_fractions()]
+    points += [_position(fwhm, pitch) for fwhm, pitch in ((0.85, 1.0), (3.5, 2.5))]
     return Findings(points, [_spectra()])
 
 
@@ -177,6 +180,29 @@ def _fractions() -> list[Point]:
     ours = mass_attenuation("CdTe", torch.tensor(list(_NIST_CDTE), dtype=torch.float64)).numpy()
     worst = float(np.abs(ours / nist - 1).max())
     return [*found, Point("cdte_attenuation", worst, 0.01, "total, 60 to 400 keV", "NIST tables", "cm2/g")]
+
+
+def _position(fwhm_mm: float, pitch_mm: float) -> Point:
+    """Sigma of the recorded pixel's place about points that are counted by pixel, then blurred.
+
+    The truth is that of points which are blurred, then sorted into pixels.
+    """
+    response = GaussianResponse("NaI", 9.5, pixel_pitch_mm=pitch_mm, position_fwhm_mm=fwhm_mm)
+    everything = torch.tensor([-1e9, 1e9], dtype=torch.float64)
+    shares = response.kernel(torch.tensor([140.5], dtype=torch.float64), everything)[:, 0, 0]
+    row = torch.tensor([float(row) for row, _ in response.offsets], dtype=torch.float64)
+    point = (torch.arange(100, dtype=torch.float64) + 0.5) / 100 - 0.5
+    variance = float((shares[:, None] * (row[:, None] - point) ** 2).sum() / len(point) / shares.sum())
+    sigma = pitch_mm * math.sqrt(variance)
+    exact = math.hypot(fwhm_mm / FWHM_PER_SIGMA, pitch_mm / math.sqrt(12))
+    return Point(
+        f"position_{fwhm_mm:g}mm_on_{pitch_mm:g}mm",
+        abs(sigma / exact - 1),
+        0.02,
+        f"{exact:.3f} mm",
+        "Gaussian, then one pixel: sd^2 + pitch^2 / 12",
+        f"{sigma:.3f} mm found",
+    )
 
 
 def _spectra() -> Plot:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from data_gen.core.grid import VoxelGrid
-from data_gen.detector import CdTeResponse
+from data_gen.detector import CRYSTALS, CdTeResponse
 from data_gen.detector.constants import CONSTANTS
 from data_gen.projector import RayProjector, RaySampling
 from data_gen.validation.point import Findings, Point
@@ -73,17 +73,18 @@ def of_geometry(energies_kev: Sequence[float], rays: int) -> list[Point]:
 
 
 def _detector(energies_kev: Sequence[float], bins: int) -> list[Point]:
-    """Every continuous constant of the response."""
+    """Every continuous constant of the response, at those of a typical crystal."""
     energy = torch.tensor(energies_kev, dtype=torch.float64)
     edges = torch.linspace(10.0, 250.0, bins + 1, dtype=torch.float64)
-    plain = CdTeResponse(thickness_mm=2.0, pixel_pitch_mm=0.25)
+    # All terms; of a cloud of 2 um the spectrum hardly depends, too little for differences.
+    plain = CdTeResponse(2.0, 0.25, **(CRYSTALS["typical"] | {"cloud_um": 10.0}))
     start = {name: torch.tensor(getattr(plain, name), dtype=torch.float64) for name in CONSTANTS}
 
     def spectrum(values: dict[str, Tensor]) -> Tensor:
         changed: Any = dict(values)
         return replace(plain, **changed).kernel(energy, edges) * 1e2
 
-    note = f"CdTe response, {', '.join(f'{e:g}' for e in energies_kev)} keV"
+    note = f"response of a typical crystal, {', '.join(f'{e:g}' for e in energies_kev)} keV"
     return [_point(f"detector_{name}", _deviation(spectrum, start, name), note) for name in start]
 
 

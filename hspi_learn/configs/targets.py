@@ -47,6 +47,7 @@ TARGETS = frozenset(
         "hspi_learn.attacks.UptakeError",
         "data_gen.validation.adjoint",
         "data_gen.validation.attenuation",
+        "data_gen.validation.crystals",
         "data_gen.validation.dead_time",
         "data_gen.validation.decay",
         "data_gen.validation.design",

@@ -21,7 +21,7 @@ from hspi_learn.data import KeptTensors, fingerprint
 from hspi_learn.metrics import evaluated_voxels
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan_context
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised whenever the numbers in the inputs change, so that kept ones are computed again."""
 
 MOST_BYTES = 2**32

@@ -1,7 +1,8 @@
 """Photons in CdTe followed one by one with random numbers: an independent referee of the response.
 
-It shares cross sections and constants with the code it judges, nothing else: no quadrature, own Compton
-angles (rejection), own eta (a sum over 4,000 steps), own sharing, noise and threshold drawn per pixel.
+It shares cross sections, spreads of electrons and constants with the code it judges, nothing else: no
+quadrature, own Compton angles (rejection), own eta (a sum over 4,000 steps), own clouds and sharing; noise,
+threshold, gain and offset are drawn per pixel.
 """
 
 import math
@@ -13,6 +14,7 @@ from scipy.special import erf
 
 from data_gen.detector import CdTeResponse
 from data_gen.detector.cross_sections import crystal_tables
+from data_gen.detector.electrons import electron_table
 from data_gen.materials import interaction_attenuation_per_mm, k_fluorescence, process_mass_attenuation
 
 Array = NDArray[np.float64]
@@ -60,7 +62,7 @@ def _turned(way: Array, cosine: Array, rng: np.random.Generator) -> Array:
 
 
 def collected(response: CdTeResponse, depth: Array) -> Array:
-    """eta at depths, by sums over the weighting potential in steps of d / 4000."""
+    """eta at depths, by sums over the weighting potential in steps of d / 4000; the field rises evenly."""
     d, half = float(response.thickness_mm), float(response.pixel_pitch_mm) / response.binning / 2
     field = 100 * float(response.bias_v) / d
     electron, hole = (float(m) * field for m in (response.mu_tau_electron_cm2_v, response.mu_tau_hole_cm2_v))
@@ -70,11 +72,20 @@ def collected(response: CdTeResponse, depth: Array) -> Array:
         return 2 / math.pi * np.arctan2(half**2, height * np.sqrt(height**2 + 2 * half**2))
 
     weighting = sum(alone((2 * k + 1) * d - place) - alone((2 * k + 1) * d + place) for k in range(200))
-    rise, middle = np.diff(weighting), (place[1:] + place[:-1]) / 2
+    drift = _drift(response, place)
+    rise, middle = np.diff(weighting), (drift[1:] + drift[:-1]) / 2
     nodes = np.linspace(0, d, 801)
-    way = middle - nodes[:, None]
+    way = middle - np.interp(nodes, place, drift)[:, None]
     eta = (np.where(way > 0, np.exp(-way.clip(0) / electron), np.exp(way.clip(max=0) / hole)) * rise).sum(1)
     return np.interp(depth, nodes, eta)
+
+
+def _drift(response: CdTeResponse, place: Array) -> Array:
+    """Way in the mean field that takes as long as that from the cathode to even depths, by midpoints."""
+    d, cathode = float(response.thickness_mm), float(response.cathode_field_fraction)
+    middle = (place[1:] + place[:-1]) / 2
+    steps = np.diff(place) / (cathode + (2 - 2 * cathode) * middle / d)
+    return np.concatenate(([0.0], np.cumsum(steps)))
 
 
 def signals(response: CdTeResponse, energy_kev: float, photons: int, rng: np.random.Generator) -> Array:
@@ -88,7 +99,9 @@ def signals(response: CdTeResponse, energy_kev: float, photons: int, rng: np.ran
         sent = np.where(photo, _k_photon(energy, rng), 0.0)
         cosine = rng.uniform(-1, 1, len(index))
         sent[~photo], cosine[~photo] = _compton(energy[~photo], rng)
-        np.add.at(total, index, _left(response, place, energy - sent))
+        bound = np.select([energy > 31.8138, energy > 26.7112], [31.8138, 26.7112])
+        electron = np.where(photo, energy - bound, energy - sent)
+        np.add.at(total, index, _left(response, place, energy - sent, electron))
         # Isotropic about any axis is isotropic: K photons may turn from the old way too.
         way = _turned(way, cosine, rng)
         flown = rng.exponential(1, len(index)) / np.interp(sent, _ENERGIES, _PER_MM)
@@ -121,16 +134,39 @@ def _first(response: CdTeResponse, energy_kev: float, photons: int, rng: np.rand
     return np.column_stack((rng.uniform(-p / 2, p / 2, (photons, 2)), depth))
 
 
-def _left(response: CdTeResponse, place: Array, energy: Array) -> Array:
-    """Signals of energies left at points."""
-    d, p = float(response.thickness_mm), float(response.pixel_pitch_mm) / response.binning
-    volt = 8.617333e-5 * float(response.temperature_k)
-    diffused = 2 * volt * (d - place[:, 2]) * d / float(response.bias_v)
-    sigma = np.sqrt((float(response.cloud_um) / 1000) ** 2 + diffused)[:, None]
-    edges = p * np.array([-1.5, -0.5, 0.5, 1.5])
-    rows, columns = (
-        np.diff(erf((edges - place[:, k : k + 1]) / (math.sqrt(2) * sigma)) / 2, axis=1) for k in (0, 1)
-    )
+def cloud(response: CdTeResponse, depth: Array, energy: Array, electron: Array) -> Array:
+    """Width at the anode of clouds made by energies at depths: many small steps of the cube of it."""
+    d, volt = float(response.thickness_mm), float(response.bias_v)
+    place = np.linspace(0, d, 2001)
+    drift = _drift(response, place)
+    steps = 200
+    way = (drift[-1] - np.interp(depth, place, drift)) / steps * d / volt
+    thermal = 2 * 8.617333e-5 * float(response.temperature_k)
+    charge_v_mm = 1.4399645e-6 / 10.9 * energy.clip(0) / float(response.pair_creation_kev)
+    spread = electron_table(response.material).spread_at_mm(torch.from_numpy(electron)).numpy()
+    start = (float(response.cloud_um) / 1000) ** 2 + (float(response.electron_range_fraction) * spread) ** 2
+    push = float(response.repulsion_fraction) * 0.6 * charge_v_mm / math.sqrt(5)
+    cube = start**1.5
+    for _ in range(steps):
+        half = cube + way / 2 * (1.5 * thermal * np.cbrt(cube) + push)
+        cube = cube + way * (1.5 * thermal * np.cbrt(half) + push)
+    return np.cbrt(cube)
+
+
+def _left(response: CdTeResponse, place: Array, energy: Array, electron: Array) -> Array:
+    """Signals of energies left at points, each with its fastest electron."""
+    p = float(response.pixel_pitch_mm) / response.binning
+    sigma = cloud(response, place[:, 2], energy, electron)[:, None]
+    gap, kept = float(response.gap_um) / 1000, 1 - float(response.gap_loss_fraction)
+    # From border to border of gaps: half a gap, a pixel, a gap, a pixel, a gap, a pixel, half a gap.
+    borders = p * np.repeat([-1.5, -0.5, 0.5, 1.5], 3) + np.tile([-gap / 2, 0.0, gap / 2], 4)
+
+    def strips(middle: Array) -> Array:
+        part = np.diff(erf((borders - middle) / (math.sqrt(2) * sigma)) / 2, axis=1)
+        inner, low, high = part[:, 2:9:3], part[:, 1:8:3], part[:, 3:10:3]
+        return inner + kept * (low + high)
+
+    rows, columns = (strips(place[:, k : k + 1]) for k in (0, 1))
     shares = (rows[:, :, None] * columns[:, None, :]).reshape(-1, 9)
     return (energy * collected(response, place[:, 2]))[:, None] * shares
 
@@ -149,6 +185,9 @@ def recorded(response: CdTeResponse, energy_kev: float, photons: int, seed: int)
     row, column = np.arange(9) // 3, np.arange(9) % 3
     near = (np.abs(row[:, None] - row) <= 1) & (np.abs(column[:, None] - column) <= 1)
     taken = seen & near[pixel]
+    # Every pixel has gain and offset of its own.
+    signal *= 1 + float(response.gain_spread_fraction) * rng.standard_normal(signal.shape)
+    signal += float(response.offset_spread_kev) * rng.standard_normal(signal.shape)
     event = np.arange(photons)
     kept = seen[event, pixel]
     energy = signal[event, pixel]
@@ -156,6 +195,4 @@ def recorded(response: CdTeResponse, energy_kev: float, photons: int, seed: int)
         energy = (signal * taken).sum(axis=1)
     elif response.mode == "discrimination":
         kept &= taken.sum(axis=1) == 1
-    gain = 1 + float(response.gain_spread_fraction) * rng.standard_normal(photons)
-    energy = gain * energy + float(response.offset_spread_kev) * rng.standard_normal(photons)
     return energy[kept], pixel[kept]

@@ -7,7 +7,7 @@ import pytest
 from data_gen import UserError, load_camera
 from data_gen.camera.detector_response import build_response
 from data_gen.camera.spec import DetectorSpec
-from data_gen.detector import CdTeResponse, GaussianResponse
+from data_gen.detector import CRYSTALS, CdTeResponse, GaussianResponse
 from data_gen.materials import MATERIALS, Material
 
 
@@ -70,6 +70,32 @@ def test_light_is_not_collected_as_charge(material):
         load_camera("demo", detector={"material": material})
     taken = load_camera("demo", detector={"material": material, "response": {"kind": "gaussian"}})
     assert taken.response.material == material
+
+
+def test_a_crystal_gives_what_is_not_given():
+    """Constants of the typical crystal, but for those that are given; the ideal one is the default."""
+    response = build_response(detector(crystal="typical", gap_um=30, bias_v=500), "here")
+    expected = CRYSTALS["typical"] | {"gap_um": 30, "bias_v": 500}
+    assert response == CdTeResponse(1.5, 0.5, **expected)
+    assert build_response(detector(crystal="ideal"), "here") == build_response(detector(), "here")
+    assert load_camera("demo", detector={"response": {"crystal": "aged"}}).response.gap_um == 50
+
+
+@pytest.mark.parametrize(
+    ("constants", "reason"),
+    [
+        (
+            {"crystal": "old"},
+            r"response.crystal is 'old'; it needs to be one of \['ideal', 'typical', 'aged'\]",
+        ),
+        ({"crystal": ["aged"]}, "response.crystal is"),
+        ({"cristal": "aged"}, "did you mean crystal"),
+        ({"kind": "gaussian", "crystal": "aged"}, "crystal is no constant of a gaussian response"),
+    ],
+)
+def test_wrong_crystals_are_told(constants, reason):
+    with pytest.raises(UserError, match=reason):
+        build_response(detector(**constants), "here")
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def test_correction_undoes_recording():
 
 def test_spread_over_pixels_is_that_of_the_response():
     """1,000 pixels at the peak of 218 keV vary by offset^2 + (gain E)^2, within 4 sigma; the mean spectrum's
-    peak grows by as much, within 5 % (its tail, cut off at 210 keV, takes some)."""
-    single = CdTeResponse(2.0, 0.25, gain_spread_fraction=0.0, offset_spread_kev=0.0)
+    peak of single pixels grows by as much, within 5 % (its tail, cut off at 210 keV, takes some)."""
+    single = CdTeResponse(2.0, 0.25, gain_spread_fraction=0.0, offset_spread_kev=0.0, mode="discrimination")
     edges = torch.arange(210, 235, 0.25, dtype=torch.float64)
     centre = (edges[1:] + edges[:-1]) / 2
 

@@ -19,11 +19,20 @@ def one_event(**signal_kev: float) -> Events:
 
 
 def test_addition_sums_what_is_above_threshold():
-    """60 + 20 + 10 keV are summed, 3 keV under the threshold of 4 is lost; 3 pixels add their noise."""
+    """60 + 20 + 10 keV are summed, 3 keV under the threshold of 4 is lost; 3 pixels add their noise,
+    gain and offset, with the squares of their shares."""
     hits = read_out(one_event(p4=60, p5=20, p1=10, p3=3), SHARP, "addition").hits
     assert hits.energy_kev.flatten().tolist() == pytest.approx([90.0])
     assert hits.pixels.tolist() == [3]
+    assert hits.unevenness.tolist() == pytest.approx([(60**2 + 20**2 + 10**2) / 90**2])
     assert hits.place.tolist() == [0]
+
+
+def test_addition_counts_every_pixel_above_threshold():
+    """Five pixels over 4 keV and one at it: 40 + 20 + 10 + 8 + 6 keV, and half of 4 keV on the mean."""
+    hits = read_out(one_event(p4=40, p5=20, p1=10, p3=8, p7=6, p0=4), SHARP, "addition").hits
+    assert hits.energy_kev.flatten().tolist() == pytest.approx([86.0])
+    assert float(hits.unevenness) == pytest.approx((40**2 + 20**2 + 10**2 + 8**2 + 6**2 + 2**2) / 86**2)
 
 
 def test_addition_reaches_the_neighbours_of_the_largest_alone():

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from data_gen.camera import Camera
-from data_gen.detector import CdTeResponse
+from data_gen.detector import CRYSTALS, CdTeResponse
+from data_gen.detector.charge import charge_transport
+from data_gen.detector.trapping import induced_charge
 from data_gen.montecarlo.charge import ChargeModel, Hits, induction_table, weighting_potential
 from data_gen.montecarlo.crystal import Deposits
 from data_gen.montecarlo.panel import Panel, rotation_positions
@@ -155,3 +157,39 @@ def test_distant_charge_is_a_linked_hit(pinhole: Camera) -> None:
         assert hits.linked.tolist() == [False, True]
         assert hits.energy_kev.tolist() == pytest.approx([20.0, 60.0], rel=0.04)
         assert (hits.pixel[1] - hits.pixel[0]).item() == 4
+
+
+def test_each_added_pixel_has_an_offset_of_its_own(pinhole: Camera) -> None:
+    """Truth: on the border of two pixels, half of 100 keV in each: offsets of 0.66 keV and gains of 0.5 % add
+    to sqrt(2) of 0.66 keV and 0.25 keV; z < 4."""
+    position = torch.zeros(COUNT, 3, dtype=torch.float64) + PITCH / 2
+    position[:, 0], position[:, 2] = PITCH, 31.0
+    hits = _record(pinhole, position, 100.0, offset_spread_kev=0.66, gain_spread_fraction=0.005)
+    sigma = math.sqrt(2) * math.hypot(0.66, 0.25)
+    assert abs(float(hits.energy_kev.std()) - sigma) < 4 * sigma / math.sqrt(2 * COUNT)
+
+
+@pytest.mark.parametrize("field", [0.2, 1.4])
+def test_induction_in_a_rising_field(field: float) -> None:
+    """Truth: the deterministic table, another integral of the same; to 1e-3."""
+    found = induction_table(2.0, PITCH, 700.0, 1e-3, 2e-5, field)
+    ways = (torch.tensor(100 * m * 700.0 / 2.0, dtype=torch.float64) for m in (1e-3, 2e-5))
+    d, pitch, cathode = (torch.tensor(x, dtype=torch.float64) for x in (2.0, PITCH, field))
+    depth = torch.linspace(0.0, 1.9, 20, dtype=torch.float64)
+    assert torch.allclose(found.at(depth), induced_charge(d, pitch, *ways, cathode).at(depth), atol=1e-3)
+
+
+def test_a_typical_crystal_shares_and_loses_as_computed(pinhole: Camera) -> None:
+    """Truth: the deterministic charge transport at the same places, 150 keV each: mean sum of signals to
+    0.1 keV, share of events with a second pixel over threshold to 4 sigma and 0.003."""
+    typical: dict[str, Any] = dict(CRYSTALS["typical"])
+    place, energy, depth = _over_a_pixel(0.5), 150.0, torch.tensor(0.5, dtype=torch.float64)
+    response = CdTeResponse(2.0, PITCH, **typical)
+    local = torch.column_stack((place[:, :2] - PITCH / 2, depth.expand(COUNT)))
+    at = torch.full((COUNT,), energy, dtype=torch.float64)
+    expected = energy * charge_transport(response).signals(local, 3, at, at)
+    found = _record(pinhole, place, energy, threshold_kev=0.0, **typical)
+    assert float(found.energy_kev.mean()) == pytest.approx(float(expected.sum(1).mean()), abs=0.1)
+    alone = _record(pinhole, place, energy, threshold_kev=4.0, mode="discrimination", **typical)
+    shared = float((expected > 4.0).sum(1).gt(1).double().mean())
+    assert abs(1 - len(alone.event) / COUNT - shared) < 4 * math.sqrt(shared / COUNT) + 0.003
