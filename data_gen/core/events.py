@@ -75,6 +75,25 @@ class EventList:
                     )
         return self
 
+    def checked_times(self, frames: tuple[Frame, ...], source: str = "events") -> EventList:
+        """The same events, after checking that they lie within the frames, gaps between them included.
+
+        One second and one per cent are left for coarse clocks.
+
+        Raises:
+            UserError: an event before or after all frames, as times in other units are.
+        """
+        if len(self) and frames:
+            start_s, end_s = min(f.start_s for f in frames), max(f.end_s for f in frames)
+            slack_s = 1.0 + 0.01 * (end_s - start_s)
+            first_s, last_s = float(self.time_s.min()), float(self.time_s.max())
+            if first_s < start_s - slack_s or last_s > end_s + slack_s:
+                raise UserError(
+                    f"{source}: time_s spans {first_s:g} to {last_s:g} s; "
+                    f"the frames run from {start_s:g} to {end_s:g} s"
+                )
+        return self
+
     def to(self, device: torch.device | str) -> EventList:
         """The same events on a device."""
         weight = None if self.weight is None else self.weight.to(device)

@@ -1,7 +1,8 @@
 """Activities of the members of a decay chain over time.
 
 From injected activities in Bq and times in s: the activity of each member at a time, or its mean over a
-frame. Source: Bateman's equations (docs/physics.md, section 2) as solved by the package radioactivedecay.
+frame. Source: Bateman's equations (docs/physics.md, section 2) as solved by the package radioactivedecay, and
+over a frame by propagators, which stay exact where it is short.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import math
 from collections.abc import Mapping
 
 import radioactivedecay as rd
+import torch
+from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.nuclides.chain import DecayChain
+from data_gen.nuclides.rate_equations import propagators
 
 
 def activities_at(
@@ -37,14 +41,27 @@ def mean_activity(
 ) -> dict[str, float]:
     """Mean activity of every member in Bq over a frame; arguments as for :func:`activities_at`.
 
+    Decays are counted by the integral of the rate equations over the frame, not as a difference of atoms,
+    which cancels in frames of milliseconds.
+
     Raises:
         UserError: also for a frame that ends before it starts.
     """
     if not start_s < end_s < math.inf:
         raise UserError(f"frame runs from {start_s} s to {end_s} s; it needs to end after it starts")
     duration_s = end_s - start_s
-    decays = _decayed(chain, injected_bq, start_s).cumulative_decays(duration_s, "s")
-    return {member: max(0.0, float(decays.get(member, 0.0))) / duration_s for member in chain.members}
+    before = activities_at(chain, injected_bq, start_s)
+    constants = torch.tensor([chain.decay_constant(m) for m in chain.members], dtype=torch.float64)
+    atoms = torch.tensor([before[m] for m in chain.members], dtype=torch.float64) / constants
+    decays = constants * (propagators(_decay_matrix(chain, constants), duration_s)[1] @ atoms)
+    return dict(zip(chain.members, (decays.clamp_min(0.0) / duration_s).tolist(), strict=True))
+
+
+def _decay_matrix(chain: DecayChain, constants: Tensor) -> Tensor:
+    """M of dN/dt = M N for the atoms of every member, [member, member] in 1/s."""
+    born = [[chain.branching(parent, child) for parent in chain.members] for child in chain.members]
+    share = torch.tensor(born, dtype=torch.float64)
+    return (share - torch.eye(len(constants), dtype=torch.float64)) * constants
 
 
 def _decayed(chain: DecayChain, injected_bq: Mapping[str, float] | float, time_s: float) -> rd.Inventory:

@@ -16,11 +16,23 @@ from data_gen.core.memory import check_memory
 from data_gen.core.random import checked_range
 from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
-from data_gen.nuclides import DecayChain
+from data_gen.nuclides import DecayChain, activities_at
 from data_gen.phantoms import PhantomFamily, family_for
 from data_gen.readout import EventReadout, Readout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.storage import SCHEMA_VERSION
+
+CODE_VERSION = 2
+"""Raised whenever the scans of a plan change, so that no data set is completed with scans of two kinds."""
+
+USUAL_START_S = (3600.0, 172_800.0)
+"""From an hour to two days after the injection."""
+
+LATEST_HALF_LIVES = 3.0
+"""Half-lives of the injected nuclide after which scans usually start, at most; chosen, no source."""
+
+LEAST_LEFT = 0.01
+"""Activity of the imaged members over that injected, below which no scan may start; chosen, no source."""
 
 EVENT_BYTES = 80
 """Memory of an event of a scan that is simulated: 20 bytes as kept, sorted and recorded copies; chosen."""
@@ -43,7 +55,8 @@ class DatasetPlan:
         counts: accepted events that a scan aims at, [lowest, highest], log-uniform.
         injected_bq: activity that may be injected, [lowest, highest].
         duration_s: time that a scan may take, [lowest, highest].
-        start_s: time from injection to scan, [lowest, highest].
+        start_s: time from injection to scan, [lowest, highest]; None: from an hour to two days, and sooner
+            for nuclides of which little is left by then (:func:`usual_start_s`).
         seed: random seed of the whole data set.
         shard_size: scans in a file.
         groups: which chain members share a map; None ties those that live shorter than ten minutes.
@@ -52,10 +65,11 @@ class DatasetPlan:
         readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
         packages: version and SHA-256 of the source files of each package of others that phantom or readout
             come from, by its name: scans follow from their code, too.
+        dead_pixels: pixels of the camera that record nothing.
 
     Raises:
-        UserError: a size or a range is wrong, no licence is given, a shard does not fit into memory, or the
-            phantom has no meaning for the nuclide.
+        UserError: a size or a range is wrong, no licence is given, a shard does not fit into memory, scans
+            start when nothing is left to see, or the phantom has no meaning for the nuclide.
     """
 
     camera: Camera
@@ -67,7 +81,7 @@ class DatasetPlan:
     counts: Sequence[float]
     injected_bq: Sequence[float]
     duration_s: Sequence[float]
-    start_s: Sequence[float]
+    start_s: Sequence[float] | None = None
     seed: int = 0
     shard_size: int = 8
     groups: Mapping[str, Sequence[str]] | None = None
@@ -75,6 +89,7 @@ class DatasetPlan:
     licence: str = "CC0-1.0"
     readout: Readout = dataclasses.field(default_factory=lambda: EventReadout(0.0))
     packages: Mapping[str, Mapping[str, str | None]] = dataclasses.field(default_factory=dict)
+    dead_pixels: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         wrong = [f"{split}: {n}" for split, n in self.sizes.items() if n < 1]
@@ -86,6 +101,8 @@ class DatasetPlan:
             raise UserError(f"dataset.shard_size is {self.shard_size}; it needs at least 1 scan")
         if not self.licence.strip():
             raise UserError("dataset.licence is empty; data need an SPDX name or a sentence")
+        if self.start_s is None:
+            object.__setattr__(self, "start_s", usual_start_s(self.chain))
         for name in ("counts", "injected_bq", "duration_s", "start_s"):
             span = checked_range(f"dataset.{name}", getattr(self, name))
             if name != "start_s" and span[0] <= 0:
@@ -93,6 +110,7 @@ class DatasetPlan:
             object.__setattr__(self, name, span)
         object.__setattr__(self, "phantom", family_for(self.phantom, self.chain))
         self._check_memory()
+        _check_start(self.system, self.limits.start_s[1])
 
     def _check_memory(self) -> None:
         """Refuse scans and lists of them that do not fit: a shard is in memory until it is written."""
@@ -105,7 +123,8 @@ class DatasetPlan:
     @property
     def system(self) -> ImagingSystem:
         """Camera, chain, grid and energies together."""
-        return ImagingSystem(self.camera, self.chain, self.grid, self.energy_bins, self.groups, self.options)
+        parts = (self.camera, self.chain, self.grid, self.energy_bins, self.groups, self.options)
+        return ImagingSystem(*parts, dead_pixels=self.dead_pixels)
 
     @property
     def limits(self) -> ExposureLimits:
@@ -134,6 +153,7 @@ class DatasetPlan:
         """Hash of everything that the scans follow from, code of other packages included."""
         parts = {
             "schema_version": SCHEMA_VERSION,
+            "code_version": CODE_VERSION,
             "system": self.system.to_dict(),
             "materials": self.system.materials,
             "sizes": dict(self.sizes),
@@ -144,6 +164,26 @@ class DatasetPlan:
             "packages": {name: record.get("sha256") for name, record in self.packages.items()},
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def usual_start_s(chain: DecayChain) -> tuple[float, float]:
+    """From an hour to two days after the injection; of short-lived nuclides, half a half-life to three."""
+    half_life_s = chain.half_life_s(chain.members[0])
+    earliest, latest = USUAL_START_S
+    return min(earliest, 0.5 * half_life_s), min(latest, LATEST_HALF_LIVES * half_life_s)
+
+
+def _check_start(system: ImagingSystem, latest_s: float) -> None:
+    """Refuse scans that start when next to nothing is left of the activity."""
+    left = activities_at(system.chain, 1.0, latest_s)
+    if max(left[head] for head in system.groups.heads) < LEAST_LEFT:
+        nuclide, wanted = system.chain.members[0], usual_start_s(system.chain)
+        half_life_s = system.chain.half_life_s(nuclide)
+        raise UserError(
+            f"dataset.start_s ends at {latest_s:g} s, {latest_s / half_life_s:.0f} half-lives of {nuclide}, "
+            "when less than 1 % of the activity is left; it needs earlier scans, such as "
+            f"[{wanted[0]:.0f}, {wanted[1]:.0f}]"
+        )
 
 
 def described(part: object) -> Any:

@@ -141,12 +141,13 @@ class ShardReader:
     def _read(self, file: h5py.File, i: int) -> StoredScan:
         table = file["scans"]
         first, last = self._frames[i : i + 2]
-        frames = zip(file["frames/start_s"][first:last], file["frames/duration_s"][first:last], strict=True)
+        spans = zip(file["frames/start_s"][first:last], file["frames/duration_s"][first:last], strict=True)
+        frames = tuple(Frame(float(start), float(duration)) for start, duration in spans)
         truths = file["truths"] if self.has_truths else None
         return StoredScan(
             number=int(table["number"][i]),
-            events=self._read_events(file, i),
-            frames=tuple(Frame(float(start), float(duration)) for start, duration in frames),
+            events=self._read_events(file, i).checked_times(frames, str(self.path)),
+            frames=frames,
             injected_bq=float(table["injected_bq"][i]),
             body_mass_g=float(table["body_mass_g"][i]),
             counts_photopeak=int(table["counts_photopeak"][i]),

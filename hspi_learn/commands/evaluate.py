@@ -59,8 +59,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     folder = RunFolder.fresh(config.run_dir)
     with pool(config) as workers:
         report = workers.comparison.protocol.evaluate(workers.map)
-        _describe(folder, config, workers.comparison.data)
-    numbers = report.write(folder.path)
+        data = workers.comparison.data
+        _describe(folder, config, data)
+    numbers = report.write(folder.path) | data.unrecorded("test")
     folder.write_metrics(numbers)
     print_result(report.tables(numbers)[0], report.statements(numbers), folder.path / "report.html")
     dashboard = partial(build, config.logger, key="logger", folder=folder) if config.get("logger") else None

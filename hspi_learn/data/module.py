@@ -79,6 +79,15 @@ class ScanDataModule(ResumableDataModule):
             )
         return self._windowed[split]
 
+    def unrecorded(self, split: str) -> dict[str, float]:
+        """Numbers of dead pixels, and of scans of a split in which a whole panel recorded nothing."""
+        scans = self.scans(split)
+        silent = sum(bool(scans.silent_panels(scans.events(i))) for i in range(len(scans)))
+        return {
+            f"{split}/dead_pixels": float(len(self.system.dead_pixels)),
+            f"{split}/scans_with_silent_panels": float(silent),
+        }
+
     def train_dataloader(self) -> TrainingLoader:
         """Training batches in the order of (seed, epoch)."""
         scans = self.windowed("train")

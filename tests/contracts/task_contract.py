@@ -58,7 +58,7 @@ class Killed(Callback):
 
 def system_of(model: HyperspectralForwardModel) -> Any:
     """What a task needs of an imaging system, around a forward model."""
-    return SimpleNamespace(groups=model.groups, forward_model=lambda windows: model)
+    return SimpleNamespace(groups=model.groups, forward_model=lambda windows: model, live=None)
 
 
 def scans_of(model: HyperspectralForwardModel, dtype: torch.dtype) -> ScanBatch:

@@ -278,3 +278,28 @@ def test_a_run_refuses_another_camera(folder: Path, tmp_path: Path) -> None:
         )
     shutil.rmtree(tmp_path / "data")
     assert not (tmp_path / "report").exists()
+
+
+def test_a_silent_panel_is_told_and_left_out(folder: Path, shard: Path) -> None:
+    """One of two panels off: a warning names it, OSEM and a network do as with its pixels named as dead, and
+    the activity is that of both panels within 25 % (a few thousand counts)."""
+    record = ShardReader(shard).scan(0)
+    on = record.events.pixel < 64
+    np.savez(folder / "half.npz", pixel=record.events.pixel[on], energy_kev=record.events.energy_kev[on])
+    np.savez(folder / "whole.npz", pixel=record.events.pixel, energy_kev=record.events.energy_kev)
+    system = (
+        f"+camera={{_target_: data_gen.camera.load_camera, name_or_path: {CAMERA}}}",
+        "nuclide=ra223",
+        "model=demo",
+        "model.reference_energies=2",
+        *("grid.shape=[8,8,8]", "grid.spacing_mm=3.6", "body_diameter_mm=24", "method.subsets=2"),
+    )
+    for name, how in (("osem", system), ("net", (f"run={folder}/run", "body_diameter_mm=24"))):
+        more = (*how, f"duration_s={record.duration_s}", f"output={folder}/off_{name}")
+        both = _reconstructed(f"input={folder}/whole.npz", *more)
+        with pytest.warns(UserWarning, match=r"panels \[1\] recorded nothing; they are taken for off"):
+            off = _reconstructed(f"input={folder}/half.npz", *more)
+        assert (off.pop("silent_panels"), off["dead_pixels"]) == (1, 64)
+        named = _reconstructed(f"input={folder}/half.npz", *more, f"dead_pixels={list(range(64, 128))}")
+        assert named == off
+        assert sum(both.values()) * 0.75 < off["Ra-223"] + off["Pb-211"] < sum(both.values()) * 1.25
