@@ -80,7 +80,8 @@ def tune(
 
 def _medians(errors: Tensor) -> Tensor:
     """Median over scans, the last axis; a candidate that gives no number is infinitely wrong."""
-    return reduce_scans(errors.movedim(-1, 0), "median").nan_to_num(nan=torch.inf, posinf=torch.inf)
+    known = errors.nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return reduce_scans(known.movedim(-1, 0), "median")
 
 
 def _errors_of_batch(

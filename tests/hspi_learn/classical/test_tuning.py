@@ -34,6 +34,12 @@ def _error(estimate: Tensor, batch: ScanBatch, context: ScanContext) -> Tensor:
     return scan_nrmse(estimate, batch.activity, context.body)
 
 
+def _undefined_where_infinite(estimate: Tensor, batch: ScanBatch, context: ScanContext) -> Tensor:
+    """An error of one's own that is NaN where the estimate is."""
+    error = _error(estimate, batch, context)
+    return error.masked_fill(torch.isinf(error), torch.nan)
+
+
 def test_gaussian_has_its_fwhm() -> None:
     """A smoothed point keeps its sum (1e-9) and has the variance of the Gaussian plus that of a voxel."""
     grid = VoxelGrid((25, 31, 41), (2.0, 1.5, 1.0))
@@ -115,6 +121,8 @@ def test_a_candidate_that_fails_is_not_chosen(model64: HyperspectralForwardModel
         assert found.osem.iterations == 1
         assert torch.isinf(found.errors[1, 0, wrong]).all()
         assert torch.isinf(found.median_errors[1, 0])
+        batch, failing_osem = _batch(model64, density), Failing(model64, subsets=4)
+        assert tune(failing_osem, [batch], _undefined_where_infinite, (1, 2), (0.0,)).osem.iterations == 1
 
 
 def test_mean_image_explains_the_counts(model64: HyperspectralForwardModel, density: Tensor) -> None:
