@@ -49,8 +49,8 @@ class ApertureTransmission(nn.Module):
         self.grid = grid
         traced = [_traced_mm(grid, axis, stride) for axis in range(3)]
         positions = aperture_mm.detach().double().cpu().flip(1).tolist()
-        self.lines = nn.ModuleList(_Lines(position, grid, traced) for position in positions)
-        self.entries = sum(lines.entries for lines in self.lines)
+        lines = [_Lines(position, grid, traced) for position in positions]
+        self.lines, self.entries = nn.ModuleList(lines), sum(each.entries for each in lines)
         self.register_buffer("mass_attenuation", mass_attenuation, persistent=False)
         self._kept: dict[tuple[int, torch.dtype], list[_Weights]] = {}
 
@@ -209,7 +209,8 @@ class _Lines(nn.Module):
     def in_order(self, summed: Tensor) -> Tensor:
         """Sums [line, volume] as volumes [volume, z, y, x] over the traced voxels, in mm on the line."""
         paths = summed.unflatten(0, self.slant.shape) * self.slant.to(summed.dtype)[..., None]
-        return paths.movedim(0, self.axis).movedim(-1, 0)
+        in_order: Tensor = paths.movedim(0, self.axis).movedim(-1, 0)
+        return in_order
 
 
 def _transpose_product(weights: Iterable[_Weights], gradient: Tensor, voxels: int) -> Tensor:
