@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -18,7 +18,7 @@ import xraylib
 from icrp107_database import get_icrp107_spectrum
 
 from data_gen.core.errors import UserError
-from data_gen.nuclides.evaluations import K_GROUPS, evaluation
+from data_gen.nuclides.evaluations import K_GROUPS, Evaluation, evaluation
 from data_gen.nuclides.names import canonical_name
 
 _K_SHELLS = {
@@ -26,7 +26,7 @@ _K_SHELLS = {
     "Ka1": ("L3",),
     "Kb1": ("M1", "M2", "M3", "M4", "M5"),
     "Kb2": ("N1", "N2", "N3", "N4", "N5", "O2", "O3", "P2", "P3"),
-    "": ("L1",),  # forbidden, and in no group of the evaluations
+    "Ka3": ("L1",),  # very weak, and in no group of the evaluations
 }
 """Shells that fill the hole in K, by group of lines."""
 _FARTHEST_MATCH = 0.004
@@ -44,21 +44,21 @@ class PhotonLine:
         energy_kev: energy in keV.
         photons_per_decay: photons per decay of ``nuclide``.
         kind: "gamma" (annihilation photons included) or "xray".
+        k_group: element and group of a K X-ray, such as "Rn Ka1"; "" for all else.
     """
 
     nuclide: str
     energy_kev: float
     photons_per_decay: float
     kind: Literal["gamma", "xray"]
+    k_group: str = ""
 
 
 def photon_lines(nuclide: str, min_kev: float = 20.0, max_kev: float = 600.0) -> tuple[PhotonLine, ...]:
     """Lines of a nuclide with min_kev <= energy <= max_kev, in ascending energy.
 
     Where DDEP has evaluated the nuclide, gammas are its own, and K X-rays have its yields by group (K-alpha 2
-    and 1, K'-beta 1 and 2), shared out within a group as in ICRP-107. All else is ICRP-107's, whose K X-ray
-    energies, computed from EADL, are 0.1-0.5 keV too high and are replaced by xraylib's measured ones for the
-    progeny's element.
+    and 1, K'-beta 1 and 2), shared out within a group as in ICRP-107. All else is ICRP-107's.
 
     Raises:
         UserError: the nuclide is unknown, or the limits are not 0 <= min_kev < max_kev.
@@ -71,45 +71,55 @@ def photon_lines(nuclide: str, min_kev: float = 20.0, max_kev: float = 600.0) ->
 
 
 @cache
-def _all_lines(nuclide: str) -> tuple[PhotonLine, ...]:
-    """Every photon line of a nuclide, in ascending energy; none for a stable one."""
+def icrp107_lines(nuclide: str) -> tuple[PhotonLine, ...]:
+    """Every line of a nuclide by ICRP-107 alone, in ascending energy; none for a stable one.
+
+    Its K X-ray energies, computed from EADL, are 0.1-0.5 keV too high and are replaced by xraylib's measured
+    ones for the progeny's element.
+
+    Args:
+        nuclide: canonical name, such as "Ra-223".
+    """
     if math.isinf(rd.Nuclide(nuclide).half_life("s")):
         return ()
-    lines = [PhotonLine(nuclide, energy, share, "gamma") for energy, share in _gammas(nuclide)]
-    lines += [PhotonLine(nuclide, energy, share, "xray") for energy, share in _x_rays(nuclide)]
+    lines = [
+        PhotonLine(nuclide, energy, share, "gamma")
+        for kind in ("gamma", "annihilation")
+        for energy, share in _tabulated(nuclide, kind)
+    ]
+    k_lines = _k_lines_of_progeny(nuclide)
+    for energy, share in _tabulated(nuclide, "X"):
+        known = _nearest(energy, k_lines)
+        measured, group = (known.measured_kev, known.group) if known else (energy, "")
+        lines.append(PhotonLine(nuclide, measured, share, "xray", group))
     return tuple(sorted(lines, key=lambda line: line.energy_kev))
 
 
-def _gammas(nuclide: str) -> list[tuple[float, float]]:
-    """(energy in keV, photons per decay) of gammas and annihilation photons."""
-    known = evaluation(nuclide)
-    if known is None:
-        return [*_tabulated(nuclide, "gamma"), *_tabulated(nuclide, "annihilation")]
-    return [(p.energy_kev, p.photons_per_decay) for p in known.photons if p.kind not in K_GROUPS]
+@cache
+def _all_lines(nuclide: str) -> tuple[PhotonLine, ...]:
+    """Every photon line of a nuclide, in ascending energy."""
+    lines, known = icrp107_lines(nuclide), evaluation(nuclide)
+    return _evaluated(nuclide, lines, known) if known else lines
 
 
-def _x_rays(nuclide: str) -> list[tuple[float, float]]:
-    """(energy in keV, photons per decay) of X-rays: ICRP-107's, groups of K lines scaled to the evaluation."""
-    k_lines = _k_lines_of_progeny(nuclide)
-    found = [(_nearest(energy, k_lines), energy, share) for energy, share in _tabulated(nuclide, "X")]
-    in_group: dict[tuple[str, str], float] = defaultdict(float)
-    for line, _, share in found:
-        if line:
-            in_group[line.element, line.group] += share
-    known = evaluation(nuclide)
-    evaluated = [p for p in known.photons if p.kind in K_GROUPS] if known else []
-    scale = {
-        (p.element, p.kind): p.photons_per_decay / in_group[p.element, p.kind]
-        for p in evaluated
-        if (p.element, p.kind) in in_group
-    }
-    lines = [
-        (line.measured_kev, share * scale.get((line.element, line.group), 1.0)) if line else (energy, share)
-        for line, energy, share in found
+def _evaluated(nuclide: str, lines: Sequence[PhotonLine], known: Evaluation) -> tuple[PhotonLine, ...]:
+    """Lines of ICRP-107 with what is evaluated in place of it."""
+    tabulated: dict[str, float] = defaultdict(float)
+    for line in lines:
+        tabulated[line.k_group] += line.photons_per_decay
+    groups = {f"{p.element} {p.kind}": p for p in known.photons if p.kind in K_GROUPS}
+    scale = {g: p.photons_per_decay / tabulated[g] for g, p in groups.items() if tabulated[g] > 0}
+    found = [
+        replace(line, photons_per_decay=line.photons_per_decay * scale.get(line.k_group, 1.0))
+        for line in lines
+        if line.kind == "xray"
     ]
     # Groups that ICRP-107 has no line of stand at their mean energy.
-    missing = [p for p in evaluated if (p.element, p.kind) not in scale]
-    return lines + [(p.energy_kev, p.photons_per_decay) for p in missing]
+    missing = ((p, g) for g, p in groups.items() if g not in scale)
+    found += [PhotonLine(nuclide, p.energy_kev, p.photons_per_decay, "xray", g) for p, g in missing]
+    gammas = (p for p in known.photons if p.kind not in K_GROUPS)
+    found += [PhotonLine(nuclide, p.energy_kev, p.photons_per_decay, "gamma") for p in gammas]
+    return tuple(sorted(found, key=lambda line: line.energy_kev))
 
 
 def _tabulated(nuclide: str, kind: str) -> list[tuple[float, float]]:
@@ -120,13 +130,12 @@ def _tabulated(nuclide: str, kind: str) -> list[tuple[float, float]]:
 
 
 class _KLine(NamedTuple):
-    """A K line of an element, with its group and its energies in keV."""
+    """A K line of an element: its energies in keV, and element and group."""
 
-    element: str
-    group: str
     expected_kev: float
     """As ICRP-107 has it, from EADL."""
     measured_kev: float
+    group: str
 
 
 def _k_lines_of_progeny(nuclide: str) -> list[_KLine]:
@@ -136,13 +145,15 @@ def _k_lines_of_progeny(nuclide: str) -> list[_KLine]:
     for z in sorted(elements):
         # EADL leaves relativistic terms out: it is 0.40 % high at radon and 0.13 % at gadolinium.
         too_high = 1.0 + 0.0040 * (z / 86) ** 3.7
-        symbol = str(xraylib.AtomicNumberToSymbol(z))
-        lines += [_KLine(symbol, group, too_high * energy, energy) for group, energy in _k_line_energies(z)]
+        element = xraylib.AtomicNumberToSymbol(z)
+        lines += [
+            _KLine(too_high * energy, energy, f"{element} {group}") for energy, group in _k_line_energies(z)
+        ]
     return lines
 
 
-def _k_line_energies(z: int) -> list[tuple[str, float]]:
-    """Group and measured energy of each K line of an element, keV; those that xraylib lacks are left out."""
+def _k_line_energies(z: int) -> list[tuple[float, str]]:
+    """Measured energy in keV and group of the K lines of an element; those that xraylib lacks are left out."""
     energies = []
     for group, shells in _K_SHELLS.items():
         for shell in shells:
@@ -150,7 +161,7 @@ def _k_line_energies(z: int) -> list[tuple[str, float]]:
                 energy = xraylib.LineEnergy(z, getattr(xraylib, f"K{shell}_LINE"))
             except ValueError:
                 continue
-            energies.append((group, float(energy)))
+            energies.append((float(energy), group))
     return energies
 
 

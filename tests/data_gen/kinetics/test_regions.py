@@ -53,8 +53,9 @@ def test_one_compartment_is_the_bateman_equation():
 
 
 @pytest.mark.parametrize("nuclide", ["Ac-225", "Ra-223", "Th-227", "At-211", "Pb-212"])
-def test_full_chains_are_those_of_radioactivedecay(nuclide):
-    """An independent package, all members down to microseconds: activity and frame mean, 1e-8 relative."""
+def test_full_chains_are_those_of_the_modes_of_decay(nuclide):
+    """The other solver here, by modes of decay (held against radioactivedecay in test_chain.py), all members
+    down to microseconds: activity and frame mean, 1e-8 relative."""
     chain = decay_chain(nuclide)
     kinetics = RegionKinetics(STILL, chain, 1e4)
     time, frame = 2 * chain.half_lives_s[0], Frame(3000.0, 1800.0)
@@ -136,7 +137,7 @@ def test_frames_sum_to_the_integral():
 
 @pytest.mark.parametrize("nuclide", ["Ac-225", "At-211"])
 def test_decays_for_good(nuclide):
-    """All that is injected decays once in each unbranched step: branchings of ICRP-107 alone, 1e-10."""
+    """All that is injected decays once in each unbranched step: branchings alone, 1e-10."""
     chain = decay_chain(nuclide)
     kinetics = RegionKinetics(STILL, chain, 1e4)
     atoms = {chain.members[0]: 1e4 / chain.decay_constant(chain.members[0])}
