@@ -8,21 +8,12 @@ import radioactivedecay as rd
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from referees.icrp107 import icrp107_chain
 
 from data_gen import UserError, decay_chain
-from data_gen.nuclides import DecayChain, activities_at, mean_activity
+from data_gen.nuclides import activities_at, mean_activity
 
 CONFIGS = Path(__file__).parents[3] / "conf" / "nuclide"
-
-
-def icrp107_chain(nuclide: str) -> DecayChain:
-    """The chain with the half-lives and branching fractions of ICRP-107 alone."""
-    chain = decay_chain(nuclide)
-    half_lives = tuple(float(rd.Nuclide(member).half_life("s")) for member in chain.members)
-    shares = (
-        (a, b, float(rd.DEFAULTDATA.branching_fraction(a, b))) for a, b, _ in chain.branchings
-    )
-    return DecayChain(chain.members, half_lives, tuple(shares))
 
 
 @pytest.mark.parametrize("spelling", ["Ra-223", "Ra223", "ra-223", "ra223", "223Ra", "RA-223"])

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_gen.kinetics.linear import propagators, total_integral
+from data_gen.nuclides.rate_equations import propagators, total_integral
 
 
 def test_one_state():
