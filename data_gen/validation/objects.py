@@ -11,7 +11,7 @@ from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms import MousePhantom
 
-SCENES = ("point", "off_axis", "cylinder", "mouse")
+SCENES = ("point", "off_axis", "point_in_tissue", "off_axis_in_tissue", "cylinder", "mouse")
 
 _UPTAKE = {
     "soft_tissue": (1.0, 1.0),
@@ -39,8 +39,9 @@ class Scene:
 
 
 def scene(name: str, spacing_mm: float = 1.0) -> Scene:
-    """A scene by name: ``point`` at the isocentre and ``off_axis`` at (6, 3, 4) mm in vacuum, ``cylinder`` of
-    24 mm in diameter and length, warm and of soft tissue, ``mouse``.
+    """A scene by name: ``point`` at the isocentre and ``off_axis`` at (6, 3, 4) mm in vacuum, both also
+    ``_in_tissue`` in the middle of a cylinder of 24 mm in diameter and length, ``cylinder``, the same and warm,
+    ``mouse``. The cylinder is of soft tissue of 1 g/cm3, which is what water is taken for.
 
     Points are Gaussians of 1 mm sigma, so that it hardly matters how voxels are read between their centres.
 
@@ -48,17 +49,17 @@ def scene(name: str, spacing_mm: float = 1.0) -> Scene:
         UserError: an unknown name.
     """
     grid = VoxelGrid([round(28.0 / spacing_mm)] * 3, spacing_mm)
-    if name in ("point", "off_axis"):
-        middle = torch.tensor((0.0, 0.0, 0.0) if name == "point" else (6.0, 3.0, 4.0), dtype=torch.float64)
-        activity = torch.exp(-(grid.centres_mm() - middle).square().sum(-1) / 2)
-        return Scene(name, grid, activity / activity.sum(), torch.zeros_like(activity))
+    place = grid.centres_mm()
+    inside = ((place[..., :2].norm(dim=-1) < 12) & (place[..., 2].abs() < 12)).double()
+    bare = name.removesuffix("_in_tissue")
+    if name not in SCENES:
+        raise UserError(f"scene is {name!r}; it needs to be one of {list(SCENES)}")
+    if bare in ("point", "off_axis"):
+        middle = torch.tensor((0.0, 0.0, 0.0) if bare == "point" else (6.0, 3.0, 4.0), dtype=torch.float64)
+        activity = torch.exp(-(place - middle).square().sum(-1) / 2)
+        return Scene(name, grid, activity / activity.sum(), inside if name != bare else torch.zeros_like(inside))
     if name == "cylinder":
-        place = grid.centres_mm()
-        inside = (place[..., :2].norm(dim=-1) < 12) & (place[..., 2].abs() < 12)
-        activity = inside / inside.sum(dtype=torch.float64)
-        return Scene(name, grid, activity, 1.0 * inside.double())
-    if name == "mouse":
-        phantom = MousePhantom(_UPTAKE)(grid, torch.Generator().manual_seed(7))
-        uptake = phantom.uptake.double()
-        return Scene(name, grid, uptake / uptake.sum(), phantom.density.double())
-    raise UserError(f"scene is {name!r}; it needs to be one of {list(SCENES)}")
+        return Scene(name, grid, inside / inside.sum(), inside)
+    phantom = MousePhantom(_UPTAKE)(grid, torch.Generator().manual_seed(7))
+    uptake = phantom.uptake.double()
+    return Scene(name, grid, uptake / uptake.sum(), phantom.density.double())
