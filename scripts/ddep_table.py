@@ -49,7 +49,7 @@ def evaluated(file: Path) -> dict[str, Any]:
     branches = header["Daughter(s)"]
     photons = [photon(row) for row in rows if len(row) >= 6 and row[4] in KINDS]
     return {
-        "source": header["Reference"][0],
+        "source": "; ".join(header["Reference"]),
         "half_life_s": _product(half_life[0], SECONDS[unit]),
         "half_life_uncertainty_s": _product(half_life[1], SECONDS[unit]),
         "branches": {

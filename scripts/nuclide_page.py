@@ -19,6 +19,7 @@ from data_gen.nuclides.evaluations import K_GROUPS, EvaluatedPhoton, Evaluation,
 from data_gen.nuclides.lines import icrp107_lines
 
 ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "conf" / "nuclide"
 PAGE = ROOT / "docs" / "nuclides.md"
 LOWEST_KEV, HIGHEST_KEV = 20.0, 2700.0
 STRONG = 5e-3
@@ -31,8 +32,7 @@ HEAD = """# Nuclear data
 
 Half-lives, branching fractions and photons of the chains in `conf/nuclide`, in use here, in ICRP Publication 107 (2008;
 through radioactivedecay and icrp107-database) and in the evaluations of the Decay Data Evaluation Project (DDEP,
-Laboratoire National Henri Becquerel, LARA tables as carried by the package roentgen {roentgen}). Where DDEP has evaluated a
-nuclide, its numbers are used; everything else is ICRP-107's: the nuclides that DDEP lacks, the members of a chain, L X-rays,
+Laboratoire National Henri Becquerel, LARA tables as carried by the package roentgen). Where DDEP has evaluated a nuclide, its numbers are used; everything else is ICRP-107's: the nuclides that DDEP lacks, the members of a chain, L X-rays,
 betas (and so bremsstrahlung), and how the photons of a group of K X-rays are shared out among its lines. Energies of K
 X-rays are xraylib's. `scripts/ddep_table.py` writes the table, `data_gen/nuclides/ddep.json`, and
 `scripts/nuclide_page.py` this page.
@@ -55,11 +55,14 @@ DDEP has no Th-227, and two sets of yields of its radium K X-rays are about: K-a
 decays (ICRP-107, in use) and 2.39 and 1.47. What decides is how many holes the K shell gets, which internal conversion alone
 makes. ENSDF (as in paceENSDF of July 2024) gives the gammas of 286.09, 272.91 and 304.50 keV the multipolarity M1+E2, and
 that of 289.59 keV none, all four without a conversion coefficient of the K shell. Summed over the gammas that have one, it
-has 5.23 K electrons in 100 decays, which xraylib's fluorescence yield and radiative rates turn into {low_ka1:.2f} and {low_ka2:.2f}: the lower
-set leaves the conversion of these four gammas out. ICRP-107 counts it (M1), {electrons:.2f} K electrons in all, and its X-rays are what
+has {ensdf:g} K electrons in 100 decays, which xraylib's fluorescence yield and radiative rates turn into {low_ka1:.1f} and {low_ka2:.1f}:
+the lower set leaves the conversion of these four gammas out. ICRP-107 counts it (M1), {electrons:.2f} K electrons in all, and its X-rays are what
 these leave: {from_electrons:.2f} photons in 100 decays for {x_rays:.2f} tabulated. The lower set is therefore not used. Of the higher one, 14 %
 rest on 289.59 keV being M1, which ENSDF does not say; a measured yield was not found.
 """
+ENSDF_K_ELECTRONS = 5.23
+"""K electrons in 100 decays of Th-227: ENSDF's gammas times their K conversion coefficients, as in paceENSDF
+(github.com/AaronMHurst/pace_ensdf, bee5a22 of July 2024), where a coefficient is given."""
 BINDING_KEV = {"Ra": 104.32}
 """Energy of the K shell in ICRP-107 (EADL), which its conversion electrons lack."""
 
@@ -72,9 +75,6 @@ def page() -> str:
     return "\n".join(parts)
 
 
-CONFIGS = ROOT / "conf" / "nuclide"
-
-
 def _head() -> str:
     """The text above the tables, with what it computes."""
     strong = _by_group(photon_lines("Th-227", 80, 110))
@@ -82,14 +82,14 @@ def _head() -> str:
     bright = xraylib.FluorYield(88, xraylib.K_SHELL)
     ka1, ka2 = (xraylib.RadRate(88, line) for line in (xraylib.KL3_LINE, xraylib.KL2_LINE))
     return HEAD.format(
-        roentgen="2.4.0",
         low=LOWEST_KEV,
         high=HIGHEST_KEV,
         weak=WEAK,
         ka1=100 * strong["Ra Ka1"],
         ka2=100 * strong["Ra Ka2"],
-        low_ka1=5.23 * bright * ka1,
-        low_ka2=5.23 * bright * ka2,
+        ensdf=ENSDF_K_ELECTRONS,
+        low_ka1=ENSDF_K_ELECTRONS * bright * ka1,
+        low_ka2=ENSDF_K_ELECTRONS * bright * ka2,
         electrons=100 * electrons,
         from_electrons=100 * electrons * bright,
         x_rays=100 * sum(share for group, share in strong.items() if group),
@@ -147,8 +147,8 @@ def _branches(chains: Iterable[DecayChain]) -> str:
 
 
 def _photons(members: Iterable[str]) -> str:
-    rows = [row for member in members for row in _of_member(member)]
-    about = f"Lines of {100 * STRONG:g} photons or more in 100 decays of their emitter, at {LOWEST_KEV:g}-{HIGHEST_KEV:g} keV."
+    rows = [row for member in members if evaluation(member) for row in _of_member(member)]
+    about = f"Of the nuclides that DDEP has evaluated; all others are as in ICRP-107. Lines of {100 * STRONG:g} photons or more in 100 decays of their emitter, at {LOWEST_KEV:g}-{HIGHEST_KEV:g} keV."
     return _table("Photons in 100 decays", ("nuclide", "keV", "in use", "ICRP-107", "DDEP"), rows, about)
 
 
@@ -161,7 +161,7 @@ def _of_member(member: str) -> Iterator[tuple[str, ...]]:
     for group in (g for g in dict.fromkeys([*used, *icrp]) if g):
         if max(used[group], icrp[group]) >= STRONG:
             yield member, group, _percent(used[group]), _percent(icrp[group]), _evaluated_group(known, group)
-    gammas = {line.energy_kev: line.photons_per_decay for line in ours if line.kind == "gamma"}
+    gammas = _matched([line for line in ours if line.kind == "gamma"], [])
     older = _matched([line for line in old if line.kind == "gamma"], list(gammas))
     for energy in sorted({*gammas, *older}):
         share, before = gammas.get(energy, 0.0), older.get(energy, 0.0)
@@ -170,7 +170,7 @@ def _of_member(member: str) -> Iterator[tuple[str, ...]]:
 
 
 def _matched(lines: Iterable[PhotonLine], energies: list[float]) -> dict[float, float]:
-    """Photons per decay of ICRP-107's gammas at the nearest energies in use, or at their own where none is."""
+    """Photons per decay of gammas at the nearest of these energies, or at their own where none is near."""
     sums: dict[float, float] = defaultdict(float)
     for line in lines:
         nearest = min(energies, key=lambda e: abs(e - line.energy_kev), default=line.energy_kev)
