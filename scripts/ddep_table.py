@@ -26,7 +26,9 @@ def table() -> str:
     """The whole table as JSON, one line for each photon."""
     from data_gen.nuclides import decay_chain
 
-    names = {yaml.safe_load(file.read_text())["nuclide"] for file in (ROOT / "conf" / "nuclide").glob("*.yaml")}
+    names = {
+        yaml.safe_load(file.read_text())["nuclide"] for file in (ROOT / "conf" / "nuclide").glob("*.yaml")
+    }
     members = sorted({member for name in names for member in decay_chain(name).members})
     found = {member: evaluated(lara_file(member)) for member in members if lara_file(member).is_file()}
     return "{\n" + ",\n".join(map(_entry, found, found.values())) + "\n}\n"
@@ -42,10 +44,14 @@ def lara_file(nuclide: str) -> Path:
 
 def evaluated(file: Path) -> dict[str, Any]:
     """The fields of ``data_gen.nuclides.evaluations.Evaluation`` from a LARA table."""
-    rows = [[cell.strip() for cell in line.split(";")] for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [
+        [cell.strip() for cell in line.split(";")] for line in file.read_text(encoding="utf-8").splitlines()
+    ]
     header = {row[0]: row[1:] for row in rows if row[0] and not row[0][0].isdigit()}
     # The first line has the half-life in the evaluation's own unit, the second the same rounded in s.
-    unit, half_life = next((key[11:-1], value) for key, value in header.items() if key.startswith("Half-life ("))
+    unit, half_life = next(
+        (key[11:-1], value) for key, value in header.items() if key.startswith("Half-life (")
+    )
     branches = header["Daughter(s)"]
     photons = [photon(row) for row in rows if len(row) >= 6 and row[4] in KINDS]
     return {

@@ -30,35 +30,41 @@ SAME_KEV = 0.5
 """Largest distance at which a line of ICRP-107 is taken for an evaluated one."""
 HEAD = """# Nuclear data
 
-Half-lives, branching fractions and photons of the chains in `conf/nuclide`, in use here, in ICRP Publication 107 (2008;
-through radioactivedecay and icrp107-database) and in the evaluations of the Decay Data Evaluation Project (DDEP,
-Laboratoire National Henri Becquerel, LARA tables as carried by the package roentgen). Where DDEP has evaluated a nuclide, its numbers are used; everything else is ICRP-107's: the nuclides that DDEP lacks, the members of a chain, L X-rays,
-betas (and so bremsstrahlung), and how the photons of a group of K X-rays are shared out among its lines. Energies of K
-X-rays are xraylib's. `scripts/ddep_table.py` writes the table, `data_gen/nuclides/ddep.json`, and
-`scripts/nuclide_page.py` this page.
+Half-lives, branching fractions and photons of the chains in `conf/nuclide`, in use here, in ICRP
+Publication 107 (2008; through radioactivedecay and icrp107-database) and in the evaluations of the Decay
+Data Evaluation Project (DDEP, Laboratoire National Henri Becquerel, LARA tables as carried by the package
+roentgen). Where DDEP has evaluated a nuclide, its numbers are used; everything else is ICRP-107's: the
+nuclides that DDEP lacks, the members of a chain, L X-rays, betas (and so bremsstrahlung), and how the
+photons of a group of K X-rays are shared out among its lines. Energies of K X-rays are xraylib's.
+`scripts/ddep_table.py` writes the table, `data_gen/nuclides/ddep.json`, and `scripts/nuclide_page.py` this
+page.
 
-Every description of an imaging system (`system.json`, shards) names the nuclear data that it was made with; a data set made
-with others is told of in the log.
+Every description of an imaging system (`system.json`, shards) names the nuclear data that it was made with;
+a data set made with others is told of in the log.
 
 ## What is in
 
-- Gammas, K and L X-rays of every chain member at {low:g}-{high:g} keV. Lines of fewer than {weak:g} photons per decay of
-  their emitter are no lines of their own: their photons are added to the pieces of bremsstrahlung of the same member, 32
-  over that range. No photon is left out; the last table has their share.
+- Gammas, K and L X-rays of every chain member at {low:g}-{high:g} keV. Lines of fewer than {weak:g} photons
+  per decay of their emitter are no lines of their own: their photons are added to the pieces of
+  bremsstrahlung of the same member, 32 over that range. No photon is left out; the last table has their
+  share.
 - Annihilation photons (511 keV, two for each positron): Tb-149 and its progeny, Bi-207.
 - Bremsstrahlung of betas, external and internal; not that of conversion and Auger electrons.
-- Not in: photons under {low:g} keV, coincidence summing, the range of positrons and betas before they radiate.
+- Not in: photons under {low:g} keV, coincidence summing, the range of positrons and betas before they
+  radiate.
 
 ## Th-227
 
-DDEP has no Th-227, and two sets of yields of its radium K X-rays are about: K-alpha 1 and 2 of {ka1:.2f} and {ka2:.2f} in 100
-decays (ICRP-107, in use) and 2.39 and 1.47. What decides is how many holes the K shell gets, which internal conversion alone
-makes. ENSDF (as in paceENSDF of July 2024) gives the gammas of 286.09, 272.91 and 304.50 keV the multipolarity M1+E2, and
-that of 289.59 keV none, all four without a conversion coefficient of the K shell. Summed over the gammas that have one, it
-has {ensdf:g} K electrons in 100 decays, which xraylib's fluorescence yield and radiative rates turn into {low_ka1:.1f} and {low_ka2:.1f}:
-the lower set leaves the conversion of these four gammas out. ICRP-107 counts it (M1), {electrons:.2f} K electrons in all, and its X-rays are what
-these leave: {from_electrons:.2f} photons in 100 decays for {x_rays:.2f} tabulated. The lower set is therefore not used. Of the higher one, 14 %
-rest on 289.59 keV being M1, which ENSDF does not say; a measured yield was not found.
+DDEP has no Th-227, and two sets of yields of its radium K X-rays are about: K-alpha 1 and 2 of {ka1:.2f}
+and {ka2:.2f} in 100 decays (ICRP-107, in use) and 2.39 and 1.47. What decides is how many holes the K shell
+gets, which internal conversion alone makes. ENSDF (as in paceENSDF of July 2024) gives the gammas of
+286.09, 272.91 and 304.50 keV the multipolarity M1+E2, and that of 289.59 keV none, all four without a
+conversion coefficient of the K shell. Summed over the gammas that have one, it has {ensdf:g} K electrons in
+100 decays, which xraylib's fluorescence yield and radiative rates turn into {low_ka1:.1f} and
+{low_ka2:.1f}: the lower set leaves the conversion of these four gammas out. ICRP-107 counts it (M1),
+{electrons:.2f} K electrons in all, and its X-rays are what these leave: {from_electrons:.2f} photons in 100
+decays for {x_rays:.2f} tabulated. The lower set is therefore not used. Of the higher one, 14 % rest on
+289.59 keV being M1, which ENSDF does not say; a measured yield was not found.
 """
 ENSDF_K_ELECTRONS = 5.23
 """K electrons in 100 decays of Th-227: ENSDF's gammas times their K conversion coefficients, as in paceENSDF
@@ -128,7 +134,16 @@ def _half_lives(members: Iterable[str]) -> str:
 
 def _time(seconds: float, uncertainty_s: float | None = None) -> str:
     """A time in the largest unit that it fills."""
-    units = {"a": 365.242198 * 86400, "d": 86400, "h": 3600, "min": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+    units = {
+        "a": 365.242198 * 86400,
+        "d": 86400,
+        "h": 3600,
+        "min": 60,
+        "s": 1,
+        "ms": 1e-3,
+        "us": 1e-6,
+        "ns": 1e-9,
+    }
     unit = next(name for name, size in units.items() if seconds >= size)
     error = "" if uncertainty_s is None else f" ± {uncertainty_s / units[unit]:.2g}"
     return f"{seconds / units[unit]:.5g}{error} {unit}"
@@ -148,7 +163,10 @@ def _branches(chains: Iterable[DecayChain]) -> str:
 
 def _photons(members: Iterable[str]) -> str:
     rows = [row for member in members if evaluation(member) for row in _of_member(member)]
-    about = f"Of the nuclides that DDEP has evaluated; all others are as in ICRP-107. Lines of {100 * STRONG:g} photons or more in 100 decays of their emitter, at {LOWEST_KEV:g}-{HIGHEST_KEV:g} keV."
+    about = (
+        "Of the nuclides that DDEP has evaluated; all others are as in ICRP-107. "
+        f"Lines of {100 * STRONG:g} photons or more in 100 decays of their emitter."
+    )
     return _table("Photons in 100 decays", ("nuclide", "keV", "in use", "ICRP-107", "DDEP"), rows, about)
 
 
@@ -174,7 +192,9 @@ def _matched(lines: Iterable[PhotonLine], energies: list[float]) -> dict[float, 
     sums: dict[float, float] = defaultdict(float)
     for line in lines:
         nearest = min(energies, key=lambda e: abs(e - line.energy_kev), default=line.energy_kev)
-        sums[nearest if abs(nearest - line.energy_kev) < SAME_KEV else line.energy_kev] += line.photons_per_decay
+        sums[nearest if abs(nearest - line.energy_kev) < SAME_KEV else line.energy_kev] += (
+            line.photons_per_decay
+        )
     return sums
 
 
@@ -185,7 +205,9 @@ def _evaluated_group(known: Evaluation | None, group: str) -> str:
 
 def _evaluated_gamma(known: Evaluation | None, energy_kev: float) -> str:
     photons = known.photons if known else ()
-    return next((_with_error(p) for p in photons if p.kind not in K_GROUPS and p.energy_kev == energy_kev), "-")
+    return next(
+        (_with_error(p) for p in photons if p.kind not in K_GROUPS and p.energy_kev == energy_kev), "-"
+    )
 
 
 def _with_error(photon: EvaluatedPhoton) -> str:
@@ -203,7 +225,15 @@ def _weak(members: Iterable[str]) -> str:
         lines = [line.photons_per_decay for line in photon_lines(member, LOWEST_KEV, HIGHEST_KEV)]
         weak = [share for share in lines if share < WEAK]
         if lines:
-            rows.append((member, _percent(sum(lines)), str(len(lines)), str(len(weak)), f"{100 * sum(weak) / sum(lines):.2g} %"))
+            rows.append(
+                (
+                    member,
+                    _percent(sum(lines)),
+                    str(len(lines)),
+                    str(len(weak)),
+                    f"{100 * sum(weak) / sum(lines):.2g} %",
+                )
+            )
     titles = ("nuclide", "photons in 100 decays", "lines", "weak lines", "share of the photons in weak lines")
     return _table("Weak lines", titles, rows)
 

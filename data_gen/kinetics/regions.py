@@ -11,9 +11,9 @@ from torch import Tensor
 from data_gen.core.errors import UserError
 from data_gen.core.events import Frame
 from data_gen.kinetics.compartments import CompartmentModel
-from data_gen.nuclides.rate_equations import propagators, total_integral
 from data_gen.kinetics.rates import FORMS, rate_matrix
 from data_gen.nuclides import DecayChain
+from data_gen.nuclides.rate_equations import propagators, total_integral
 
 
 class RegionKinetics:

@@ -35,7 +35,11 @@ _BIASED = 0.7
 
 
 def through_body(
-    photons: Photons, tissues: Tissues, bias: DirectionBias, sampling: Sampling, most_scatters: float = math.inf
+    photons: Photons,
+    tissues: Tissues,
+    bias: DirectionBias,
+    sampling: Sampling,
+    most_scatters: float = math.inf,
 ) -> Photons:
     """Photons that leave the object, after all their scatters in it; those of more than ``most_scatters`` are
     dropped."""

@@ -72,7 +72,10 @@ def _atoms(chain: DecayChain, injected_bq: Mapping[str, float] | float, time_s: 
 
 def _by_member(chain: DecayChain, atoms: Tensor) -> dict[str, float]:
     """Activity of every member in Bq."""
-    return {member: n * chain.decay_constant(member) for member, n in zip(chain.members, atoms.tolist(), strict=True)}
+    return {
+        member: n * chain.decay_constant(member)
+        for member, n in zip(chain.members, atoms.tolist(), strict=True)
+    }
 
 
 def _decay_matrix(chain: DecayChain) -> Tensor:

@@ -1,7 +1,7 @@
 """Decay chains: members, half-lives in s and branching fractions.
 
-Source: members are those of ICRP Publication 107, through the package radioactivedecay; half-lives and branching
-fractions are DDEP's where it has evaluated the nuclide (``evaluations.py``), else ICRP-107's.
+Source: members are those of ICRP Publication 107, through the package radioactivedecay; half-lives and
+branching fractions are DDEP's where it has evaluated the nuclide (``evaluations.py``), else ICRP-107's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from data_gen.nuclides.names import canonical_name
 
 @dataclass(frozen=True)
 class DecayChain:
-    """A radioactive nuclide and its radioactive progeny. Activities over time follow from these numbers alone.
+    """A radioactive nuclide and its radioactive progeny; activities over time follow from these numbers.
 
     Args:
         members: names, the injected nuclide first, every parent before its progeny, stable ends left out.

@@ -153,7 +153,7 @@ def _k_lines_of_progeny(nuclide: str) -> list[_KLine]:
 
 
 def _k_line_energies(z: int) -> list[tuple[float, str]]:
-    """Measured energy in keV and group of the K lines of an element; those that xraylib lacks are left out."""
+    """Measured energy in keV and group of the K lines of an element, of those that xraylib has."""
     energies = []
     for group, shells in _K_SHELLS.items():
         for shell in shells:

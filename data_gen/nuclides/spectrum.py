@@ -95,7 +95,7 @@ class LineSpectrum:
 def _pieces(
     chain: DecayChain, min_kev: float, max_kev: float, weakest: float
 ) -> list[tuple[float, float, int, float]]:
-    """Bremsstrahlung and weak lines: mean energy in keV, photons per decay, index of the member, width in keV."""
+    """Mean energy in keV, photons per decay, index of the member and width in keV of each piece."""
     edges = torch.logspace(
         math.log10(min_kev), math.log10(max_kev), CONTINUUM_PIECES + 1, dtype=torch.float64
     )

@@ -40,8 +40,8 @@ class Scene:
 
 def scene(name: str, spacing_mm: float = 1.0) -> Scene:
     """A scene by name: ``point`` at the isocentre and ``off_axis`` at (6, 3, 4) mm in vacuum, both also
-    ``_in_tissue`` in the middle of a cylinder of 24 mm in diameter and length, ``cylinder``, the same and warm,
-    ``mouse``. The cylinder is of soft tissue of 1 g/cm3, which is what water is taken for.
+    ``_in_tissue`` in a cylinder of 24 mm in diameter and length, ``cylinder``, the same and warm, ``mouse``. The
+    cylinder is of soft tissue of 1 g/cm3, which is what water is taken for.
 
     Points are Gaussians of 1 mm sigma, so that it hardly matters how voxels are read between their centres.
 
@@ -57,7 +57,9 @@ def scene(name: str, spacing_mm: float = 1.0) -> Scene:
     if bare in ("point", "off_axis"):
         middle = torch.tensor((0.0, 0.0, 0.0) if bare == "point" else (6.0, 3.0, 4.0), dtype=torch.float64)
         activity = torch.exp(-(place - middle).square().sum(-1) / 2)
-        return Scene(name, grid, activity / activity.sum(), inside if name != bare else torch.zeros_like(inside))
+        return Scene(
+            name, grid, activity / activity.sum(), inside if name != bare else torch.zeros_like(inside)
+        )
     if name == "cylinder":
         return Scene(name, grid, inside / inside.sum(), inside)
     phantom = MousePhantom(_UPTAKE)(grid, torch.Generator().manual_seed(7))

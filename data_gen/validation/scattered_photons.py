@@ -30,8 +30,8 @@ def object_scatter(
     photons: int = 400_000,
     seed: int = 0,
 ) -> Findings:
-    """Relative deviation of the first interactions of photons that the object scattered, over the whole camera
-    (tolerance 3 %), and of their mean energy (2 %).
+    """Relative deviation of the first interactions of photons that the object scattered, over the whole
+    camera (tolerance 3 %), and of their mean energy (2 %).
 
     Metal scatters nothing coherently in either: in the model these photons count as not scattered by it.
 
@@ -48,7 +48,9 @@ def object_scatter(
         for what in (scene(s) for s in scenes):
             for energy in energies_kev:
                 tally = _sampled(camera, what, energy, photons, seed)
-                points += _points(f"{name}_{what.name}_{energy:g}kev", tally, *_modelled(camera, what, energy))
+                points += _points(
+                    f"{name}_{what.name}_{energy:g}kev", tally, *_modelled(camera, what, energy)
+                )
     return Findings(points)
 
 
@@ -57,13 +59,11 @@ def _sampled(camera: Camera, what: Scene, energy_kev: float, photons: int, seed:
     axis = EnergyBins(_BIN_KEV, energy_kev + _BIN_KEV, round(energy_kev / _BIN_KEV))
     everywhere = torch.zeros(camera.pixel_count, dtype=torch.int64)
     metal = medium(camera.collimator_material).without_rayleigh()
-    return simulate(
-        camera, source_of(what), one, photons, seed, body_of(what), axis, everywhere, metal=metal
-    )
+    return simulate(camera, source_of(what), one, photons, seed, body_of(what), axis, everywhere, metal=metal)
 
 
 def _modelled(camera: Camera, what: Scene, energy_kev: float) -> tuple[Tensor, Tensor]:
-    """First interactions a second by class of arrival energy [k], and the mean energy of each class [k] in keV."""
+    """First interactions a second by class of arrival energy, and mean energy of each class in keV, [k]."""
     term = ObjectScatter(camera, what.grid, torch.tensor([energy_kev], dtype=torch.float64))
     with torch.no_grad():
         seen = term.forward(what.activity[None, None], term.state(what.density[None]))

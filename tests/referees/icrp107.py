@@ -1,4 +1,4 @@
-"""Decay chains with the half-lives and branching fractions of ICRP-107 alone, as radioactivedecay has them."""
+"""Decay chains with the half-lives and branching fractions of ICRP-107 alone, from radioactivedecay."""
 
 from __future__ import annotations
 

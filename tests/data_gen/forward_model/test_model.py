@@ -176,8 +176,8 @@ def test_expected_counts_and_events(scene):
 
 
 def test_ray_and_matrix_projectors_are_interchangeable(scene, tmp_path):
-    """The model's counts change by less than 2 % of the peak with the projector. Of a matrix in float32, activity
-    or density in float64 is told in a sentence."""
+    """The model's counts change by less than 2 % of the peak with the projector. Activity or density in
+    float64 before a matrix in float32 is told in a sentence."""
     two, activity, density = scene
 
     matrix = partial(MatrixProjector, cache_dir=tmp_path, sampling=FEW)

@@ -51,15 +51,15 @@ def test_options_are_written_as_the_first_data_sets_knew_them() -> None:
         ImagingSystem.from_dict(written)
 
 
-
 def test_other_nuclear_data_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    """A description made with other half-lives and yields is read, and told of once; its own, or none, is not."""
+    """A description made with other half-lives and yields is read and told of; its own, or none, is not."""
     written = _system(ModelOptions()).to_dict()
     ImagingSystem.from_dict(written)
     ImagingSystem.from_dict({key: value for key, value in written.items() if key != "nuclear_data"})
     assert not caplog.records
     ImagingSystem.from_dict(written | {"nuclear_data": "ICRP-107"})
     assert "half-lives and yields of ICRP-107" in caplog.text
+
 
 @pytest.mark.parametrize(
     ("options", "told"),

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import radioactivedecay as rd
 import torch
-from referees.icrp107 import icrp107_chain
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from referees.icrp107 import icrp107_chain
 from scipy.integrate import solve_ivp
 
 from data_gen.core.errors import UserError
@@ -56,7 +56,7 @@ def test_one_compartment_is_the_bateman_equation():
 
 @pytest.mark.parametrize("nuclide", ["Ac-225", "Ra-223", "Th-227", "At-211", "Pb-212"])
 def test_full_chains_are_those_of_radioactivedecay(nuclide):
-    """An independent package, on a chain with its own half-lives (ICRP-107), all members down to microseconds:
+    """An independent package, on a chain with its own half-lives (ICRP-107), members down to microseconds:
     activity and frame mean, 1e-8 relative."""
     chain = icrp107_chain(nuclide)
     kinetics = RegionKinetics(STILL, chain, 1e4)

@@ -34,7 +34,6 @@ def test_named_chains_put_parents_before_progeny(config):
         assert sum(chain.branching(parent, child) for child in chain.members) <= 1 + 1e-9
 
 
-
 def test_branchings_of_bi_213():
     """DDEP: 2.09 % alpha to Tl-209, the rest beta to Po-213; 1e-6."""
     chain = decay_chain("Ac-225")

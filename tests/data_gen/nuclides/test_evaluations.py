@@ -38,7 +38,7 @@ def test_half_lives_are_those_of_ddep(nuclide, half_life_s):
 
 
 def test_radium_224_as_measured():
-    """Bergeron et al., Appl. Radiat. Isot. 170 (2021) 109572 (NIST and NPL): 3.6313(14) d; ICRP-107: 3.66 d."""
+    """Bergeron et al., Appl. Radiat. Isot. 170 (2021) 109572: 3.6313(14) d; ICRP-107 has 3.66 d."""
     assert decay_chain("Ra-224").half_life_s("Ra-224") / DAY == pytest.approx(3.6313, abs=0.0014)
     assert float(rd.Nuclide("Ra-224").half_life("d")) == pytest.approx(3.66, abs=0.001)
 
@@ -56,7 +56,7 @@ def test_branches_are_those_of_ddep():
 
 
 def test_the_table_is_current():
-    """ddep.json is what the script makes of roentgen's copy of the LARA tables; every nuclide has a source."""
+    """ddep.json is what the script makes of roentgen's copy of the LARA tables, with their sources."""
     script = runpy.run_path(str(ROOT / "scripts" / "ddep_table.py"))
     written = (ROOT / "data_gen" / "nuclides" / "ddep.json").read_text(encoding="utf-8")
     assert written == script["table"](), "run scripts/ddep_table.py"
@@ -69,7 +69,9 @@ def test_the_table_is_current():
 def test_the_page_is_current():
     """docs/nuclides.md is what the script writes now."""
     written = runpy.run_path(str(ROOT / "scripts" / "nuclide_page.py"))["page"]()
-    assert (ROOT / "docs" / "nuclides.md").read_text(encoding="utf-8") == written, "run scripts/nuclide_page.py"
+    assert (ROOT / "docs" / "nuclides.md").read_text(encoding="utf-8") == written, (
+        "run scripts/nuclide_page.py"
+    )
 
 
 def test_k_xrays_of_th_227_are_what_its_conversion_electrons_leave():

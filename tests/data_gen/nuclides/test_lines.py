@@ -118,7 +118,7 @@ def test_k_xrays_are_those_of_ddep(nuclide, ka2_kev, ka1_kev):
 
 
 def test_k_beta_group_of_radon_is_that_of_ddep():
-    """K'beta1 of Ra-223: strongest line within 0.1 keV of 94.85, the yields of its lines sum to DDEP's, 1e-6."""
+    """K'beta1 of Ra-223: strongest line within 0.1 keV of 94.85, its lines sum to DDEP's yield, 1e-6."""
     group = [line for line in photon_lines("Ra-223", 94, 96) if line.kind == "xray"]
     total = sum(line.photons_per_decay for line in group)
     strongest = max(group, key=lambda line: line.photons_per_decay)

@@ -29,7 +29,7 @@ def test_no_photon_is_left_out(nuclide):
 
 
 def test_weak_lines_stay_near_their_energy():
-    """Mean energy of Ac-225's weak lines in pieces is that of the lines within 1 %; strong lines stand alone."""
+    """Ac-225's weak lines in pieces keep their mean energy within 1 %; strong lines stand alone."""
     chain = decay_chain("Ac-225")
     spectrum = LineSpectrum.of(chain, 20.0, 600.0)
     weak = [line for line in photon_lines("Ac-225") if line.photons_per_decay < 1e-4]

@@ -62,5 +62,7 @@ def test_another_number_type_is_told(matrix, product):
     """float32 before a matrix of float64: one sentence with both types and how to convert."""
     right = torch.ones(4 if product == "transpose_times" else 3, 2)
     given = (torch.ones(4, 2), right) if product == "added" else (right,)
-    with pytest.raises(UserError, match=r"are float32, but the system matrix holds float64; convert them by \.to"):
+    with pytest.raises(
+        UserError, match=r"are float32, but the system matrix holds float64; convert them by \.to"
+    ):
         getattr(matrix, product)(*given)
