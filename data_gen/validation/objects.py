@@ -40,8 +40,8 @@ class Scene:
 
 def scene(name: str, spacing_mm: float = 1.0) -> Scene:
     """A scene by name: ``point`` at the isocentre and ``off_axis`` at (6, 3, 4) mm in vacuum, both also
-    ``_in_tissue`` in a cylinder of 24 mm in diameter and length, ``cylinder``, the same and warm, ``mouse``. The
-    cylinder is of soft tissue of 1 g/cm3, which is what water is taken for.
+    ``_in_tissue`` in a cylinder of 24 mm in diameter and length, ``cylinder``, the same and warm, ``mouse``.
+    The cylinder is of soft tissue of 1 g/cm3, which is what water is taken for.
 
     Points are Gaussians of 1 mm sigma, so that it hardly matters how voxels are read between their centres.
 

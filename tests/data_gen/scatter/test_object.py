@@ -15,7 +15,6 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_probability, linear_attenuation_per_mm, material_named
 from data_gen.scatter import ObjectScatter, ScatterSampling
 from data_gen.scatter.collimation import collimation
-from data_gen.scatter.differential_cross_sections import arrival_classes, turning_series
 
 FEW = ScatterSampling(voxel_mm=9.0, block_mm=30.0, order=3, classes=2, twice_order=1, twice_classes=1)
 SMALL = VoxelGrid((5, 4, 6), (4.0, 5.0, 4.5))
@@ -223,25 +222,6 @@ def test_point_source_in_a_ball_against_brute_force(voxel, tolerance):
     found = seen / primary
     assert found.sum() == pytest.approx(expected.sum(), rel=tolerance)
     np.testing.assert_allclose(found[1:], expected[1:], rtol=2 * tolerance)
-
-
-@pytest.mark.parametrize("energy_kev", [82.0, 218.0, 440.0])
-def test_directions_after_compton_scatter_have_their_moments(energy_kev):
-    """All Compton classes together: cross section and mean cosine of 100,000 even angles, by xraylib's law at
-    each. 0.1 % of the cross section; the first is what a cut and calmed series would be 6 % short of."""
-    energies = torch.tensor([energy_kev], dtype=torch.float64)
-    series = turning_series(energies, arrival_classes(energies, 8), 4)[0, 1:].sum(dim=0).numpy()
-    angle = (np.arange(100_000) + 0.5) * np.pi / 100_000
-    nodes = np.linspace(0.003, np.pi, 2000)
-    law = np.interp(
-        angle, nodes, [sum(w * xraylib.DCS_Compt(z, energy_kev, a) for z, w in TISSUE) for a in nodes]
-    )
-    weight = 2 * np.pi * np.sin(angle) * np.pi / 100_000
-    whole = (law * weight).sum()
-    for degree in range(4):
-        moment = (law * weight * np.polynomial.legendre.Legendre.basis(degree)(np.cos(angle))).sum()
-        found = series[degree] * 4 * np.pi / (2 * degree + 1)  # P_l times P_l over the sphere
-        assert found == pytest.approx(moment, abs=1e-3 * whole)
 
 
 def test_later_scatters_grow_with_the_power_of_the_density():
