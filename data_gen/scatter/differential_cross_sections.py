@@ -64,8 +64,8 @@ def compton_filling(energies_kev: Tensor, arrival_kev: Tensor) -> Tensor:
 
 def spread_arrivals(arrival_kev: Tensor, energies_kev: Tensor) -> Tensor:
     """Arrival edges [g, k, 2] after a second scatter, from those of photons that all start at the mean energy
-    after the first scatter; in fact they start with any energy from the lowest to the full one, and classes are
-    spread by as much about where they were.
+    after the first scatter; in fact they start with any from the lowest to the full one, by which classes are
+    spread about where they were.
     """
     lowest = compton_kev(energies_kev, torch.tensor(-1.0, dtype=torch.float64))
     half = (energies_kev - lowest) / (2 * mean_scattered_kev(energies_kev))

@@ -19,6 +19,8 @@ from data_gen.validation.scenes import named_camera
 from data_gen.validation.truth import MC, body_of, source_of
 
 _OBJECT = CLASSES.index("object")
+_LIMIT, _LIMIT_PENETRATING, _PENETRATING_KEV = 0.03, 0.1, 300.0
+"""Tolerances of the total, and the energy from which the second holds."""
 _BIN_KEV = 2.0
 """Bins of arrival energies of the Monte Carlo; chosen, no source."""
 
@@ -31,7 +33,10 @@ def object_scatter(
     seed: int = 0,
 ) -> Findings:
     """Relative deviation of the first interactions of photons that the object scattered, over the whole
-    camera (tolerance 3 %), and of their mean energy (2 %).
+    camera, and of their mean energy (2 %).
+
+    The tolerance is 3 %, and 10 % for lines above 300 keV, which come through the plate, beside two standard
+    errors of the Monte Carlo.
 
     Metal scatters nothing coherently in either: in the model these photons count as not scattered by it.
 
@@ -48,9 +53,9 @@ def object_scatter(
         for what in (scene(s) for s in scenes):
             for energy in energies_kev:
                 tally = _sampled(camera, what, energy, photons, seed)
-                points += _points(
-                    f"{name}_{what.name}_{energy:g}kev", tally, *_modelled(camera, what, energy)
-                )
+                limit = _LIMIT if energy < _PENETRATING_KEV else _LIMIT_PENETRATING
+                where = f"{name}_{what.name}_{energy:g}kev"
+                points += _points(where, limit, tally, *_modelled(camera, what, energy))
     return Findings(points)
 
 
@@ -73,16 +78,17 @@ def _modelled(camera: Camera, what: Scene, energy_kev: float) -> tuple[Tensor, T
     return seen[0, :, 0, :, 0].sum(dim=0), low + (high - low) * inside
 
 
-def _points(name: str, tally: Tally, seen: Tensor, kev: Tensor) -> list[Point]:
+def _points(name: str, limit: float, tally: Tally, seen: Tensor, kev: Tensor) -> list[Point]:
     """The total and the mean energy of one scene and line."""
     sampled = tally.totals.values[:, _OBJECT, 0]
     mean, error = float(sampled.mean()), float(sampled.std() / len(sampled) ** 0.5)
     arrived = tally.arrivals.values[:, _OBJECT].mean(dim=0)
     middle = _BIN_KEV * (1.5 + torch.arange(len(arrived), dtype=torch.float64))
     energy = float(arrived @ middle / arrived.sum())
+    off = abs(float(seen.sum()) / mean - 1)
     note = f"whole camera; Monte Carlo error {100 * error / mean:.2g} %"
     return [
-        Point(name, abs(float(seen.sum()) / mean - 1), 0.03, "photons scattered by the object", MC, note),
+        Point(name, off, limit + 2 * error / mean, "photons scattered by the object", MC, note),
         Point(
             f"{name}_energy",
             abs(float(seen @ kev / seen.sum()) / energy - 1),
