@@ -64,12 +64,11 @@ def compton_filling(energies_kev: Tensor, arrival_kev: Tensor) -> Tensor:
 
 def spread_arrivals(arrival_kev: Tensor, energies_kev: Tensor) -> Tensor:
     """Arrival edges [g, k, 2] after a second scatter, from those of photons that all start at the mean energy
-    after the first scatter; in fact they start with any from the lowest to the full one, by which classes are
-    spread about where they were.
+    after the first scatter; in fact they start with any energy from the lowest to the full one.
     """
     lowest = compton_kev(energies_kev, torch.tensor(-1.0, dtype=torch.float64))
-    half = (energies_kev - lowest) / (2 * mean_scattered_kev(energies_kev))
-    return arrival_kev * torch.stack((1 - half, 1 + half), dim=-1)[:, None]
+    ratio = torch.stack((lowest, energies_kev), dim=-1) / mean_scattered_kev(energies_kev)[:, None]
+    return arrival_kev * ratio[:, None]
 
 
 def mean_scattered_kev(energies_kev: Tensor) -> Tensor:
