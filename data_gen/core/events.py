@@ -13,7 +13,7 @@ from data_gen.core.grid import EnergyAxis, bin_index
 
 @dataclass(frozen=True)
 class Frame:
-    """An interval of measurement, in seconds after the reference time of the activity (the injection)."""
+    """An interval of measurement, in seconds after the injection."""
 
     start_s: float
     duration_s: float
@@ -38,7 +38,7 @@ def total_duration_s(frames: tuple[Frame, ...]) -> float:
 
 @dataclass(frozen=True)
 class EventList:
-    """Events as recorded: pixel index [n] int64, energy [n] keV, time [n] s after the reference time.
+    """Events as recorded: pixel index [n] int64, energy [n] keV, time [n] s after the injection.
 
     ``weight`` is None for counted events; a histogram that is handled as rows carries its counts there.
     """
@@ -73,6 +73,25 @@ class EventList:
                     raise UserError(
                         f"{source}: {name} holds negative, NaN or infinite values; it needs finite ones"
                     )
+        return self
+
+    def checked_times(self, frames: tuple[Frame, ...], source: str = "events") -> EventList:
+        """The same events, after checking that they lie within the frames, gaps between them included.
+
+        One second and one per cent are left for coarse clocks.
+
+        Raises:
+            UserError: an event before or after all frames, as times in other units are.
+        """
+        if len(self) and frames:
+            start_s, end_s = min(f.start_s for f in frames), max(f.end_s for f in frames)
+            slack_s = 1.0 + 0.01 * (end_s - start_s)
+            first_s, last_s = float(self.time_s.min()), float(self.time_s.max())
+            if first_s < start_s - slack_s or last_s > end_s + slack_s:
+                raise UserError(
+                    f"{source}: time_s spans {first_s:g} to {last_s:g} s; "
+                    f"the frames run from {start_s:g} to {end_s:g} s"
+                )
         return self
 
     def to(self, device: torch.device | str) -> EventList:

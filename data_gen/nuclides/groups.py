@@ -47,6 +47,8 @@ class MemberGroups:
                 f"groups {self.members} need each chain member at most once, and at least one member"
             )
         self._chain_members = chain.members
+        self.decay_constants: tuple[float, ...] = tuple(_slowest(chain, head) for head in self.heads)
+        """Of each map in transient equilibrium, 1/s: that of the longest-lived nuclide that feeds it."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,7 +80,7 @@ def _ratios_to_head(chain: DecayChain, tied: Sequence[str]) -> dict[str, float]:
     if unknown:
         raise UserError(f"groups name {unknown[0]}, which the chain {list(chain.members)} does not hold")
     head = tied[0]
-    slowest = min(chain.decay_constant(member) for member in _feeders(chain, head))
+    slowest = _slowest(chain, head)
     ratios = {head: 1.0}
     for member in (m for m in chain.members if m in tied and m != head):
         constant = chain.decay_constant(member)
@@ -91,6 +93,11 @@ def _ratios_to_head(chain: DecayChain, tied: Sequence[str]) -> dict[str, float]:
             )
         ratios[member] = fed * constant / (constant - slowest)
     return ratios
+
+
+def _slowest(chain: DecayChain, head: str) -> float:
+    """Decay constant, 1/s, of the longest-lived of a member and all that it descends from."""
+    return min(chain.decay_constant(member) for member in _feeders(chain, head))
 
 
 def _feeders(chain: DecayChain, head: str) -> set[str]:

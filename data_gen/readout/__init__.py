@@ -8,10 +8,12 @@ from data_gen.readout.hxt import read_hxt
 from data_gen.readout.mask import PixelMask
 from data_gen.readout.modules import ModuleLayout, modules_of
 from data_gen.readout.odin import read_odin
+from data_gen.readout.silent import EmptyPixels, empty_pixels, silent_panels
 from data_gen.readout.spectra import PixelSpectra, camera_counts
 
 __all__ = [
     "CameraReadout",
+    "EmptyPixels",
     "EventReadout",
     "FrameReadout",
     "ModuleLayout",
@@ -19,7 +21,9 @@ __all__ = [
     "PixelSpectra",
     "Readout",
     "camera_counts",
+    "empty_pixels",
     "modules_of",
     "read_hxt",
     "read_odin",
+    "silent_panels",
 ]

@@ -73,8 +73,13 @@ class _PoissonUnits:
     space: ClassVar[str] = "counts"
 
     def scale(self, values: Tensor, expected: Tensor | None) -> Tensor:
-        """See :class:`ThreatModel`: :func:`noise_sd`, of the counts themselves if nothing is known."""
-        return noise_sd(values if expected is None else expected).to(values.dtype)
+        """See :class:`ThreatModel`: :func:`noise_sd`, of the counts themselves if nothing is known.
+
+        0 where none are ever expected, as in dead pixels: nobody can change what is not recorded.
+        """
+        if expected is None:
+            return noise_sd(values)
+        return torch.where(expected > 0, noise_sd(expected), 0.0).to(values.dtype)
 
     def perturbed(self, values: Tensor, u: Tensor, scale: Tensor) -> Tensor:
         """See :class:`ThreatModel`: n + sd u, 0 or more."""
@@ -105,7 +110,8 @@ class PoissonBall(_PoissonUnits):
         """See :class:`ThreatModel`: max(t u, -n / sd), with the largest t <= 1 that stays in the ball."""
         if self.radius == 0:
             return torch.zeros_like(u)
-        wide, least = u.double().flatten(1), -(values.double() / scale.double()).flatten(1)
+        wide = torch.where(scale > 0, u, 0.0).double().flatten(1)
+        least = -_in_units(values.double(), scale.double()).flatten(1)
         share = torch.zeros(len(u), 1, dtype=torch.float64, device=u.device)
         # The squared norm is piecewise linear and concave in t^2: Newton's steps from 0 rise to the root
         # without passing it, and end there once the bins held at their bound stay the same.
@@ -150,7 +156,8 @@ class PoissonBox(_PoissonUnits):
 
     def project(self, u: Tensor, values: Tensor, scale: Tensor) -> Tensor:
         """See :class:`ThreatModel`."""
-        return torch.maximum(u.clamp(-self.radius, self.radius), -(values / scale))
+        bounded = torch.where(scale > 0, u.clamp(-self.radius, self.radius), 0.0)
+        return torch.maximum(bounded, -_in_units(values, scale))
 
     def ascent(self, gradient: Tensor) -> Tensor:
         """See :class:`ThreatModel`: the sign of the gradient."""
@@ -159,6 +166,11 @@ class PoissonBox(_PoissonUnits):
     def random(self, values: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         """See :class:`ThreatModel`: each bin up or down by the radius."""
         return self.project(self.radius * _randn_like(values, generator).sign(), values, scale)
+
+
+def _in_units(values: Tensor, scale: Tensor) -> Tensor:
+    """Values in units of their scale; 0 where the scale is 0 and nothing may move."""
+    return torch.where(scale > 0, values / torch.where(scale > 0, scale, 1.0), 0.0)
 
 
 def _norm(u: Tensor) -> Tensor:

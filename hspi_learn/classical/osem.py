@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,13 @@ from data_gen.core.errors import UserError
 from data_gen.core.events import EventList
 from data_gen.forward_model.block_terms import BlockTerms
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
+from data_gen.nuclides import tied_groups
 from hspi_learn.classical.postfilter import smoothed_in_body
 from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
 from hspi_learn.classical.subsets import balanced_subsets
 from hspi_learn.reconstructor import ScanContext
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised whenever the images change, so that kept ones are computed again."""
 
 LEAST_SENSITIVITY = 1e-4
@@ -33,7 +34,13 @@ LEAST_SENSITIVITY = 1e-4
 chosen, no source.
 """
 
-IMAGES_AN_UPDATE = 6
+HARDLY_SEEN = 0.1
+"""Share of the maximum sensitivity under which the activity of a voxel is bounded; chosen, no source."""
+
+TIE_BELOW_S = 7200.0
+"""Half-life under which a daughter is tied to what feeds it, at first: Pb-211, Bi-213 and Bi-212 are."""
+
+IMAGES_AN_UPDATE = 10
 """Images that the backward pass needs of an update, about."""
 MOST_KEPT_BYTES = 2**29
 """Memory that the images of all updates may take; beyond it each iteration is computed again."""
@@ -48,15 +55,28 @@ class Osem(nn.Module):
     iteration, scaled with it in between, and not back-projected, since it says little of where it came from
     and costs as much.
 
-    Starts from uniform activity in the body that explains the counts. Differentiable in the counts
-    through all iterations: a few images are kept for each update, and where these are too many, each
-    iteration is computed again in the backward pass.
+    A subset of pixels without a count in a scan that has some leaves the image as it is: it is taken for off.
+    Voxels whose sensitivity s is less than a tenth of the highest, s_max, would gather what no others
+    explain, such as activity beyond the grid. After each update they are held to
+
+        x <= m t / (t - s),    t = 0.1 s_max,
+
+    m being the mean of all others in the body, weighted by sensitivity: hardly more than m where next to
+    nothing is seen, and whatever EM says where s reaches t. The counts bound m, so that nothing blows up.
+
+    In the first ``tied_iterations`` the map of a daughter that lives under two hours is that of the nuclide
+    that feeds it, in equilibrium: the sum is well known long before the difference is.
+
+    Starts from uniform activity in the body that explains the counts. Differentiable in the counts through
+    all iterations: a few images are kept for each update, and where these are too many, each iteration is
+    computed again in the backward pass.
 
     Args:
         model: the forward model, with the energy windows (or fine bins, for events) to reconstruct from.
         iterations: passes over all subsets.
         subsets: number of subsets; 1 is MLEM.
         postfilter_fwhm_mm: Gaussian smoothing of the last image, within the body; 0 for none.
+        tied_iterations: first iterations in which maps of short-lived daughters are held at equilibrium.
 
     Raises:
         UserError: a setting outside its range.
@@ -68,11 +88,15 @@ class Osem(nn.Module):
         iterations: int = 8,
         subsets: int = 8,
         postfilter_fwhm_mm: float = 0.0,
+        tied_iterations: int = 0,
     ) -> None:
         super().__init__()
         if not 1 <= subsets <= model.pixels:
             raise UserError(f"osem.subsets is {subsets}; it needs to be from 1 to the {model.pixels} pixels")
+        if tied_iterations < 0:
+            raise UserError(f"osem.tied_iterations is {tied_iterations}; it needs to be 0 or more")
         self._set(iterations, postfilter_fwhm_mm)
+        self.tied_iterations = tied_iterations
         self.model = model
         chosen = balanced_subsets(model.camera, model.pixels, subsets)
         for index, pixels in enumerate(chosen):
@@ -81,7 +105,11 @@ class Osem(nn.Module):
         self.parts = nn.ModuleList([primary] if subsets == 1 else [primary.subset(s) for s in chosen])
         blocks = model.blocks
         self.blocks = nn.ModuleList([] if blocks is None else [blocks.subset(s) for s in chosen])
+        self.register_buffer("ties", equilibrium_ties(model), persistent=False)
         self._last_seen: list[tuple[ObjectState, list[Tensor]]] = []
+
+    ties: Tensor
+    """Activity of each map over that of the map that it is tied to, [map, map]."""
 
     @property
     def subsets(self) -> list[Tensor]:
@@ -110,6 +138,7 @@ class Osem(nn.Module):
             "iterations": self.iterations,
             "subsets": [subset.tolist() for subset in self.subsets],
             "postfilter_fwhm_mm": self.postfilter_fwhm_mm,
+            "tied_iterations": self.tied_iterations,
         }
 
     def with_settings(self, iterations: int, postfilter_fwhm_mm: float) -> Osem:
@@ -167,22 +196,34 @@ class Osem(nn.Module):
         self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int
     ) -> Iterator[Tensor]:
         sensitivities = self._sensitivities(rows, context.attenuation)
-        activity = _uniform_start(torch.stack(sensitivities).sum(0), total, context)
+        voxels = Voxels.of(torch.stack(sensitivities).sum(0), context.body)
+        together, weight = self._tied(sensitivities[0]) if self.tied_iterations else (None, None)
+        activity = _uniform_start(voxels, total, context.duration_s, weight)
 
-        def iteration(image: Tensor) -> Tensor:
+        def iteration(image: Tensor, together: Tensor | None) -> Tensor:
             blocks = self.model.blocks
             table = _table(blocks, image, context.attenuation) if blocks else None
             before = _total(image)
             for part, sensitivity in zip(rows, sensitivities, strict=True):
                 # What leaks and scatters grows with the image; held still, it would swing against it.
                 now = None if table is None else table * (_total(image) / before)
-                image = image * _relative(part.back_projected_ratio(image, context, now), sensitivity)
+                back = part.back_projected_ratio(image, context, now)
+                updated = _updated(image, back, sensitivity, voxels, together)
+                off = (part.counts_of_scan() == 0) & (total > 0)
+                image = torch.where(off[:, None, None, None, None], image, updated)
             return image
 
         many = IMAGES_AN_UPDATE * activity.nbytes * len(rows) * iterations > MOST_KEPT_BYTES
-        for _ in range(iterations):
-            activity = recomputed(iteration, activity, needed=many and activity.requires_grad)
+        for done in range(iterations):
+            step = partial(iteration, together=together if done < self.tied_iterations else None)
+            activity = recomputed(step, activity, needed=many and activity.requires_grad)
             yield activity
+
+    def _tied(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """1 for maps that are tied to each other [map, map], and activity of each in equilibrium [map]."""
+        ties = self.ties.to(like)
+        linked = (ties > 0).to(like)
+        return linked @ linked.T, ties.sum(1)
 
     def _sensitivities(self, rows: Sequence[Rows], state: ObjectState) -> list[Tensor]:
         """Sensitivity of each subset, [batch, map, z, y, x].
@@ -200,6 +241,55 @@ class Osem(nn.Module):
         return kept[1]
 
 
+class Voxels(NamedTuple):
+    """What updates need to know of the voxels besides a subset's own sensitivity."""
+
+    sensitivity: Tensor
+    """Of all subsets together, [batch, map, z, y, x]."""
+    seen: Tensor
+    """Voxels of the body that the camera sees at all, [batch, map, z, y, x], bool."""
+    weight: Tensor
+    """Weight of a voxel in the mean, by its sensitivity to all maps, [batch, 1, z, y, x]; 0 where it is
+    hardly seen."""
+    bound: Tensor
+    """Most activity of a hardly seen voxel over the mean of the others, [batch, 1, z, y, x]."""
+
+    @classmethod
+    def of(cls, sensitivity: Tensor, body: Tensor) -> Voxels:
+        """By the sensitivity of all subsets together and the body [batch, 1, z, y, x]."""
+        seen = body & (sensitivity > LEAST_SENSITIVITY * _largest(sensitivity))
+        of_all_maps = sensitivity.sum(dim=1, keepdim=True)
+        least = HARDLY_SEEN * _largest(of_all_maps * body)
+        well_seen = body & (of_all_maps >= least)
+        weight = well_seen * of_all_maps
+        tiny = torch.finfo(weight.dtype).tiny
+        weight = weight / weight.sum((2, 3, 4), keepdim=True).clamp_min(tiny)
+        lacking = torch.where(well_seen, 1.0, least - of_all_maps).clamp_min(1e-6 * least)
+        return cls(sensitivity, seen, weight, least / lacking.clamp_min(tiny))
+
+    def bounded(self, image: Tensor) -> Tensor:
+        """The image with the activity of hardly seen voxels bounded."""
+        mean = (image * self.weight).sum((2, 3, 4), keepdim=True)
+        return torch.where(self.weight > 0, image, torch.minimum(image, mean * self.bound))
+
+
+def equilibrium_ties(model: HyperspectralForwardModel) -> Tensor:
+    """Activity of each map (row) per activity of the map that it follows (column), [map, map] float64.
+
+    A daughter's map follows that of the nuclide that feeds it, in transient equilibrium, if the daughter
+    lives under :data:`TIE_BELOW_S`; every other map follows itself.
+    """
+    heads, wide = model.groups.heads, tied_groups(model.chain, TIE_BELOW_S)
+    ties = torch.eye(len(heads), dtype=torch.float64)
+    for row, head in enumerate(heads):
+        of_leaders = wide.weights[model.chain.members.index(head)].tolist()
+        for leader, ratio in zip(wide.heads, of_leaders, strict=True):
+            if ratio > 0 and leader in heads:
+                ties[row] = 0.0
+                ties[row, heads.index(leader)] = ratio
+    return ties
+
+
 def _table(blocks: BlockTerms, image: Tensor, state: ObjectState) -> Tensor:
     """Leakage and scatter of an image, [batch, block, bin]."""
     table = partial(blocks.table, state=state.blocks)
@@ -211,22 +301,49 @@ def _total(image: Tensor) -> Tensor:
     return image.sum(dim=(1, 2, 3, 4)).clamp_min(torch.finfo(image.dtype).tiny)[:, None, None]
 
 
-def _uniform_start(sensitivity: Tensor, total: Tensor, context: ScanContext) -> Tensor:
-    """Equal activity in every map and seen voxel of the body, expected to give the total counts [batch].
+def _uniform_start(voxels: Voxels, total: Tensor, duration_s: Tensor, weight: Tensor | None) -> Tensor:
+    """The same activity in every seen voxel, expected to give the total counts [batch].
 
     At least one count, since EM never leaves 0: an empty scan then comes out as 0 after the first update.
+
+    Args:
+        voxels: what is seen.
+        total: counts of each scan.
+        duration_s: measured time of each scan.
+        weight: activity of each map over the others', [map]; None: all the same.
     """
-    seen = context.body & (sensitivity > LEAST_SENSITIVITY * _largest(sensitivity))
-    per_bq = context.duration_s.to(sensitivity.dtype) * (sensitivity * seen).sum(dim=(1, 2, 3, 4))
-    tiny = torch.finfo(per_bq.dtype).tiny
-    level = total.to(sensitivity.dtype).clamp_min(1.0) / per_bq.clamp_min(tiny)
-    return seen * level[:, None, None, None, None]
+    like = voxels.sensitivity
+    maps = voxels.seen.to(like) if weight is None else voxels.seen * weight[:, None, None, None]
+    per_bq = duration_s.to(like.dtype) * (like * maps).sum(dim=(1, 2, 3, 4))
+    level = total.to(like.dtype).clamp_min(1.0) / per_bq.clamp_min(torch.finfo(like.dtype).tiny)
+    return maps * level[:, None, None, None, None]
 
 
-def _relative(back_projected: Tensor, sensitivity: Tensor) -> Tensor:
-    """The factor of an EM update; 1 where the subset sees nothing."""
-    seen = sensitivity > LEAST_SENSITIVITY * _largest(sensitivity)
-    return torch.where(seen, back_projected / torch.where(seen, sensitivity, 1.0), 1.0)
+def _updated(
+    image: Tensor, back_projected: Tensor, sensitivity: Tensor, voxels: Voxels, together: Tensor | None
+) -> Tensor:
+    """The image after an EM update by one subset; unchanged where the subset sees nothing.
+
+    Args:
+        image: [batch, map, z, y, x].
+        back_projected: measured over expected counts, back-projected.
+        sensitivity: of the subset.
+        voxels: bounds the activity of those that are hardly seen.
+        together: 1 for maps that change by one factor, [map, map]; None: each by its own.
+    """
+
+    def summed(part: Tensor) -> Tensor:
+        return part if together is None else torch.einsum("mn,bnzyx->bmzyx", together, part)
+
+    here = sensitivity > LEAST_SENSITIVITY * _largest(sensitivity)
+    measured, expected = (summed(torch.where(here, image * of, 0.0)) for of in (back_projected, sensitivity))
+    return voxels.bounded(image * _factor(measured, expected))
+
+
+def _factor(measured: Tensor, expected: Tensor) -> Tensor:
+    """Measured over expected; 1 where nothing is expected."""
+    some = expected > 0
+    return torch.where(some, measured / torch.where(some, expected, 1.0), 1.0)
 
 
 def _largest(sensitivity: Tensor) -> Tensor:

@@ -28,6 +28,9 @@ class Rows(Protocol):
     def model(self) -> HyperspectralForwardModel:
         """The model of these pixels: photons behind apertures alone."""
 
+    def counts_of_scan(self) -> Tensor:
+        """Measured counts of each scan in these pixels, [batch]."""
+
     def back_projected_ratio(self, activity: Tensor, context: ScanContext, table: Tensor | None) -> Tensor:
         """A^T (n / (A activity + B + background)), [batch, map, z, y, x].
 
@@ -41,6 +44,10 @@ class HistogramRows(NamedTuple):
     model: HyperspectralForwardModel
     blocks: BlockTerms | None
     counts: Tensor
+
+    def counts_of_scan(self) -> Tensor:
+        """See :class:`Rows`."""
+        return self.counts.detach().sum(dim=(1, 2))
 
     def back_projected_ratio(self, activity: Tensor, context: ScanContext, table: Tensor | None) -> Tensor:
         """See :class:`Rows`."""
@@ -62,6 +69,10 @@ class EventRows(NamedTuple):
     pixel: Tensor
     energy_bin: Tensor
     weight: Tensor
+
+    def counts_of_scan(self) -> Tensor:
+        """See :class:`Rows`."""
+        return self.weight.detach().sum().reshape(1)
 
     def back_projected_ratio(self, activity: Tensor, context: ScanContext, table: Tensor | None) -> Tensor:
         """See :class:`Rows`."""

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
 from data_gen.core.errors import UserError
-from data_gen.core.memory import keep_freed_memory
+from data_gen.core.memory import PROCESS_BYTES, check_memory, keep_freed_memory
 from data_gen.forward_model.line_windows import Windows
 from hspi_learn.configs.build import build
 from hspi_learn.configs.runs import load_task
@@ -41,8 +41,11 @@ class Comparison:
         folders = {str(name): folder for name, folder in config.runs.items() if folder is not None}
         self.runs: dict[str, Task] = {name: load_task(folder) for name, folder in folders.items()}
         self.data: ScanDataModule = build(config.data, key="data", windows_kev=self._windows())
+        dead = self.data.system.dead_pixels
         for name, run in self.runs.items():
             self._check_system(name, run)
+            if run.system.dead_pixels != dead:
+                self.runs[name] = load_task(folders[name], dead)
         self.protocol = self._protocol()
 
     def _windows(self) -> Windows:
@@ -56,8 +59,9 @@ class Comparison:
 
     def _check_system(self, name: str, run: Task) -> None:
         """Refuse a run that was trained for another camera, nuclide or grid."""
-        mine, theirs = self.data.system.to_dict(), run.system.to_dict()
-        odd = ", ".join(key for key in mine if mine[key] != theirs[key])
+        # Other pixels may have died since.
+        mine, theirs = (system.with_dead_pixels(()).to_dict() for system in (self.data.system, run.system))
+        odd = ", ".join(key for key in {**mine, **theirs} if mine.get(key) != theirs.get(key))
         if odd:
             raise UserError(
                 f"runs.{name} was trained for another imaging system than {self.data.folder} was made with "
@@ -150,6 +154,7 @@ class Pool:
 @contextmanager
 def pool(config: DictConfig) -> Iterator[Pool]:
     """A pool of ``config.workers`` processes; 0 or 1 works in this one."""
+    check_memory(PROCESS_BYTES * config.workers, f"workers {config.workers}")
     plain: Any = OmegaConf.to_container(config, resolve=True)
     _start(plain)
     assert _here is not None

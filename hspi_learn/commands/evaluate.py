@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hspi_learn.commands.entry import run_command
 from hspi_learn.commands.summarise import summarise_sweep
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from hspi_learn.data import ScanDataModule
@@ -36,7 +36,7 @@ class EvaluateSettings:
     attacked_scans: int
     seed: int
     workers: int
-    threads: int
+    threads: Threads
     run_dir: str
     logger: Node | None = None
 
@@ -52,15 +52,16 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     from hspi_learn.commands.comparison import pool
     from hspi_learn.configs.build import build
+    from hspi_learn.dashboards import log_results
     from hspi_learn.evaluation import print_result
-    from hspi_learn.io.loggers import log_results
     from hspi_learn.io.run_folder import RunFolder
 
     folder = RunFolder.fresh(config.run_dir)
     with pool(config) as workers:
         report = workers.comparison.protocol.evaluate(workers.map)
-        _describe(folder, config, workers.comparison.data)
-    numbers = report.write(folder.path)
+        data = workers.comparison.data
+        _describe(folder, config, data)
+    numbers = report.write(folder.path) | data.unrecorded("test")
     folder.write_metrics(numbers)
     print_result(report.tables(numbers)[0], report.statements(numbers), folder.path / "report.html")
     dashboard = partial(build, config.logger, key="logger", folder=folder) if config.get("logger") else None
@@ -74,8 +75,8 @@ def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> No
     from data_gen.storage import MANIFEST
     from hspi_learn.configs.packages import packages_used
     from hspi_learn.configs.runs import record_windows
+    from hspi_learn.dashboards import run_links
     from hspi_learn.io.environment import environment
-    from hspi_learn.io.loggers import run_links
     from hspi_learn.io.run_folder import RunFolder, read_config
 
     runs = {str(name): RunFolder(Path(run)) for name, run in config.runs.items() if run is not None}

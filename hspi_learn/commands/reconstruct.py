@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from omegaconf import DictConfig
 
 from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from data_gen.forward_model.system import ImagingSystem
     from hspi_learn.io.scan_files import ScanFile
     from hspi_learn.reconstructor import Reconstructor, ScanContext
+
+    Chosen = tuple[Reconstructor, HyperspectralForwardModel, tuple[int, ...]]
+    """A method, its model, and the panels of the camera that are silent."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class ReconstructSettings:
     grid: Node
     energy_bins: Node
     body_diameter_mm: float
-    threads: int
+    threads: Threads
     run: str | None = None
     model: Node | None = None
     camera: Node | None = None
@@ -42,10 +46,14 @@ class ReconstructSettings:
     groups: Mapping[str, Sequence[str]] | None = None
     duration_s: float | None = None
     density: str | None = None
+    dead_pixels: tuple[int, ...] = ()
 
 
 def reconstruct(config: DictConfig) -> dict[str, float]:
     """Reconstruct as the config says; returns the activity of each map in Bq.
+
+    Where parts of the camera recorded nothing it returns their numbers as well: ``dead_pixels``,
+    ``silent_panels``, ``empty_pixels``.
 
     Args:
         config: see ``conf/reconstruct.yaml``.
@@ -62,16 +70,21 @@ def reconstruct(config: DictConfig) -> dict[str, float]:
     torch.set_num_threads(config.threads)
     output = _output(config.output)
     scan = read_scan(Path(config.input), config.scan)
-    method, model = _trained(config, scan) if config.run is not None else _classical(config, scan)
-    scan.checked(model.pixels)
+    make = _classical if config.run is None else _trained
+    method, model, silent = make(config, scan)
+    dead = (model.recording.live == 0).nonzero().flatten().tolist()
+    scan = scan.without(dead)
     density, told = _density(config, scan, model.grid)
     duration_s = torch.tensor([_duration_s(config, scan)])
+    context = scan_context(model, density[None], duration_s)
     with torch.no_grad():
-        activity = _activity(method, model, scan, scan_context(model, density[None], duration_s))
+        activity = _activity(method, model, scan, context)
+        empty = _empty_pixels(model, scan, activity, context)
     written = write_activity(output, activity, model.grid, list(model.groups.members.values()))
     totals = dict(zip(model.groups.names, activity.sum(dim=(1, 2, 3)).tolist(), strict=True))
     _print(written, totals, told)
-    return totals
+    found = {"dead_pixels": len(dead), "silent_panels": len(silent), "empty_pixels": empty}
+    return totals | {name: float(number) for name, number in found.items() if number}
 
 
 def _output(name: str) -> Path:
@@ -84,7 +97,7 @@ def _output(name: str) -> Path:
     return path
 
 
-def _trained(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, HyperspectralForwardModel]:
+def _trained(config: DictConfig, scan: ScanFile) -> Chosen:
     """The network of a run, if it was trained for the camera and nuclide of the scan."""
     from hspi_learn.configs.runs import load_task
     from hspi_learn.reconstructor import Reconstructor
@@ -100,10 +113,13 @@ def _trained(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hypersp
         raise UserError(f"model is given, but run {config.run} knows its own; leave model and projector out")
     _check_config(config, task.system, f"run {config.run}")
     _check_same(scan, task.system.to_dict(), f"run {config.run} was trained for")
-    return task, task.model
+    dead, silent = _dead_pixels(config, scan, task.system)
+    if dead != task.system.dead_pixels:
+        task = load_task(config.run, dead)
+    return task, task.model, silent
 
 
-def _classical(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, HyperspectralForwardModel]:
+def _classical(config: DictConfig, scan: ScanFile) -> Chosen:
     """The classical method for the scan's own system, or the one that the config describes.
 
     Events are fitted on fine bins; counts on the bins that they came in.
@@ -119,8 +135,55 @@ def _classical(config: DictConfig, scan: ScanFile) -> tuple[Reconstructor, Hyper
         _check_config(config, system, scan.source)
     if config.get("model") is not None:
         system = system.with_options(build(config.model, key="model"))
+    dead, silent = _dead_pixels(config, scan, system)
+    system = system.with_dead_pixels(dead)
     model = system.forward_model(scan.data.axis if isinstance(scan.data, Histogram) else None)
-    return build(config.method, key="method", model=model), model
+    return build(config.method, key="method", model=model), model, silent
+
+
+def _dead_pixels(
+    config: DictConfig, scan: ScanFile, system: ImagingSystem
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Pixels that record nothing, rising, and panels that are silent without anyone having said so.
+
+    Pixels are dead by the system, the file or the config, or because their whole panel recorded nothing.
+    """
+    from data_gen.readout import silent_panels
+
+    pixels = system.camera.pixel_count
+    scan.checked(pixels)
+    of_shard = (scan.system or {}).get("dead_pixels", ())
+    own = [*system.dead_pixels, *of_shard, *scan.dead_pixels, *config.dead_pixels]
+    told = system.with_dead_pixels(own)
+    silent = silent_panels(scan.counts_by_pixel(pixels), system.camera, told.live)
+    if not silent:
+        return told.dead_pixels, silent
+    warnings.warn(
+        f"{scan.source}: panels {list(silent)} recorded nothing; they are taken for off, "
+        "and the others make the image",
+        stacklevel=2,
+    )
+    off = [k for k, panel in enumerate(system.camera.pixel_panel.tolist()) if panel in silent]
+    return told.with_dead_pixels([*told.dead_pixels, *off]).dead_pixels, silent
+
+
+def _empty_pixels(
+    model: HyperspectralForwardModel, scan: ScanFile, activity: Tensor, context: ScanContext
+) -> int:
+    """Live pixels without a count, where they are too many for chance, else 0; they are warned of."""
+    from data_gen.readout import empty_pixels
+
+    expected = model.expected_counts(activity[None], context.attenuation, context.duration_s)[0].sum(1)
+    empty = empty_pixels(scan.counts_by_pixel(model.pixels), expected)
+    if not empty.too_many:
+        return 0
+    named = f", pixels {list(empty.silent[:10])} among them" if empty.silent else ""
+    warnings.warn(
+        f"{scan.source}: {empty.found} of {empty.live} pixels recorded nothing{named}, where chance leaves "
+        f"{empty.expected:.0f} empty; name dead ones in dead_pixels, or the activity comes out too low",
+        stacklevel=2,
+    )
+    return empty.found
 
 
 def _described(config: DictConfig, scan: ScanFile) -> ImagingSystem:
@@ -196,7 +259,7 @@ def _duration_s(config: DictConfig, scan: ScanFile) -> float:
         raise UserError(f"duration_s is not given and {scan.source} does not say it; set duration_s=SECONDS")
     if not 0 < duration_s < float("inf"):
         raise UserError(f"duration_s is {duration_s}; it needs a positive time in s")
-    return duration_s
+    return duration_s if scan.system is not None else scan.checked_duration_s(duration_s)
 
 
 def _activity(

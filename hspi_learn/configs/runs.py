@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,12 @@ from hspi_learn.configs.packages import packages_used
 from hspi_learn.io.run_folder import RunFolder, read_config, read_json
 
 
-def load_task(run_dir: str | Path) -> Any:
+def load_task(run_dir: str | Path, dead_pixels: Sequence[int] | None = None) -> Any:
     """The trained LightningModule of a run, in evaluation mode; its ``system`` is the run's own.
+
+    Args:
+        run_dir: folder of the run.
+        dead_pixels: pixels of the camera that its scans have dead; None: those that it was trained with.
 
     Raises:
         UserError: the folder is no finished run, or a part of it is damaged or not allowed.
@@ -37,7 +41,10 @@ def load_task(run_dir: str | Path) -> Any:
     if "task" not in config:
         raise UserError(f"{folder.config_file} lacks task; it needs to be the config of a training run")
     weights = load_weights(folder.weights_file)
-    task = build(config["task"], key="task", system=ImagingSystem.from_dict(read_json(folder.system_file)))
+    system = ImagingSystem.from_dict(read_json(folder.system_file))
+    if dead_pixels is not None:
+        system = system.with_dead_pixels(dead_pixels)
+    task = build(config["task"], key="task", system=system)
     try:
         task.load_state_dict(weights)
     except RuntimeError as error:

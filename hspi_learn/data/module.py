@@ -7,6 +7,7 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 
 from data_gen.core.errors import UserError
+from data_gen.core.memory import PROCESS_BYTES, check_memory
 from data_gen.forward_model.line_windows import Windows, energy_windows
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, Provenance
@@ -52,6 +53,7 @@ class ScanDataModule(ResumableDataModule):
             raise UserError(f"data.batch_size is {batch_size}; it needs at least 1")
         if not 0 < count_fraction <= 1:
             raise UserError(f"data.count_fraction is {count_fraction}; it needs to be above 0 and at most 1")
+        check_memory(PROCESS_BYTES * workers, f"data.workers {workers}")
         self.folder = Path(folder)
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
         self.count_fraction, self.memory_gib = count_fraction, memory_gib
@@ -77,6 +79,15 @@ class ScanDataModule(ResumableDataModule):
             )
         return self._windowed[split]
 
+    def unrecorded(self, split: str) -> dict[str, float]:
+        """Numbers of dead pixels, and of scans of a split in which a whole panel recorded nothing."""
+        scans = self.scans(split)
+        silent = sum(bool(scans.silent_panels(scans.events(i))) for i in range(len(scans)))
+        return {
+            f"{split}/dead_pixels": float(len(self.system.dead_pixels)),
+            f"{split}/scans_with_silent_panels": float(silent),
+        }
+
     def train_dataloader(self) -> TrainingLoader:
         """Training batches in the order of (seed, epoch)."""
         scans = self.windowed("train")
@@ -100,10 +111,8 @@ def check_permission(provenance: Provenance, source: Path) -> None:
     """Refuse data from people that may not be used for training.
 
     Raises:
-        UserError: no licence is stated; or, for data from people, no consent, or they are identifiable.
+        UserError: no consent is stated, or they are identifiable.
     """
-    if not provenance.licence.strip():
-        raise UserError(f"{source}: provenance.licence is empty; the manifest needs to state a licence")
     if provenance.subjects != "people":
         return
     if not provenance.consent.strip():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_right
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,12 +17,16 @@ from data_gen.core.events import EventList
 from data_gen.core.grid import EnergyWindows, bin_index
 from data_gen.core.random import seeded_generator
 from data_gen.forward_model.system import ImagingSystem
+from data_gen.phantoms import checked_labels
+from data_gen.readout import silent_panels
 from data_gen.storage import Manifest, ShardReader, StoredScan
 from hspi_learn.reconstructor import ScanBatch
 
 
 class Scans:
     """Event-level access to the scans of a split; every file is checked against the manifest's hash once.
+
+    Events of pixels that the imaging system calls dead are left out.
 
     Args:
         folder: folder of the data set.
@@ -35,7 +41,8 @@ class Scans:
         if split not in manifest.splits:
             raise UserError(f"{folder} has no split {split!r}; it has {', '.join(manifest.splits)}")
         self.split = split
-        self.pixels = ImagingSystem.from_dict(manifest.system).camera.pixel_count
+        system = ImagingSystem.from_dict(manifest.system)
+        self.camera, self.pixels, self.live = system.camera, system.camera.pixel_count, system.live
         self._readers = [ShardReader(manifest.checked_file(folder, e)) for e in manifest.splits[split]]
         self._first = [0]
         for reader, entry in zip(self._readers, manifest.splits[split], strict=True):
@@ -51,14 +58,22 @@ class Scans:
     def events(self, index: int) -> EventList:
         """The events of a scan."""
         reader, place = self._place(index)
-        return reader.events(place).checked(self.pixels, str(reader.path))
+        return self._live_ones(reader.events(place).checked(self.pixels, str(reader.path)))
 
     def sample(self, index: int) -> StoredScan:
         """All that is stored of a scan."""
         reader, place = self._place(index)
         record = reader.scan(place)
-        record.events.checked(self.pixels, str(reader.path))
-        return record
+        return replace(record, events=self._live_ones(record.events.checked(self.pixels, str(reader.path))))
+
+    def silent_panels(self, events: EventList) -> tuple[int, ...]:
+        """Panels that recorded nothing in a scan, though the others leave no doubt that they should have."""
+        counts = torch.bincount(events.pixel, minlength=self.pixels)
+        return silent_panels(counts, self.camera, self.live)
+
+    def _live_ones(self, events: EventList) -> EventList:
+        """The events of pixels that are not dead."""
+        return events if self.live is None else events.select(self.live[events.pixel] > 0)
 
     def _place(self, index: int) -> tuple[ShardReader, int]:
         number = range(len(self))[index]
@@ -102,6 +117,7 @@ class WindowedScans(Dataset[ScanBatch]):
         self.count_fraction, self.seed = count_fraction, seed
         self._free = memory_bytes
         self._kept: dict[int, _Kept] = {}
+        self._told: set[tuple[int, ...]] = set()
 
     def __len__(self) -> int:
         return len(self.scans)
@@ -134,6 +150,7 @@ class WindowedScans(Dataset[ScanBatch]):
             raise UserError(
                 f"scan {index} of split {self.scans.split} has no truth; training and testing need it"
             )
+        self._warn_of_silence(index, record.events)
         generator = seeded_generator(self.seed, "thinning", self.scans.split, index)
         events = record.events.thinned(self.count_fraction, generator)
         window = bin_index(self.windows, events.energy_kev)
@@ -141,7 +158,19 @@ class WindowedScans(Dataset[ScanBatch]):
         flat = events.pixel[inside] * self.windows.count + window[inside]
         # A share of the events, background included, is what a scan of that share of the time would record.
         duration = torch.tensor(record.duration_s * self.count_fraction, dtype=torch.float32)
-        return _Kept(flat.int(), duration, record.density, record.activity, record.labels.to(torch.uint8))
+        labels = checked_labels(record.labels, f"scan {index} of split {self.scans.split}")
+        return _Kept(flat.int(), duration, record.density, record.activity, labels.to(torch.uint8))
+
+    def _warn_of_silence(self, index: int, events: EventList) -> None:
+        """Name panels that recorded nothing, once for each combination."""
+        silent = self.scans.silent_panels(events)
+        if silent and silent not in self._told:
+            self._told.add(silent)
+            warnings.warn(
+                f"panels {list(silent)} recorded nothing in scan {index} of split {self.scans.split}; name "
+                "their pixels in dead_pixels of the data set's system, or activity comes out too low",
+                stacklevel=2,
+            )
 
 
 def collate(scans: list[ScanBatch]) -> ScanBatch:

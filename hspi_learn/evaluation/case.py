@@ -113,8 +113,13 @@ class TaskCase:
 
     @torch.no_grad()
     def expected(self) -> Tensor | None:
-        """See :meth:`hspi_learn.tasks.Task.expected`."""
-        return self.task.expected(self.batch)
+        """See :meth:`hspi_learn.tasks.Task.expected`; counts stand for themselves where pixels are dead."""
+        found, live = self.task.expected(self.batch), self.task.system.live
+        if found is not None or live is None or self.inputs.space != "counts":
+            return found
+        values = self.inputs.values
+        least = torch.finfo(values.dtype).tiny
+        return torch.where(live.to(values.device)[:, None] > 0, values.clamp_min(least), 0.0)
 
     def error(self, prediction: Tensor) -> Tensor:
         """See :meth:`hspi_learn.tasks.Task.per_sample_loss`."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,27 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.events import EventList, checked_counts
+from data_gen.core.foreign_files import check_archive
 from data_gen.core.grid import EnergyAxis, EnergyWindows
+from data_gen.core.hdf5 import bytes_of, check_dataset
+from data_gen.core.memory import check_memory
 from data_gen.storage import ShardReader
 
 Array = NDArray[Any]
 _EVENTS = ("pixel", "energy_kev")
 _HISTOGRAM = ("counts", "edges_kev")
-_KNOWN = {*_EVENTS, *_HISTOGRAM, "time_s", "duration_s"}
-MOST_BYTES = 16 * 2**30
-"""Largest data set that is read, uncompressed; chosen, no source."""
+_KNOWN = {*_EVENTS, *_HISTOGRAM, "time_s", "duration_s", "dead_pixels"}
+COPIES = 3
+"""Times that a column is in memory while it is read: as stored and in two types; chosen."""
+
+MOST_SPAN = 1.01
+"""Time between first and last event over the measured time, at most."""
+
+LEAST_SPAN = 0.01
+"""The same of scans of many events, at least: below it, one of the two is in another unit."""
+
+MANY_EVENTS = 100
+"""Events from which that is no chance."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +62,10 @@ class Histogram:
                 f"{source}: edges_kev lacks {missing:g} keV, where a window of this method begins; "
                 "it needs every window edge among its own"
             )
-        total = torch.cat((torch.zeros(len(self.counts), 1), self.counts.cumsum(1)), dim=1)
-        return total[:, place].diff(dim=1)
+        # In double precision: differences of large sums lose small windows otherwise.
+        zero = torch.zeros(len(self.counts), 1, dtype=torch.float64)
+        total = torch.cat((zero, self.counts.double().cumsum(1)), dim=1)
+        return total[:, place].diff(dim=1).to(self.counts.dtype)
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,7 @@ class ScanFile:
         duration_s: measured time.
         density: [z, y, x] in g/cm3, on the grid of ``system``.
         system: the imaging system as plain data.
+        dead_pixels: pixels that recorded nothing, or whose counts are not to be used.
     """
 
     source: str
@@ -70,6 +86,7 @@ class ScanFile:
     duration_s: float | None = None
     density: Tensor | None = None
     system: Mapping[str, Any] | None = None
+    dead_pixels: tuple[int, ...] = ()
 
     def checked(self, pixels: int) -> ScanFile:
         """The same scan, after checking that it is one of a camera with so many pixels and not empty.
@@ -83,6 +100,38 @@ class ScanFile:
             found = len(self.data.counts)
             raise UserError(f"{self.source}: counts has {found} pixels; this camera has {pixels}")
         return self
+
+    def checked_duration_s(self, duration_s: float) -> float:
+        """A measured time in s, after holding the times of the events against it; they may begin at any time.
+
+        Raises:
+            UserError: the events take longer, or next to none of it.
+        """
+        if not isinstance(self.data, EventList) or len(self.data) < 2:
+            return duration_s
+        span = float(self.data.time_s.max() - self.data.time_s.min())
+        short = len(self.data) >= MANY_EVENTS and 0 < span < LEAST_SPAN * duration_s
+        if span > MOST_SPAN * duration_s or short:
+            raise UserError(
+                f"{self.source}: time_s spans {span:g} s, but duration_s is {duration_s:g} s; "
+                "both need to be in s and of one scan (without time_s nothing is compared)"
+            )
+        return duration_s
+
+    def without(self, pixels: Sequence[int]) -> ScanFile:
+        """The same scan without the counts of some pixels."""
+        dead = torch.tensor(sorted(pixels), dtype=torch.int64)
+        if isinstance(self.data, EventList):
+            return replace(self, data=self.data.select(~torch.isin(self.data.pixel, dead)))
+        counts = self.data.counts.clone()
+        counts[dead] = 0.0
+        return replace(self, data=replace(self.data, counts=counts))
+
+    def counts_by_pixel(self, pixels: int) -> Tensor:
+        """Counts of each pixel at all energies, [pixel] float64."""
+        if isinstance(self.data, EventList):
+            return torch.bincount(self.data.pixel, minlength=pixels).double()
+        return self.data.counts.double().sum(1)
 
     def histogram(self, pixels: int, axis: EnergyAxis) -> Tensor:
         """Counts [pixel, bin] on an axis.
@@ -114,7 +163,8 @@ def read_scan(path: Path, number: int = 0) -> ScanFile:
 
     A shard of ours is known by its schema version, and ``number`` says which of its scans is meant. Any
     other HDF5 or .npz file needs the columns ``pixel`` and ``energy_kev``, or ``counts`` [pixel, bin] and
-    ``edges_kev`` [bin + 1]; ``duration_s`` may stand beside either. ``docs/scans.md`` has an example.
+    ``edges_kev`` [bin + 1]; ``duration_s`` and ``dead_pixels`` [k] may stand beside either. ``docs/scans.md``
+    has an example.
 
     Raises:
         UserError: the file is none of these, is damaged, or holds impossible values.
@@ -142,9 +192,12 @@ def _of_shard(path: Path, number: int) -> ScanFile:
 
 def _read_npz(path: Path) -> dict[str, Array]:
     try:
+        check_archive(path, _KNOWN)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name in _KNOWN}
-    except (OSError, ValueError, EOFError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"input is {path}, which is damaged or holds Python objects; it needs arrays"
         ) from error
@@ -157,10 +210,10 @@ def _read_hdf5(file: h5py.File, path: Path) -> dict[str, Array]:
         item = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
         if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
             raise UserError(f"{path}: {name} lies in another file; it needs to be a data set of this one")
-        if math.prod(item.shape) * item.dtype.itemsize > MOST_BYTES or item.dtype.kind not in "iuf":
-            raise UserError(
-                f"{path}: {name} has type {item.dtype} and shape {item.shape}; it needs numbers that fit"
-            )
+        if item.dtype.kind not in "iuf":
+            raise UserError(f"{path}: {name} has type {item.dtype}; it needs numbers")
+        check_dataset(item, name, lambda what: UserError(f"{path} {what}; it needs a whole file"))
+        check_memory(COPIES * bytes_of(item), f"{path}: {name} of shape {item.shape}")
         columns[name] = np.asarray(item[()])
     return columns
 
@@ -171,14 +224,27 @@ def _scan(columns: Mapping[str, Array], path: Path) -> ScanFile:
     if duration is not None and (duration.size != 1 or not 0 < float(duration.item()) < math.inf):
         raise UserError(f"{path}: duration_s is {duration.tolist()}; it needs a positive time in s")
     seconds = None if duration is None else float(duration.item())
+    dead = _dead_pixels(columns, path)
     if set(_HISTOGRAM) <= set(columns):
-        return ScanFile(str(path), _histogram(columns, path), seconds)
+        return ScanFile(str(path), _histogram(columns, path), seconds, dead_pixels=dead)
     if set(_EVENTS) <= set(columns):
-        return ScanFile(str(path), _events(columns, path), seconds)
+        scan = ScanFile(str(path), _events(columns, path), seconds, dead_pixels=dead)
+        if seconds is not None:
+            scan.checked_duration_s(seconds)
+        return scan
     raise UserError(
         f"{path} holds {', '.join(sorted(columns)) or 'nothing known'}; it needs pixel and energy_kev, "
         "or counts and edges_kev"
     )
+
+
+def _dead_pixels(columns: Mapping[str, Array], path: Path) -> tuple[int, ...]:
+    pixels = columns.get("dead_pixels", np.zeros(0, dtype="i8"))
+    if pixels.ndim != 1 or (pixels.size and pixels.dtype.kind not in "iu"):
+        raise UserError(
+            f"{path}: dead_pixels is {pixels.dtype} of shape {pixels.shape}; it needs numbers of pixels [k]"
+        )
+    return tuple(int(pixel) for pixel in pixels)
 
 
 def _events(columns: Mapping[str, Array], path: Path) -> EventList:

@@ -52,8 +52,17 @@ class Sharing:
         return torch.stack((0.7 * peak, 0.2 * peak))
 
 
-def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> HyperspectralForwardModel:
-    """Ac-225 and Bi-213 maps on a 4x5x6 grid of 2 mm, 48 pixels in rows of 8, three windows."""
+def dense_model(
+    background_cps_per_kev: float,
+    dtype: torch.dtype,
+    live: Tensor | None = None,
+    gain: Tensor | None = None,
+) -> HyperspectralForwardModel:
+    """Ac-225 and Bi-213 maps on a 4x5x6 grid of 2 mm, 48 pixels in rows of 8, three windows.
+
+    ``gain`` is a factor on how much is seen of each voxel.
+    """
+    seen = 1.0 if gain is None else gain.flatten()
     generator = torch.Generator().manual_seed(3)
     grid = VoxelGrid(SHAPE, 2.0)
     chain = decay_chain("Ac-225")
@@ -85,12 +94,12 @@ def dense_model(background_cps_per_kev: float, dtype: torch.dtype) -> Hyperspect
 
     def projector(_camera: object, grid: VoxelGrid, energies_kev: Tensor) -> Projector:
         sparse = torch.rand(len(energies_kev), PIXELS, grid.voxels, generator=generator, dtype=torch.float64)
-        return DenseProjector((1e-2 * sparse**6).to(dtype), grid, energies_kev)
+        return DenseProjector((1e-2 * seen * sparse**6).to(dtype), grid, energies_kev)
 
     groups = MemberGroups(chain, {"ac225": ["Ac-225", "Fr-221"], "bi213": ["Bi-213"]})
     windows = EnergyWindows([60.0, 150.0, 300.0, 500.0])
     options = ModelOptions(reference_energies=4, scatter_terms=())
-    return HyperspectralForwardModel(camera, chain, grid, windows, groups, options, projector)
+    return HyperspectralForwardModel(camera, chain, grid, windows, groups, options, projector, live)
 
 
 @pytest.fixture(scope="session")

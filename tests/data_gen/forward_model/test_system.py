@@ -85,3 +85,25 @@ def test_the_options_choose_the_projector() -> None:
     projector = options.projector_factory(system.camera, system.grid, energy)
     assert isinstance(projector, RayProjector)
     assert projector.casters[0].sampling == RaySampling(3, 2)
+
+
+def test_dead_pixels_belong_to_the_system() -> None:
+    """Kept through plain data and other options; those that the camera lacks are told."""
+    system = _system(ModelOptions(1, ()))
+    holed = system.with_dead_pixels([7, 3, 7])
+    assert holed.dead_pixels == (3, 7)
+    assert holed.live is not None
+    assert holed.live.nonzero().numel() == system.camera.pixel_count - 2
+    again = ImagingSystem.from_dict(json.loads(json.dumps(holed.to_dict())))
+    assert again.dead_pixels == holed.with_options(ModelOptions(2, ())).dead_pixels == (3, 7)
+    assert holed.with_dead_pixels([]).to_dict() == system.to_dict()
+    for pixels, told in (
+        ([9600], "holds 9600"),
+        ([-1], "holds -1"),
+        ([0.5], "whole numbers"),
+        ("3", "whole"),
+    ):
+        with pytest.raises(UserError, match=f"dead_pixels .*{told}"):
+            system.with_dead_pixels(pixels)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="holds all 9600 pixels"):
+        system.with_dead_pixels(range(9600))

@@ -131,3 +131,21 @@ def test_stable_nuclide_is_told():
 def test_wrong_frames_and_activities_are_told(injected, start_s, end_s):
     with pytest.raises(UserError):
         mean_activity(decay_chain("Ra-223"), injected, start_s, end_s)
+
+
+@pytest.mark.parametrize("start_s", [3600.0, 86400.0])
+@pytest.mark.parametrize("duration_s", [1e-3, 1e-6])
+def test_mean_activity_of_frames_of_a_millisecond(start_s: float, duration_s: float) -> None:
+    """Next to nothing decays meanwhile: the mean is the activity of the moment by Bateman, within 1e-4."""
+    chain = decay_chain("Ra-223")
+    mean = mean_activity(chain, 1e4, start_s, start_s + duration_s)
+    now = activities_at(chain, 1e4, start_s + duration_s / 2)
+    for member in ("Ra-223", "Rn-219", "Pb-211", "Bi-211", "Tl-207"):
+        assert mean[member] == pytest.approx(now[member], rel=1e-4)
+
+
+def test_the_first_milliseconds_of_a_daughter() -> None:
+    """Rn-219 grows from nothing as A lambda t / 2 over the frame [0, t], 1e-4 for t of a millisecond."""
+    chain = decay_chain("Ra-223")
+    mean = mean_activity(chain, 1e4, 0.0, 1e-3)["Rn-219"]
+    assert mean == pytest.approx(1e4 * chain.decay_constant("Rn-219") * 1e-3 / 2, rel=1e-4)

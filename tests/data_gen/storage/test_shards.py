@@ -149,7 +149,7 @@ def _other_grid(file: h5py.File) -> None:
         (_soft_link, "link scans/counts"),
         (_external_storage, "other files"),
         (_virtual, "other files"),
-        (_huge, "too large"),
+        (_huge, "claims .* where 0 bytes are stored"),
         (_object, "type object"),
         (_more, "holds surprise"),
         (_version, "schema_version 99"),
@@ -251,3 +251,14 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     with whole_file(tmp_path / "x.json") as part:
         part.write_text("new")
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_times_outside_the_frames_are_refused(
+    tmp_path: Path, tiny_system: ImagingSystem, tiny_record: Record
+) -> None:
+    """Milliseconds where seconds belong: the frames of the same shard end long before."""
+    scan = tiny_record(1)
+    slow = replace(scan, events=replace(scan.events, time_s=1e3 * scan.events.time_s))
+    write_shard(tmp_path / "ms.h5", [slow], tiny_system.to_dict())
+    with pytest.raises(UserError, match=r"ms\.h5: time_s spans .* s; the frames run from 0 to 131 s"):
+        ShardReader(tmp_path / "ms.h5").scan(0)

@@ -128,3 +128,55 @@ def test_rebinning_conserves_counts() -> None:
     axis = EnergyWindows(torch.linspace(20, 600, 31).tolist())
     total = Histogram(counts, axis).on(EnergyWindows([20.0, 600.0]), "x")
     assert torch.equal(total[:, 0], counts.sum(1))
+
+
+SECONDS = np.linspace(0.0, 1800.0, 400)
+MANY = {"pixel": np.arange(400) % 8, "energy_kev": np.full(400, 81.0)}
+
+
+@pytest.mark.parametrize(
+    ("times", "duration_s"),
+    [(SECONDS, 1.8), (SECONDS, 900.0), (SECONDS * 1e3, 1800.0), (SECONDS * 1e9, 1800.0), (SECONDS, 1.8e6)],
+)
+def test_times_that_do_not_fit_the_duration_are_refused(
+    tmp_path: Path, times: np.ndarray, duration_s: float
+) -> None:
+    """Kiloseconds, half the scan, ms, ns, and a duration in ms: activity would be wrong by that factor."""
+    path = _write(tmp_path / "scan.h5", **MANY, time_s=times, duration_s=duration_s)
+    with pytest.raises(UserError, match=r"time_s spans .* s, but duration_s is .* s; both need to be in s"):
+        read_scan(path)
+    with pytest.raises(UserError, match="duration_s"):
+        read_scan(_write(tmp_path / "no_duration.h5", **MANY, time_s=times)).checked_duration_s(duration_s)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.7e9])
+def test_times_may_begin_anywhere(tmp_path: Path, start: float) -> None:
+    """Seconds since the injection or since 1970; a file without times, or with few, says nothing of units."""
+    scan = read_scan(_write(tmp_path / "a.h5", **MANY, time_s=SECONDS + start, duration_s=1800.0))
+    assert scan.duration_s == 1800
+    assert read_scan(_write(tmp_path / "b.h5", **MANY, duration_s=1.0)).duration_s == 1
+    few = {name: column[:9] for name, column in {**MANY, "time_s": SECONDS}.items()}
+    assert read_scan(_write(tmp_path / "c.h5", **few, duration_s=1e6)).duration_s == 1e6
+
+
+@pytest.mark.parametrize("data", ["events", "counts"])
+def test_dead_pixels_of_a_file(tmp_path: Path, data: str) -> None:
+    """Their numbers are read, and their counts left out when asked; whole numbers alone will do."""
+    columns = {"pixel": PIXEL, "energy_kev": ENERGY}
+    if data == "counts":
+        columns = {"counts": np.eye(8), "edges_kev": np.arange(9.0)}
+    scan = read_scan(_write(tmp_path / "a.h5", **columns, dead_pixels=np.array([3, 5]))).checked(8)
+    assert scan.dead_pixels == (3, 5)
+    before, after = scan.counts_by_pixel(8), scan.without(scan.dead_pixels).counts_by_pixel(8)
+    assert float(before[3]) > 0
+    assert after.tolist() == [n if p not in (3, 5) else 0 for p, n in enumerate(before.tolist())]
+    with pytest.raises(UserError, match="dead_pixels is float64"):
+        read_scan(_write(tmp_path / "b.h5", **columns, dead_pixels=np.array([0.5])))
+
+
+def test_small_windows_beside_large_ones_keep_their_counts() -> None:
+    """7 counts behind 3e7 in one pixel: sums in single precision gave 8 or 6."""
+    counts = torch.tensor([[1.5e7, 1.5e7, 7.0, 2.0]])
+    axis = EnergyWindows([20.0, 60.0, 100.0, 110.0, 600.0])
+    found = Histogram(counts, axis).on(EnergyWindows([20.0, 100.0, 110.0, 600.0]), "x")
+    assert found.tolist() == [[3e7, 7.0, 2.0]]
