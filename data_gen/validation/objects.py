@@ -48,8 +48,8 @@ def scene(name: str, spacing_mm: float = 1.0) -> Scene:
     ``point`` lies at the isocentre and ``off_axis`` at (x, y, z) = (6, 3, 4) mm, both in vacuum or
     (``_in_tissue``) in the cylinder: Gaussians of 1 mm sigma, so that it hardly matters how voxels are read
     between their centres. ``cylinder`` is 24 mm in diameter and length about the z axis, evenly warm, of
-    1 g/cm3, which :func:`data_gen.materials.tissue_from_density` takes for soft tissue. ``mouse`` is one mouse
-    with tumours, of fixed seed and uptakes.
+    1 g/cm3, which :func:`data_gen.materials.tissue_from_density` takes for soft tissue. ``mouse`` is one
+    mouse with tumours, of fixed seed and uptakes.
 
     Args:
         name: name of the scene.
