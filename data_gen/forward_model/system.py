@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -18,8 +19,10 @@ from data_gen.core.memory import check_memory
 from data_gen.forward_model.model import HyperspectralForwardModel, sharp_energies
 from data_gen.forward_model.options import ModelOptions
 from data_gen.materials import TISSUES, composition
-from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, tied_groups
+from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, nuclear_data, tied_groups
 from data_gen.projector import Projector
+
+_log = logging.getLogger(__name__)
 
 CELL_BYTES = 16
 """Memory that a pixel takes for each energy bin: expected counts, drawn counts and two copies; chosen."""
@@ -128,6 +131,7 @@ class ImagingSystem:
         return {
             "camera": self.camera.to_dict(),
             "nuclide": self.chain.members[0],
+            "nuclear_data": nuclear_data(),
             # A list: maps are numbered in this order, and JSON written with sorted keys would lose it.
             "groups": [[name, list(tied)] for name, tied in self.groups.members.items()],
             "grid": self.grid.to_dict(),
@@ -141,12 +145,21 @@ class ImagingSystem:
     def from_dict(cls, data: Mapping[str, Any]) -> ImagingSystem:
         """The system that :meth:`to_dict` described.
 
+        Half-lives and yields are those of this program. A description made with others is told of in the log:
+        scans simulated with them differ a little from the model.
+
         Raises:
             UserError: a part is missing or wrong.
         """
         missing = {"camera", "nuclide", "groups", "grid", "energy_bins"} - set(data)
         if missing:
             raise UserError(f"imaging system lacks {sorted(missing)}; it was written by another version")
+        if data.get("nuclear_data", nuclear_data()) != nuclear_data():
+            _log.warning(
+                "the imaging system was described with half-lives and yields of %s; here they are of %s",
+                data["nuclear_data"],
+                nuclear_data(),
+            )
         try:
             return cls(
                 Camera.from_dict(data["camera"]),

@@ -7,7 +7,7 @@ Total and partial cross sections in cm2/g, K X-rays and scattering angles, at 4-
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -56,6 +56,12 @@ class Medium:
         """Fractions of interactions that are Compton, Rayleigh and photoelectric, [3, n]."""
         parts = torch.stack([_between(row, energy_kev) for row in self.cross_section])
         return parts[1:] / parts[0]
+
+    def without_rayleigh(self) -> Medium:
+        """The same medium without coherent scatter."""
+        total, compton, rayleigh, photoelectric = self.cross_section
+        parts = (total - rayleigh, compton, torch.zeros_like(rayleigh), photoelectric)
+        return replace(self, cross_section=torch.stack(parts))
 
     def k_photon(self, energy_kev: Tensor, random: Tensor) -> Tensor:
         """Energy of the K X-ray after a photoelectric absorption, chosen by uniform ``random`` [n]; 0 where

@@ -147,6 +147,8 @@ class Simulation:
         body: the object, if there is one.
         generator: source of all random numbers; its device is where everything is computed.
         forced: whether directions are biased and photons carry weights.
+        metal: what the collimator is made of; by default the camera's material.
+        object_scatters: scatters in the object that are followed, at most.
 
     Raises:
         UserError: the camera's response is no ``CdTeResponse``, or there is no line.
@@ -160,6 +162,8 @@ class Simulation:
         body: Body | None,
         generator: torch.Generator,
         forced: bool,
+        metal: Medium | None = None,
+        object_scatters: float = math.inf,
     ) -> None:
         response, device = camera.response, generator.device
         if not isinstance(response, CdTeResponse):
@@ -168,7 +172,8 @@ class Simulation:
             )
         self.source, self.generator = source, generator
         self.energy_kev, self.rising = drawn_lines(lines, device)
-        self.metal = medium(camera.collimator_material)
+        self.metal = metal or medium(camera.collimator_material)
+        self.object_scatters = object_scatters
         self.rotation_positions = rotation_positions(camera, device)
         crystal = medium(camera.detector_material)
         self.panel_groups = [
@@ -185,7 +190,9 @@ class Simulation:
         """
         photons = self._emit(pose, count)
         if self.tissues:
-            photons = through_body(photons, self.tissues, self.biases[pose], self.sampling)
+            photons = through_body(
+                photons, self.tissues, self.biases[pose], self.sampling, self.object_scatters
+            )
         owner = owning_panel(self.rotation_positions[pose], photons)
         for group in self.panel_groups[pose]:
             arrived = group.collimator.pass_through(group.local(photons, owner), self.sampling)
@@ -251,6 +258,8 @@ def simulate(
     forced: bool = True,
     progress: Callable[[float], None] | None = None,
     device: str = "cpu",
+    metal: Medium | None = None,
+    object_scatters: float = math.inf,
 ) -> Tally:
     """Counts and first interactions per decay, with their standard errors.
 
@@ -269,6 +278,9 @@ def simulate(
         forced: variance reduction by weights and biased directions; False is analog sampling, for comparison.
         progress: called with the fraction done after each step.
         device: where to compute.
+        metal: what the collimator is made of, such as its medium without coherent scatter; by default the
+            camera's material.
+        object_scatters: photons that the object scatters more often are dropped.
 
     Raises:
         UserError: no photons asked for, no line, another response, or regions that do not fit the camera.
@@ -276,7 +288,7 @@ def simulate(
     if photons < 1:
         raise UserError(f"photons is {photons}; the Monte Carlo needs 1 or more")
     generator = torch.Generator(torch.device(device)).manual_seed(seed)
-    simulation = Simulation(camera, source, lines, body, generator, forced)
+    simulation = Simulation(camera, source, lines, body, generator, forced, metal, object_scatters)
     bins = energy_bins or EnergyBins(20.0, 600.0, 58)
     of_pixel = _checked_regions(regions, camera).to(generator.device)
     scores = Scores(of_pixel, bins.count, len(simulation.energy_kev), BATCHES)

@@ -6,6 +6,7 @@ lengths in material. Interactions are photoelectric absorption with K X-rays, Co
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,12 +34,23 @@ _BIASED = 0.7
 """Fraction of scattered photons whose direction is biased, where weights are allowed."""
 
 
-def through_body(photons: Photons, tissues: Tissues, bias: DirectionBias, sampling: Sampling) -> Photons:
-    """Photons that leave the object, after all their scatters in it."""
+def through_body(
+    photons: Photons,
+    tissues: Tissues,
+    bias: DirectionBias,
+    sampling: Sampling,
+    most_scatters: float = math.inf,
+) -> Photons:
+    """Photons that leave the object, after all their scatters in it; those of more than ``most_scatters`` are
+    dropped."""
     left: list[Photons] = []
+    scatters = 0
     while len(photons):
         position, stopped, tissue = tissues.collide(photons, sampling.generator)
         left.append(photons.take(~stopped))
+        if scatters >= most_scatters:
+            break
+        scatters += 1
         photons, tissue = photons.with_fields(position=position).take(stopped), tissue[stopped]
         parts = [
             _scatter_in(photons.take(tissue == k), medium, bias, sampling)

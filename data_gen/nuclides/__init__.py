@@ -3,6 +3,7 @@
 from data_gen.nuclides.activity import activities_at, mean_activity
 from data_gen.nuclides.bremsstrahlung import bremsstrahlung
 from data_gen.nuclides.chain import DecayChain, decay_chain
+from data_gen.nuclides.evaluations import nuclear_data
 from data_gen.nuclides.groups import MemberGroups, each_member, tied_groups
 from data_gen.nuclides.lines import PhotonLine, photon_lines
 
@@ -15,6 +16,7 @@ __all__ = [
     "decay_chain",
     "each_member",
     "mean_activity",
+    "nuclear_data",
     "photon_lines",
     "tied_groups",
 ]

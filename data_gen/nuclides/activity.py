@@ -1,8 +1,8 @@
 """Activities of the members of a decay chain over time.
 
 From injected activities in Bq and times in s: the activity of each member at a time, or its mean over a
-frame. Source: Bateman's equations (docs/physics.md, section 2) as solved by the package radioactivedecay, and
-over a frame by propagators, which stay exact where it is short.
+frame. Source: Bateman's equations (docs/physics.md, section 2) with the half-lives and branching fractions of
+the chain, solved by propagators, which stay exact where a frame is short.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import radioactivedecay as rd
 import torch
 from torch import Tensor
 
@@ -32,8 +31,7 @@ def activities_at(
     Raises:
         UserError: a negative time or activity, or a nuclide outside the chain.
     """
-    later = _decayed(chain, injected_bq, time_s).activities("Bq")
-    return {member: max(0.0, float(later.get(member, 0.0))) for member in chain.members}
+    return _by_member(chain, _atoms(chain, injected_bq, time_s))
 
 
 def mean_activity(
@@ -50,25 +48,16 @@ def mean_activity(
     if not start_s < end_s < math.inf:
         raise UserError(f"frame runs from {start_s} s to {end_s} s; it needs to end after it starts")
     duration_s = end_s - start_s
-    before = activities_at(chain, injected_bq, start_s)
-    constants = torch.tensor([chain.decay_constant(m) for m in chain.members], dtype=torch.float64)
-    atoms = torch.tensor([before[m] for m in chain.members], dtype=torch.float64) / constants
-    decays = constants * (propagators(_decay_matrix(chain, constants), duration_s)[1] @ atoms)
-    return dict(zip(chain.members, (decays.clamp_min(0.0) / duration_s).tolist(), strict=True))
+    lived = propagators(_decay_matrix(chain), duration_s)[1] @ _atoms(chain, injected_bq, start_s)
+    return _by_member(chain, lived / duration_s)
 
 
-def _decay_matrix(chain: DecayChain, constants: Tensor) -> Tensor:
-    """M of dN/dt = M N for the atoms of every member, [member, member] in 1/s."""
-    born = [[chain.branching(parent, child) for parent in chain.members] for child in chain.members]
-    share = torch.tensor(born, dtype=torch.float64)
-    return (share - torch.eye(len(constants), dtype=torch.float64)) * constants
-
-
-def _decayed(chain: DecayChain, injected_bq: Mapping[str, float] | float, time_s: float) -> rd.Inventory:
-    """The nuclides left after ``time_s``."""
+def _atoms(chain: DecayChain, injected_bq: Mapping[str, float] | float, time_s: float) -> Tensor:
+    """Atoms of every member left or born after ``time_s``, [member]."""
     if not 0 <= time_s < math.inf:
         raise UserError(f"time is {time_s} s after injection; it needs to be finite and 0 or later")
     injected = injected_bq if isinstance(injected_bq, Mapping) else {chain.members[0]: injected_bq}
+    atoms = torch.zeros(len(chain.members), dtype=torch.float64)
     for member, activity in injected.items():
         if member not in chain.members:
             raise UserError(f"injected_bq names {member!r}; the chain holds {list(chain.members)}")
@@ -76,4 +65,22 @@ def _decayed(chain: DecayChain, injected_bq: Mapping[str, float] | float, time_s
             raise UserError(
                 f"injected_bq of {member} is {activity}; it needs a finite activity of 0 Bq or more"
             )
-    return rd.Inventory(dict(injected), "Bq").decay(time_s, "s")
+        atoms[chain.members.index(member)] = activity / chain.decay_constant(member)
+    # What has decayed away is 0, up to the rounding of what it was.
+    return (atoms + propagators(_decay_matrix(chain), time_s)[0] @ atoms).clamp_min(0.0)
+
+
+def _by_member(chain: DecayChain, atoms: Tensor) -> dict[str, float]:
+    """Activity of every member in Bq."""
+    return {
+        member: n * chain.decay_constant(member)
+        for member, n in zip(chain.members, atoms.tolist(), strict=True)
+    }
+
+
+def _decay_matrix(chain: DecayChain) -> Tensor:
+    """M of dN/dt = M N for the atoms of every member, [member, member] in 1/s."""
+    constants = torch.tensor([chain.decay_constant(m) for m in chain.members], dtype=torch.float64)
+    born = [[chain.branching(parent, child) for parent in chain.members] for child in chain.members]
+    share = torch.tensor(born, dtype=torch.float64)
+    return (share - torch.eye(len(constants), dtype=torch.float64)) * constants

@@ -1,6 +1,7 @@
 """Decay chains: members, half-lives in s and branching fractions.
 
-Source: ICRP Publication 107, through the package radioactivedecay.
+Source: members are those of ICRP Publication 107, through the package radioactivedecay; half-lives and
+branching fractions are DDEP's where it has evaluated the nuclide (``evaluations.py``), else ICRP-107's.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from dataclasses import dataclass
 import radioactivedecay as rd
 
 from data_gen.core.errors import UserError
+from data_gen.nuclides.evaluations import evaluation
 from data_gen.nuclides.names import canonical_name
 
 
 @dataclass(frozen=True)
 class DecayChain:
-    """A radioactive nuclide and its radioactive progeny (ICRP-107 half-lives and branching fractions).
+    """A radioactive nuclide and its radioactive progeny; activities over time follow from these numbers.
 
     Args:
         members: names, the injected nuclide first, every parent before its progeny, stable ends left out.
@@ -58,9 +60,15 @@ def decay_chain(nuclide: str) -> DecayChain:
             f"nuclide {nuclide!r} is stable; a decay chain needs a radioactive one, such as Ra-223"
         )
     members = tuple(reversed(_progeny_first(first, {})))
-    half_lives = tuple(float(rd.Nuclide(m).half_life("s")) for m in members)
+    half_lives = tuple(map(_half_life_s, members))
     branchings = tuple((m, c, share) for m in members for c, share in _children(m) if c in members)
     return DecayChain(members, half_lives, branchings)
+
+
+def _half_life_s(member: str) -> float:
+    """Half-life of a radioactive nuclide."""
+    known = evaluation(member)
+    return known.half_life_s if known else float(rd.Nuclide(member).half_life("s"))
 
 
 def _progeny_first(member: str, seen: dict[str, None]) -> list[str]:
@@ -75,10 +83,11 @@ def _progeny_first(member: str, seen: dict[str, None]) -> list[str]:
 
 def _children(member: str) -> list[tuple[str, float]]:
     """Radioactive nuclides that a member decays to, with their fractions; spontaneous fission left out."""
-    nuclide = rd.Nuclide(member)
+    nuclide, known = rd.Nuclide(member), evaluation(member)
+    evaluated = known.branches if known else {}
     branches = zip(nuclide.progeny(), nuclide.branching_fractions(), strict=True)
     return [
-        (str(child), float(share))
+        (str(child), evaluated.get(child, float(share)))
         for child, share in branches
         if child != "SF" and math.isfinite(rd.Nuclide(child).half_life("s"))
     ]

@@ -1,7 +1,7 @@
-"""The emission spectrum of a whole decay chain: lines, and bremsstrahlung in narrow pieces.
+"""The emission spectrum of a whole decay chain: lines, and pieces of bremsstrahlung and of weak lines.
 
 From a decay chain and an energy range in keV: energies, photons per decay and emitting members. Source: the
-lines of ``lines.py`` (ICRP-107) and the continuum of ``bremsstrahlung.py``.
+lines of ``lines.py`` and the continuum of ``bremsstrahlung.py``.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from data_gen.core.errors import UserError
 from data_gen.nuclides import DecayChain, bremsstrahlung, photon_lines
 
 CONTINUUM_PIECES = 32
-"""Number of pieces, equally wide in log energy, that each member's bremsstrahlung spectrum is cut into."""
+"""Number of pieces, equally wide in log energy, that hold each member's bremsstrahlung and weak lines."""
 
 
 @dataclass(frozen=True)
 class LineSpectrum:
     """All photons of a decay chain.
 
-    Bremsstrahlung is included as pieces of finite width, in which the spectrum is taken as uniform.
+    Bremsstrahlung and weak lines are included as pieces of finite width, in which the spectrum is taken as
+    uniform.
 
     Args:
         energy_kev: energy of each line, or mean energy of each piece, [line].
@@ -46,15 +47,14 @@ class LineSpectrum:
         weakest: float = 1e-4,
         continuum: bool = True,
     ) -> LineSpectrum:
-        """Lines of a chain between two energies, with more than ``weakest`` photons per decay of their
-        emitter.
+        """Photons of a chain between two energies.
 
         Args:
             chain: the decay chain.
             min_kev: lowest energy.
             max_kev: highest energy.
-            weakest: photons per decay below which a line is left out.
-            continuum: whether bremsstrahlung is included.
+            weakest: photons per decay of the emitter below which a line is added to the pieces.
+            continuum: whether pieces are included.
 
         Raises:
             UserError: no member of the chain emits there.
@@ -70,7 +70,7 @@ class LineSpectrum:
                 f"{chain.members[0]} and its progeny emit no photon line at {min_kev}-{max_kev} keV"
             )
         if continuum:
-            rows += _continuum(chain, min_kev, max_kev)
+            rows += _pieces(chain, min_kev, max_kev, weakest)
         energy, strength, member_of, width = zip(*sorted(rows), strict=True)
         return cls(
             torch.tensor(energy, dtype=torch.float64),
@@ -92,15 +92,26 @@ class LineSpectrum:
         return LineSpectrum(*(part[keep] for part in parts))
 
 
-def _continuum(chain: DecayChain, min_kev: float, max_kev: float) -> list[tuple[float, float, int, float]]:
-    """Bremsstrahlung pieces: mean energy in keV, photons per decay, index of the member, width in keV."""
+def _pieces(
+    chain: DecayChain, min_kev: float, max_kev: float, weakest: float
+) -> list[tuple[float, float, int, float]]:
+    """Mean energy in keV, photons per decay, index of the member and width in keV of each piece."""
     edges = torch.logspace(
         math.log10(min_kev), math.log10(max_kev), CONTINUUM_PIECES + 1, dtype=torch.float64
     )
     middle, width = (edges[1:] + edges[:-1]) / 2, edges.diff()
     rows = []
     for index, member in enumerate(chain.members):
-        photons = bremsstrahlung(member, edges)
+        photons = bremsstrahlung(member, edges) + _weak_lines(member, edges, weakest)
         pieces = zip(middle.tolist(), photons.tolist(), width.tolist(), strict=True)
         rows += [(energy, count, index, span) for energy, count, span in pieces if count > 0]
     return rows
+
+
+def _weak_lines(member: str, edges: Tensor, weakest: float) -> Tensor:
+    """Photons per decay of all lines weaker than ``weakest`` in each piece, [piece]."""
+    lines = photon_lines(member, float(edges[0]), float(edges[-1]))
+    weak = [(line.energy_kev, line.photons_per_decay) for line in lines if line.photons_per_decay < weakest]
+    energy, photons = torch.tensor(weak, dtype=torch.float64).reshape(-1, 2).T.contiguous()
+    piece = (torch.searchsorted(edges, energy, right=True) - 1).clamp(0, len(edges) - 2)
+    return torch.zeros(len(edges) - 1, dtype=torch.float64).index_add(0, piece, photons)

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from data_gen.core.autograd import in_full_precision
+from data_gen.core.errors import UserError
 
 # torch announces once a process that its CSR layout is in beta.
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
@@ -61,12 +62,17 @@ class SparseMatrix(nn.Module):
         return sum(t.numel() * t.element_size() for t in (self.start, self.column, self.value))
 
     def times(self, dense: Tensor) -> Tensor:
-        """The product with [column, k]: [row, k]."""
+        """The product with [column, k]: [row, k].
+
+        Raises:
+            UserError: it has another number type than the matrix.
+        """
         return _product(dense, self, False)
 
     @in_full_precision
     def added(self, base: Tensor, dense: Tensor) -> Tensor:
         """``base`` [row, k] and the product with [column, k], in one pass. ``base`` is given up for it."""
+        _check_type(dense, self)
         if not (torch.is_grad_enabled() and (base.requires_grad or dense.requires_grad)):
             return base.addmm_(self._csr(False), dense)
         total: Tensor = _Sum.apply(base, dense, self)  # type: ignore[no-untyped-call]
@@ -129,8 +135,19 @@ class _Sum(torch.autograd.Function):
 
 @in_full_precision
 def _product(dense: Tensor, matrix: SparseMatrix, flip: bool) -> Tensor:
+    _check_type(dense, matrix)
     product: Tensor = _Product.apply(dense, matrix, flip)  # type: ignore[no-untyped-call]
     return product
+
+
+def _check_type(dense: Tensor, matrix: SparseMatrix) -> None:
+    """Refuse another number type than that of the matrix."""
+    given, needed = (str(tensor.dtype).removeprefix("torch.") for tensor in (dense, matrix.value))
+    if given != needed:
+        raise UserError(
+            f"activity, density or projections are {given}, but the system matrix holds {needed}; "
+            f"convert them by .to(torch.{needed}), or build the projector with dtype=torch.{given}"
+        )
 
 
 def csr(start: Tensor, column: Tensor, value: Tensor, columns: int) -> Tensor:

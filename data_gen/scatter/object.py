@@ -1,4 +1,4 @@
-"""Photons that the object scatters once or twice, by Compton and Rayleigh scatter.
+"""Photons that the object scatters, once and more often, by Compton and Rayleigh scatter.
 
 First interactions in blocks of pixels per second, by class of arrival energy (keV), from activity in Bq per
 voxel and density in g/cm3. docs/physics.md, section 6.
@@ -18,7 +18,8 @@ from data_gen.camera.binning import coarse_camera
 from data_gen.core.autograd import linear, recomputed
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.resampling import Resampler, coarse_grid, density_shares, source_shares
-from data_gen.materials.object_attenuation import checked_activity, density_by_tissue, tissue_attenuation
+from data_gen.materials import TISSUES, interaction_attenuation_per_mm
+from data_gen.materials.object_attenuation import checked_activity, density_by_tissue
 from data_gen.projector.transmission import ApertureTransmission
 from data_gen.scatter.channels import Channels
 from data_gen.scatter.collimation import collimation, energy_nodes, node_weights
@@ -46,7 +47,8 @@ class ScatterSampling:
         order: largest order of the spherical harmonics of directions.
         classes: number of classes of arrival energy after Compton scatter.
         twice_order: largest order of the harmonics for photons scattered twice.
-        twice_classes: energy classes for photons scattered twice; 0 leaves them out.
+        twice_classes: energy classes for photons scattered twice and more often; 0 leaves them out.
+        later_scatters: scatters after the second that are counted, at the energies of the second.
     """
 
     voxel_mm: float = 3.3
@@ -55,6 +57,7 @@ class ScatterSampling:
     classes: int = 8
     twice_order: int = 2
     twice_classes: int = 4
+    later_scatters: int = 2
 
 
 class ObjectScatter(nn.Module):
@@ -64,10 +67,11 @@ class ObjectScatter(nn.Module):
     (Klein-Nishina with the incoherent scattering function) and Rayleigh scatter (form factor) turn photons
     towards an aperture, and scattered photons are collimated like emission from s at their arrival energy.
     Directions are spherical harmonics, and all factors are averages over voxels, so nothing is singular.
-    Photons scattered twice start again isotropically, at the mean energy after Compton scatter.
+    Photons scattered twice or more often start again isotropically, at the mean energy after Compton scatter.
+    Coherent scatter, which turns photons by a few degrees, takes none away.
 
     Classes k: Rayleigh scattered, Compton scattered in descending energy; then the same for photons that were
-    Compton scattered before.
+    Compton scattered before, once or more often.
 
     Args:
         camera: the camera, with its own pixels.
@@ -81,6 +85,7 @@ class ObjectScatter(nn.Module):
     ) -> None:
         super().__init__()
         how = sampling or ScatterSampling()
+        self.later_scatters = how.later_scatters
         self.grid, self.coarse = grid, coarse_grid(grid, how.voxel_mm)
         self.camera = coarse_camera(camera, how.block_mm)
         self.energies_kev = nn.Buffer(energies_kev.to(torch.float64), persistent=False)
@@ -106,7 +111,7 @@ class ObjectScatter(nn.Module):
             for energies, arrival, (_, order) in zip(emitted_kev, arrivals, counts, strict=True)
         )
         self._to_channel = ApertureTransmission(
-            self._channels.aim_mm, tissue_attenuation(nodes_kev), self.coarse, 1
+            self._channels.aim_mm, _attenuation(nodes_kev), self.coarse, 1
         )
 
     energies_kev: Tensor
@@ -126,7 +131,7 @@ class ObjectScatter(nn.Module):
             4 * math.pi * volume * turning_series(energies_kev, arrival_kev, order),
             node_weights(arrival_kev, nodes_kev, self._seen, self.camera),
             scatterer_ratios(energies_kev, arrival_kev.shape[1] - 1),
-            tissue_attenuation(energies_kev),
+            _attenuation(energies_kev),
         )
 
     @property
@@ -171,13 +176,15 @@ class ObjectScatter(nn.Module):
 
     def _project(self, source: Tensor, state: Tensor) -> Tensor:
         """Blocks [block, g, k, map] that see a source [map, voxel]."""
-        channels, kept = self._kept(state)
-        sent = source.expand(len(self.energies_kev), -1, -1)
-        parts = []
-        for passage, here in zip(self._passages, kept, strict=True):
-            fluence = passage.fluence(sent, here.between)
-            parts.append(passage.seen(fluence, here, channels))
-            sent = passage.scattered(fluence, here.scatterer)
+        channels, (here, *after) = self._kept(state)
+        first, *again = self._passages
+        fluence = first.fluence(source.expand(len(self.energies_kev), -1, -1), here.between)
+        parts = [first.seen(fluence, here, channels)]
+        for passage, there in zip(again, after, strict=True):
+            sent = once = first.scattered(fluence, here.scatterer)
+            for _ in range(self.later_scatters):
+                sent = once + passage.scattering(sent, there)
+            parts.append(passage.seen(passage.fluence(sent, there.between), there, channels))
         return self._channels.by_block(torch.cat(parts, dim=3))
 
     def adjoint(self, values: Tensor, state: Tensor) -> Tensor:
@@ -187,14 +194,19 @@ class ObjectScatter(nn.Module):
 
     def _back_project(self, values: Tensor, state: Tensor) -> Tensor:
         """Transpose of :meth:`_project`: [block, g, k, map] to [map, voxel]."""
-        channels, kept = self._kept(state)
+        channels, (here, *after) = self._kept(state)
+        first, *again = self._passages
         classes = [passage.turning.shape[1] for passage in self._passages]
-        by_passage = values[self._channels.block].split(classes, dim=3)
-        sent: Tensor | None = None
-        for passage, here, part in reversed(list(zip(self._passages, kept, by_passage, strict=True))):
-            fluence = passage.unseen(part, here, channels)
-            if sent is not None:
-                fluence = fluence + passage.unscattered(sent, here.scatterer)
-            sent = passage.source_of(fluence, here.between)
-        assert sent is not None
-        return sent.sum(dim=0)
+        seen_once, *seen_again = values[self._channels.block].split(classes, dim=3)
+        fluence = first.unseen(seen_once, here, channels)
+        for passage, there, part in zip(again, after, seen_again, strict=True):
+            sent = once = passage.source_of(passage.unseen(part, there, channels), there.between)
+            for _ in range(self.later_scatters):
+                sent = once + passage.scattering_back(sent, there)
+            fluence = fluence + first.unscattered(sent, here.scatterer)
+        return first.source_of(fluence, here.between).sum(dim=0)
+
+
+def _attenuation(energies_kev: Tensor) -> Tensor:
+    """Mass attenuation of each tissue without coherent scatter, [tissue, g] in 1/mm per g/cm3."""
+    return torch.stack([interaction_attenuation_per_mm(tissue, energies_kev, 1.0) for tissue in TISSUES])

@@ -99,12 +99,12 @@ class SingleScatter(nn.Module):
         scatterer = torch.einsum("btv,tgk->bgkv", tissues.flatten(2), ratios)
         return Kept(scatterer, torch.exp(-torch.einsum("btsv,tg->bgsv", path, mu)))
 
-    def fluence(self, source: Tensor, between: Tensor) -> Tensor:
-        """Photons/mm2/s in each voxel times harmonics of direction, [voxel, lm, g, map]."""
+    def fluence(self, source: Tensor, between: Tensor, most: int | None = None) -> Tensor:
+        """Photons/mm2/s in each voxel times harmonics of direction, ``most`` or all, [voxel, lm, g, map]."""
         rows = []
         for voxels, flight in self._flights(source.dtype):
             sent = between[:, voxels].movedim(1, 0)[:, :, None] * source
-            rows.append(sent.flatten(1, 2) @ flight)
+            rows.append(sent.flatten(1, 2) @ flight[..., :most])
         fluence: Tensor = torch.cat(rows).mT.unflatten(2, (len(source), -1))
         return fluence
 
@@ -112,7 +112,8 @@ class SingleScatter(nn.Module):
         """Transpose of :meth:`fluence`: [voxel, lm, g, map] to [g, map, voxel]."""
         total = fluence.new_zeros(*fluence.shape[2:], self.grid.voxels)
         for voxels, flight in self._flights(fluence.dtype):
-            sent = (fluence[voxels].flatten(2).mT @ flight.mT).unflatten(1, fluence.shape[2:])
+            back = fluence[voxels].flatten(2).mT @ flight[..., : fluence.shape[1]].mT
+            sent = back.unflatten(1, fluence.shape[2:])
             total = total + (between[:, voxels].movedim(1, 0)[:, :, None] * sent).sum(dim=0)
         return total
 
@@ -127,6 +128,14 @@ class SingleScatter(nn.Module):
         even = torch.einsum("gv,gmv->vgm", rate, values)
         rest = even.new_zeros(len(even), len(self.flight) - 1, *even.shape[1:])
         return torch.cat((even[:, None], rest), dim=1)
+
+    def scattering(self, source: Tensor, here: Kept) -> Tensor:
+        """Photons/s that voxels scatter of a source, both [g, map, voxel]."""
+        return self.scattered(self.fluence(source, here.between, most=1), here.scatterer)
+
+    def scattering_back(self, values: Tensor, here: Kept) -> Tensor:
+        """Transpose of :meth:`scattering`."""
+        return self.source_of(self.unscattered(values, here.scatterer)[:, :1], here.between)
 
     def seen(self, fluence: Tensor, here: Kept, channels: Seen) -> Tensor:
         """First interactions/s in the blocks of channels, [channel, block, g, k, map]."""

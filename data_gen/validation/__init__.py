@@ -17,6 +17,7 @@ from data_gen.validation.measured_crystals import crystals
 from data_gen.validation.operators import adjoint
 from data_gen.validation.pinholes import geometry
 from data_gen.validation.recorded_spectra import spectra
+from data_gen.validation.scattered_photons import object_scatter
 from data_gen.validation.sensitivity import finite_plates, knife_edges
 from data_gen.validation.slabs import attenuation
 from data_gen.validation.speed import speed
@@ -35,6 +36,7 @@ __all__ = [
     "gradients",
     "grouping",
     "knife_edges",
+    "object_scatter",
     "poisson",
     "refinement",
     "resolution",

@@ -11,7 +11,7 @@ from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms import MousePhantom
 
-SCENES = ("point", "off_axis", "cylinder", "mouse")
+SCENES = ("point", "off_axis", "point_in_tissue", "off_axis_in_tissue", "cylinder", "mouse")
 
 _UPTAKE = {
     "soft_tissue": (1.0, 1.0),
@@ -45,11 +45,11 @@ class Scene:
 def scene(name: str, spacing_mm: float = 1.0) -> Scene:
     """A scene by name, in a cube of 28 mm about the isocentre.
 
-    ``point`` lies at the isocentre and ``off_axis`` at (x, y, z) = (6, 3, 4) mm, both in vacuum: Gaussians of
-    1 mm sigma, so that it hardly matters how voxels are read between their centres. ``cylinder`` is 24 mm in
-    diameter and length about the z axis, evenly warm, of 1 g/cm3, which
-    :func:`data_gen.materials.tissue_from_density` takes for soft tissue. ``mouse`` is one mouse with
-    tumours, of fixed seed and uptakes.
+    ``point`` lies at the isocentre and ``off_axis`` at (x, y, z) = (6, 3, 4) mm, both in vacuum or
+    (``_in_tissue``) in the cylinder: Gaussians of 1 mm sigma, so that it hardly matters how voxels are read
+    between their centres. ``cylinder`` is 24 mm in diameter and length about the z axis, evenly warm, of
+    1 g/cm3, which :func:`data_gen.materials.tissue_from_density` takes for soft tissue. ``mouse`` is one
+    mouse with tumours, of fixed seed and uptakes.
 
     Args:
         name: name of the scene.
@@ -59,17 +59,19 @@ def scene(name: str, spacing_mm: float = 1.0) -> Scene:
         UserError: an unknown name.
     """
     grid = VoxelGrid([round(28.0 / spacing_mm)] * 3, spacing_mm)
-    if name in ("point", "off_axis"):
-        middle = torch.tensor((0.0, 0.0, 0.0) if name == "point" else (6.0, 3.0, 4.0), dtype=torch.float64)
-        activity = torch.exp(-(grid.centres_mm() - middle).square().sum(-1) / 2)
-        return Scene(name, grid, activity / activity.sum(), torch.zeros_like(activity))
+    place = grid.centres_mm()
+    inside = ((place[..., :2].norm(dim=-1) < 12) & (place[..., 2].abs() < 12)).double()
+    bare = name.removesuffix("_in_tissue")
+    if name not in SCENES:
+        raise UserError(f"scene is {name!r}; it needs to be one of {list(SCENES)}")
+    if bare in ("point", "off_axis"):
+        middle = torch.tensor((0.0, 0.0, 0.0) if bare == "point" else (6.0, 3.0, 4.0), dtype=torch.float64)
+        activity = torch.exp(-(place - middle).square().sum(-1) / 2)
+        return Scene(
+            name, grid, activity / activity.sum(), inside if name != bare else torch.zeros_like(inside)
+        )
     if name == "cylinder":
-        place = grid.centres_mm()
-        inside = (place[..., :2].norm(dim=-1) < 12) & (place[..., 2].abs() < 12)
-        activity = inside / inside.sum(dtype=torch.float64)
-        return Scene(name, grid, activity, 1.0 * inside.double())
-    if name == "mouse":
-        phantom = MousePhantom(_UPTAKE)(grid, torch.Generator().manual_seed(MOUSE_SEED))
-        uptake = phantom.uptake.double()
-        return Scene(name, grid, uptake / uptake.sum(), phantom.density.double())
-    raise UserError(f"scene is {name!r}; it needs to be one of {list(SCENES)}")
+        return Scene(name, grid, inside / inside.sum(), inside)
+    phantom = MousePhantom(_UPTAKE)(grid, torch.Generator().manual_seed(MOUSE_SEED))
+    uptake = phantom.uptake.double()
+    return Scene(name, grid, uptake / uptake.sum(), phantom.density.double())

@@ -56,6 +56,7 @@ TARGETS = frozenset(
         "data_gen.validation.gradients",
         "data_gen.validation.grouping",
         "data_gen.validation.knife_edges",
+        "data_gen.validation.object_scatter",
         "data_gen.validation.poisson",
         "data_gen.validation.refinement",
         "data_gen.validation.resolution",

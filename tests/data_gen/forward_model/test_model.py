@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from data_gen.camera import Camera
+from data_gen.core.errors import UserError
 from data_gen.core.events import Frame
 from data_gen.core.grid import EnergyBins, EnergyWindows, VoxelGrid
 from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
@@ -195,9 +196,13 @@ def test_expected_counts_and_events(scene):
 
 
 def test_ray_and_matrix_projectors_are_interchangeable(scene, tmp_path):
-    """The model's counts change by less than 2 % of the peak with the projector."""
+    """The model's counts change by less than 2 % of the peak with the projector. Activity or density in
+    float64 before a matrix in float32 is told in a sentence."""
     two, activity, density = scene
 
     matrix = partial(MatrixProjector, cache_dir=tmp_path, sampling=FEW)
     one, other = two.A(activity, density), model(camera(), projector=matrix).A(activity, density)
     assert float((one - other).abs().max() / one.max()) < 0.02
+    for given in ((activity.double(), density), (activity, density.double())):
+        with pytest.raises(UserError, match="are float64, but the system matrix holds float32"):
+            model(camera(), projector=matrix).A(*given)

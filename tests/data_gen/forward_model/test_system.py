@@ -35,7 +35,7 @@ def test_options_are_written_as_the_first_data_sets_knew_them() -> None:
     """The keys of data sets and runs made before; rays and projector only where they are not the usual ones,
     so that the same data set has the same bytes."""
     first = {"most_energy_groups": 6, "secondary": ["leakage"], "scatter_voxel_mm": 4.8}
-    known = {"camera", "nuclide", "groups", "grid", "energy_bins"}
+    known = {"camera", "nuclide", "nuclear_data", "groups", "grid", "energy_bins"}
     written = _system(ModelOptions(6, ("leakage",), 4.8)).to_dict()
     assert {key: value for key, value in written.items() if key not in known} == first
     assert ImagingSystem.from_dict(written).options == ModelOptions(6, ("leakage",), 4.8)
@@ -49,6 +49,16 @@ def test_options_are_written_as_the_first_data_sets_knew_them() -> None:
     del written["secondary"]
     with pytest.raises(UserError, match=r"lacks \['secondary'\]"):
         ImagingSystem.from_dict(written)
+
+
+def test_other_nuclear_data_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A description made with other half-lives and yields is read and told of; its own, or none, is not."""
+    written = _system(ModelOptions()).to_dict()
+    ImagingSystem.from_dict(written)
+    ImagingSystem.from_dict({key: value for key, value in written.items() if key != "nuclear_data"})
+    assert not caplog.records
+    ImagingSystem.from_dict(written | {"nuclear_data": "ICRP-107"})
+    assert "half-lives and yields of ICRP-107" in caplog.text
 
 
 @pytest.mark.parametrize(

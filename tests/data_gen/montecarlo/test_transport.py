@@ -8,7 +8,7 @@ import xraylib
 
 from data_gen.camera import Camera
 from data_gen.core.grid import VoxelGrid
-from data_gen.materials import linear_attenuation_per_mm
+from data_gen.materials import interaction_attenuation_per_mm, linear_attenuation_per_mm
 from data_gen.montecarlo.body import Body, Tissues
 from data_gen.montecarlo.direction_biasing import CameraBias
 from data_gen.montecarlo.medium import medium
@@ -122,3 +122,27 @@ def test_weights_of_the_collimator_follow_nature(lofts: Camera) -> None:
         sums.append((each.mean(1), each.var(1) / COUNT))
     (analog, first), (forced, second) = sums
     assert float(((analog - forced).abs() / (first + second).sqrt().clamp_min(1e-4)).max()) < 4
+
+
+def test_scatters_of_the_object_are_counted_up_to_a_number(pinhole: Camera) -> None:
+    """Weights of photons that leave after none, one, two, ... scatters rise to those of any number, z < 5 of
+    analog counting; after none nothing is scattered."""
+    tissues = _slab(1.06, 40.0)
+    bias = CameraBias(rotation_positions(pinhole, CPU)[0], medium("tungsten"))
+    photons = beam(COUNT, 218.0, (-100.0, 0.0, 0.0), (1.0, 0.0, 0.0))
+    scattered = []
+    for most in (0, 1, 2, math.inf):
+        left = through_body(photons, tissues, bias, Analog(_generator()), most)
+        scattered.append(int((left.kind == OBJECT).sum()))
+    assert scattered[0] == 0
+    assert 0 < scattered[1] < scattered[2] < scattered[3]
+    # A photon scatters again with a chance below that of its first scatter in this slab.
+    assert scattered[2] - scattered[1] < scattered[1]
+
+
+def test_metal_without_coherent_scatter() -> None:
+    """Its attenuation is that of the interactions that deposit energy, 1e-4; no scatter is coherent."""
+    metal, energy = medium("tungsten").without_rayleigh(), torch.tensor([82.0, 218.0], dtype=torch.float64)
+    expected = interaction_attenuation_per_mm("tungsten", energy)
+    torch.testing.assert_close(metal.per_mm(energy), expected, rtol=1e-4, atol=0)
+    assert float(metal.shares(energy)[1].abs().max()) == 0

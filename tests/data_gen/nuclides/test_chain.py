@@ -4,9 +4,11 @@ import math
 from pathlib import Path
 
 import pytest
+import radioactivedecay as rd
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from referees.icrp107 import icrp107_chain
 
 from data_gen import UserError, decay_chain
 from data_gen.nuclides import activities_at, mean_activity
@@ -32,23 +34,11 @@ def test_named_chains_put_parents_before_progeny(config):
         assert sum(chain.branching(parent, child) for child in chain.members) <= 1 + 1e-9
 
 
-def test_half_lives_agree_with_ddep():
-    """DDEP: Ra-223 11.43 d, Ac-225 9.917 d, Pb-211 36.1 min, Bi-213 45.6 min, Pb-212 10.64 h; within 1 %."""
-    for nuclide, half_life_s in [
-        ("Ra-223", 11.43 * 86400),
-        ("Ac-225", 9.917 * 86400),
-        ("Pb-211", 36.1 * 60),
-        ("Bi-213", 45.6 * 60),
-        ("Pb-212", 10.64 * 3600),
-    ]:
-        assert decay_chain(nuclide).half_life_s(nuclide) == pytest.approx(half_life_s, rel=0.01)
-
-
 def test_branchings_of_bi_213():
-    """DDEP: 2.14 % alpha to Tl-209, the rest beta to Po-213; ICRP-107 has 2.09 %, within 3 %."""
+    """DDEP: 2.09 % alpha to Tl-209, the rest beta to Po-213; 1e-6."""
     chain = decay_chain("Ac-225")
-    assert chain.branching("Bi-213", "Tl-209") == pytest.approx(0.0214, rel=0.03)
-    assert chain.branching("Bi-213", "Po-213") == pytest.approx(0.9786, rel=0.001)
+    assert chain.branching("Bi-213", "Tl-209") == pytest.approx(0.0209, rel=1e-6)
+    assert chain.branching("Bi-213", "Po-213") == pytest.approx(0.9791, rel=1e-6)
     assert chain.branching("Ac-225", "Bi-213") == 0
 
 
@@ -86,6 +76,32 @@ def test_mean_activity_of_the_parent_is_exact(start_s, duration_s):
         -100.0 * math.exp(-constant * start_s) * math.expm1(-constant * duration_s) / (constant * duration_s)
     )
     assert mean == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("nuclide", ["Ac-225", "Ra-223", "Th-227", "At-211", "Pb-212"])
+def test_activities_are_those_of_radioactivedecay(nuclide):
+    """An independent package, on a chain with its own half-lives and branches (ICRP-107), members down to
+    microseconds: activity and mean over a frame, 1e-9 of the injected activity and 1e-6 relative."""
+    chain = icrp107_chain(nuclide)
+    start_s = 2 * chain.half_lives_s[0]
+    later = rd.Inventory({chain.members[0]: 1.0}, "Bq").decay(start_s, "s")
+    now, decays = later.activities("Bq"), later.cumulative_decays(1800.0, "s")
+    found = activities_at(chain, 1.0, start_s)
+    mean = mean_activity(chain, 1.0, start_s, start_s + 1800.0)
+    for member in chain.members:
+        assert found[member] == pytest.approx(now[member], rel=1e-6, abs=1e-9)
+        assert mean[member] == pytest.approx(decays[member] / 1800.0, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("nuclide", ["Ac-225", "Ra-223", "Bi-213"])
+def test_short_frames_have_the_activity_of_their_moment(nuclide):
+    """The mean over a millisecond, an hour after injection, is the activity of that moment: 1e-6, members
+    that live for microseconds included."""
+    chain = decay_chain(nuclide)
+    now = activities_at(chain, 1e4, 3600.0)
+    mean = mean_activity(chain, 1e4, 3600.0, 3600.001)
+    for member in chain.members:
+        assert mean[member] == pytest.approx(now[member], rel=1e-6, abs=1e-9)
 
 
 def test_injected_progeny_add_up():

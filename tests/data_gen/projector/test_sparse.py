@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from data_gen.core.errors import UserError
 from data_gen.projector.sparse import SparseMatrix, transposed
 
 DENSE = torch.tensor(
@@ -54,3 +55,14 @@ def test_transpose(matrix):
     assert start.dtype == column.dtype == torch.int32
     assert matrix.part(torch.arange(4)) is matrix
     assert matrix.part(torch.tensor([1, 0, 2, 3])) is not matrix
+
+
+@pytest.mark.parametrize("product", ["times", "transpose_times", "added"])
+def test_another_number_type_is_told(matrix, product):
+    """float32 before a matrix of float64: one sentence with both types and how to convert."""
+    right = torch.ones(4 if product == "transpose_times" else 3, 2)
+    given = (torch.ones(4, 2), right) if product == "added" else (right,)
+    with pytest.raises(
+        UserError, match=r"are float32, but the system matrix holds float64; convert them by \.to"
+    ):
+        getattr(matrix, product)(*given)

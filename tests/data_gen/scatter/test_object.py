@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -215,3 +217,21 @@ def test_point_source_in_a_ball_against_brute_force(voxel, tolerance):
     found = seen / primary
     assert found.sum() == pytest.approx(expected.sum(), rel=tolerance)
     np.testing.assert_allclose(found[1:], expected[1:], rtol=2 * tolerance)
+
+
+def test_later_scatters_grow_with_the_power_of_the_density():
+    """Without attenuation to speak of, what a third and a fourth scatter add grows with the third and fourth
+    power of the density (1e-2), and the third is less than the second."""
+    activity = torch.ones(1, 1, *SMALL.shape, dtype=torch.float64)
+    soft = torch.full((1, *SMALL.shape), 2)
+    by_order = []
+    for density in (1e-5, 2e-5):
+        seen = []
+        for later in range(3):
+            sampling = replace(FEW, later_scatters=later)
+            term = ObjectScatter(pinhole(), SMALL, torch.tensor([218.0]), sampling)
+            state = term.state(torch.full((1, *SMALL.shape), density, dtype=torch.float64), soft)
+            seen.append(float(term.forward(activity, state)[:, :, :, 1 + FEW.classes :].sum()))
+        by_order.append(np.diff([0.0, *seen]))
+    np.testing.assert_allclose(by_order[1] / by_order[0], [4.0, 8.0, 16.0], rtol=1e-2)
+    assert by_order[0][0] > by_order[0][1] > by_order[0][2] > 0

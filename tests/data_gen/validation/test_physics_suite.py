@@ -21,6 +21,7 @@ from data_gen.validation import (
     formulas,
     geometry,
     knife_edges,
+    object_scatter,
     poisson,
     refinement,
     resolution,
@@ -124,6 +125,11 @@ def test_windows() -> None:
     mouse = MousePhantom(uptake, tumours=(1, 1), tumour_diameter_mm=(6.0, 6.0), supersampling=1)
     options = ModelOptions(2, ())
     held(windows(mouse, options, str(camera), voxels=10, spacing_mm=2.8, bins=116))
+
+
+def test_object_scatter() -> None:
+    """A point in soft tissue before a pinhole: total within 3 % and two errors of few photons, energy 3 %."""
+    held(object_scatter(["pinhole"], ["point_in_tissue"], (218.0,), photons=60_000))
 
 
 def test_straight_photons() -> None:
