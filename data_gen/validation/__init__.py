@@ -11,6 +11,8 @@ from data_gen.validation.counting import dead_time, poisson
 from data_gen.validation.crystal import response
 from data_gen.validation.derivatives import gradients
 from data_gen.validation.energy_windows import windows
+from data_gen.validation.fine_sources import fine_sources
+from data_gen.validation.fixed_pattern import fixed_pattern
 from data_gen.validation.grouped import grouping
 from data_gen.validation.growth import scaling
 from data_gen.validation.operators import adjoint
@@ -19,7 +21,7 @@ from data_gen.validation.recorded_spectra import spectra
 from data_gen.validation.sensitivity import finite_plates, knife_edges
 from data_gen.validation.slabs import attenuation
 from data_gen.validation.speed import speed
-from data_gen.validation.straight_photons import straight
+from data_gen.validation.straight_photons import panel_images, straight
 from data_gen.validation.widths import resolution
 
 __all__ = [
@@ -28,11 +30,14 @@ __all__ = [
     "dead_time",
     "decay",
     "design",
+    "fine_sources",
     "finite_plates",
+    "fixed_pattern",
     "geometry",
     "gradients",
     "grouping",
     "knife_edges",
+    "panel_images",
     "poisson",
     "refinement",
     "resolution",
