@@ -153,8 +153,8 @@ class Camera:
         """
         if self.asked_gradients:
             raise UserError(
-                f"camera.{self.asked_gradients[0]} requires a gradient, which {part} does not give; detach it, or use "
-                "the ray projector (model.projector=ray) with no scatter term but leakage"
+                f"camera.{self.asked_gradients[0]} requires a gradient, which {part} does not give; detach "
+                "it, or use the ray projector (model.projector=ray) with no scatter term but leakage"
             )
 
     def neighbours(self, offset: tuple[int, int]) -> Tensor:

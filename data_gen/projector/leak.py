@@ -209,9 +209,9 @@ class LeakCaster(RayCaster):
         """First interactions in each pair's pixel per photon from anywhere in each voxel, by photons that
         cross the aperture's cell of the plate, [pair, voxel].
 
-        On straight lines between points of the voxel and of the pixel, so that each voxel has lines of its own
-        however small it is: a few rays of the pixel hardly meet it. Points are spread evenly over both, also
-        over neighbouring voxels together.
+        On straight lines between points of the voxel and of the pixel, so that each voxel has lines of its
+        own however small it is: a few rays of the pixel hardly meet it. Points are spread evenly over both,
+        also over neighbouring voxels together.
         """
         camera = self.camera
         panel = camera.aperture_panel[pairs[:, 1]]
@@ -233,7 +233,8 @@ class LeakCaster(RayCaster):
         return found
 
     def _ends(self, pairs: Tensor, axes: Tensor, grid: VoxelGrid) -> Iterator[tuple[Tensor, Tensor]]:
-        """Ends of each of the lines of pairs and voxels, in the detector and in the voxel, [pair, voxel, 3] mm.
+        """Ends of each of the lines of pairs and voxels, in the detector and in the voxel, [pair, voxel, 3]
+        mm.
 
         Args:
             pairs: pixel and aperture, [pair, 2].

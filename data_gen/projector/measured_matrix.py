@@ -51,7 +51,8 @@ class MeasuredMatrix(MatrixProjector):
         dtype: number type of the weights.
 
     Raises:
-        UserError: pixels, voxels or energies are not those asked for, or a tensor of the camera asks for a gradient.
+        UserError: pixels, voxels or energies are not those asked for, or a tensor of the camera asks for a
+        gradient.
     """
 
     def __init__(

@@ -110,16 +110,16 @@ class RayCaster(nn.Module):
     heading: Tensor
     """Direction (u, v) from the aperture's centre to each ray's place in the waist plane, [ray, 2]."""
     places: Tensor
-    """Where each ray ends: across and along the pixel, as fractions of its edge, and the share of photons that
-    interact less deep, [ray, 3] in 0..1."""
+    """Where each ray ends: across and along the pixel, as fractions of its edge, and the share of photons
+    that interact less deep, [ray, 3] in 0..1."""
 
     def choose_rays(self, grid: VoxelGrid) -> None:
         """Cast as many rays as these voxels need, if no number was asked for."""
         spec = self.camera.spec
         behind = spec.panels.detector_mm - spec.collimator.plane_mm
         hole_mm = float(self.camera.aperture_diameter_mm.detach().median())
-        seen_mm = (spec.panels.detector_mm * hole_mm + spec.collimator.plane_mm * self.camera.pitch_mm) / behind
-        self.sampling = self.sampling.chosen(seen_mm, min(grid.spacing_mm))
+        seen_at_detector = spec.panels.detector_mm * hole_mm + spec.collimator.plane_mm * self.camera.pitch_mm
+        self.sampling = self.sampling.chosen(seen_at_detector / behind, min(grid.spacing_mm))
         self._spread()
 
     @property
@@ -253,7 +253,9 @@ class RayCaster(nn.Module):
         passed, passed_whole = torch.exp(-per_mm * plate), torch.exp(-per_mm * camera.plate_mm)
         return self._through(pairs, waist, passed, passed_whole) * torch.exp(-per_mm * septa)
 
-    def _through(self, pairs: Tensor, waist: Tensor, passed: Tensor, passed_whole: Tensor) -> Tensor:  # noqa: ARG002
+    def _through(
+        self, pairs: Tensor, waist: Tensor, passed: Tensor, passed_whole: Tensor  # noqa: ARG002
+    ) -> Tensor:
         """Transmission of the plate that these rays contribute, [pair, ray].
 
         Args:

@@ -1,7 +1,7 @@
 """Numbers and positions of the rays between a pixel and an aperture: quadrature nodes in mm, areas in mm2.
 
-Nodes are a low-discrepancy sequence, moved as a whole from pixel to pixel (Cranley and Patterson, SIAM J. Numer.
-Anal. 13 (1976) 904), so that every pixel is unbiased and errors of pixels do not add up.
+Nodes are a low-discrepancy sequence, moved as a whole from pixel to pixel (Cranley and Patterson, SIAM J.
+Numer. Anal. 13 (1976) 904), so that every pixel is unbiased and errors of pixels do not add up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ FEWEST_RAYS, MOST_RAYS = 64, 512
 """Bounds of the number of rays that is chosen where none is asked for."""
 
 RAYS_PER_VOXEL = 4.0
-"""Rays that meet a voxel at the isocentre, of those of a pixel that looks at it, where the number is chosen."""
+"""Rays that meet a voxel at the isocentre, of those of a pixel that looks at it, where the number is
+chosen."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 6
 
 
 def root_steps(count: int) -> Tensor:
-    """Steps of sequences in many dimensions that are even for every run of each: fractional parts of the square
-    roots of the first primes, up to 24 (Richtmyer 1951), float64 [count]."""
+    """Steps of sequences in many dimensions that are even for every run of each: fractional parts of the
+    square roots of the first primes, up to 24 (Richtmyer 1951), float64 [count]."""
     return torch.tensor(_PRIMES[:count], dtype=torch.float64).sqrt() % 1.0
 
 

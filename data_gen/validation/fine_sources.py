@@ -17,7 +17,8 @@ from data_gen.validation.point import Findings, Plot, Point
 from data_gen.validation.scenes import Pinhole, centroid_mm
 
 _TOTAL, _COLUMNS, _CENTROID = 0.02, 0.01, 0.02
-"""Tolerances: of the total, of columns that mirror each other (of the highest column), of the centroid (pixels)."""
+"""Tolerances: of the total, of columns that mirror each other (of the highest column), of the centroid
+(pixels)."""
 
 _SOURCE = "the same integrals by many rays"
 
@@ -41,8 +42,8 @@ def fine_sources(
     rays: int | None = None,
     finer: int = 2048,
 ) -> Findings:
-    """A line of 0.4 mm, a voxel of 1 mm and one of 0.2 mm before a knife edge of 1 mm: total, symmetry of columns
-    and centroid.
+    """A line of 0.4 mm, a voxel of 1 mm and one of 0.2 mm before a knife edge of 1 mm: total, symmetry of
+    columns and centroid.
 
     Args:
         energies_kev: photon energies.
@@ -58,9 +59,10 @@ def fine_sources(
             truth = _image(hole.camera(), energy, source, "ray", finer)
             for name in projectors:
                 image = _image(hole.camera(), energy, source, name, rays)
-                points += _points(f"{source.name}_{name}_{energy:g}kev", source, image, truth, hole.pitch_mm)
+                told = f"{source.name}_{name}_{energy:g}kev"
+                points += _points(told, source, image, truth, hole.pitch_mm)
                 if source.name == "line":
-                    plots.append(_plot(f"{source.name}_{name}_{energy:g}kev", source, image, truth, hole.pitch_mm))
+                    plots.append(_plot(told, source, image, truth, hole.pitch_mm))
     return Findings(points, plots)
 
 

@@ -1,7 +1,8 @@
 """Fixed-pattern noise of a ring of equal panels: a blob turned from panel to panel must give the same image.
 
-What differs between the images is the numerical noise of the model (positions of rays, lines and interactions, and
-voxels that are not turned), which totals and profiles hide and a reconstruction with the same matrix cancels.
+What differs between the images is the numerical noise of the model (positions of rays, lines and
+interactions, and voxels that are not turned), which totals and profiles hide and a reconstruction with the
+same matrix cancels.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from data_gen.camera import Camera, load_camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyWindows, VoxelGrid
+from data_gen.forward_model.block_terms import ScatterTermName
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.options import ModelOptions
 from data_gen.nuclides import decay_chain, tied_groups
@@ -29,8 +31,8 @@ _TOTAL = 0.003
 """Tolerance of the counts of one turned blob over the mean of all."""
 
 _BODY_MM, _EDGE_MM = 11.0, 0.7
-"""Radius of the cylinder of tissue about the axis and softness of its surface, so that it looks alike from every
-panel; chosen, no source."""
+"""Radius of the cylinder of tissue about the axis and softness of its surface, so that it looks alike from
+every panel; chosen, no source."""
 
 
 def fixed_pattern(
@@ -43,8 +45,8 @@ def fixed_pattern(
     spacing_mm: float = 1.2,
     options: ModelOptions | None = None,
 ) -> Findings:
-    """Variance of the images of a Gaussian blob turned with the panels over the Poisson variance of a scan, in
-    each of eight windows: of the whole model, and of each of its terms.
+    """Variance of the images of a Gaussian blob turned with the panels over the Poisson variance of a scan,
+    in each of eight windows: of the whole model, and of each of its terms.
 
     Args:
         camera: name of a camera whose panels are equal and equally spaced on a ring.
@@ -64,7 +66,7 @@ def fixed_pattern(
     blobs = torch.stack([_blob(grid, sigma_mm, away_mm, k * step) for k in range(built.panels)])
     body = torch.sigmoid((_BODY_MM - grid.centres_mm()[..., :2].norm(dim=-1)) / _EDGE_MM).float()
 
-    def images(terms: Sequence[str]) -> Tensor:
+    def images(terms: Sequence[ScatterTermName]) -> Tensor:
         """What each panel sees of the blob turned to it, [panel, pixel of panel, window]."""
         chain = decay_chain(nuclide)
         chosen = replace(options, scatter_terms=tuple(terms))
@@ -73,10 +75,9 @@ def fixed_pattern(
         )
         with torch.no_grad():
             state = model.attenuation(body[None])
-            counts = torch.cat(
-                [model.project(b.expand(1, len(model.groups.names), *grid.shape), state) for b in blobs.float()]
-            )
-        return counts.double().unflatten(1, (built.panels, -1))
+            maps = len(model.groups.names)
+            counts = [model.project(b.expand(1, maps, *grid.shape), state) for b in blobs.float()]
+        return torch.cat(counts).double().unflatten(1, (built.panels, -1))
 
     whole = images(options.scatter_terms)
     # The blob turned by k steps, before panel k.
@@ -97,7 +98,7 @@ def _step_deg(camera: Camera) -> float:
     angles = camera.spec.panels.angles_deg
     step = 360.0 / len(angles)
     if camera.spec.panels.rotation or any(abs(a - angles[0] - k * step) > 1e-6 for k, a in enumerate(angles)):
-        raise UserError(f"camera {camera.name} has panels at {list(angles)}; it needs them in equal steps of a ring")
+        raise UserError(f"{camera.name} has panels at {list(angles)}; they need equal steps around the ring")
     return step
 
 
@@ -119,8 +120,8 @@ def _totals(total: Tensor, note: str) -> list[Point]:
 def _windows(
     name: str, part: Tensor, whole: Tensor, scale: float, note: str, limit: float | None
 ) -> list[Point]:
-    """Variance over panels of a part of the counts [panel, pixel, window], over the Poisson variance of the whole,
-    both summed over pixels, in each window."""
+    """Variance over panels of a part of the counts [panel, pixel, window], over the Poisson variance of the
+    whole, both summed over pixels, in each window."""
     fixed = scale**2 * part.var(dim=0).sum(dim=0)
     poisson = scale * whole.mean(dim=0).sum(dim=0)
     relative = fixed.sqrt() / (scale * part.mean(dim=0).square().sum(dim=0).sqrt()).clamp_min(1e-30)

@@ -11,7 +11,7 @@ from data_gen.camera import Camera
 from data_gen.camera.binning import binning_to
 from data_gen.core.grid import EnergyBins
 from data_gen.forward_model.block_terms import block_corners
-from data_gen.montecarlo import CLASSES, Batches, Lines, simulate
+from data_gen.montecarlo import CLASSES, Batches, Lines, Tally, simulate
 from data_gen.projector import MatrixProjector
 from data_gen.scatter import Leakage
 from data_gen.validation.objects import Scene, scene
@@ -23,8 +23,9 @@ _STRAIGHT = [CLASSES.index(name) for name in ("open", "penetrated")]
 _COLLIMATOR = CLASSES.index("collimator")
 
 _NEAR_KEV = 0.5
-"""Photons that metal scattered and that arrive within this of their energy were scattered coherently: the models
-count them as not scattered. A Compton photon of 440 keV that loses less was turned by less than 3 degrees."""
+"""Photons that metal scattered and that arrive within this of their energy were scattered coherently: the
+models count them as not scattered. A Compton photon of 440 keV that loses less was turned by less than 3
+degrees."""
 
 
 def straight(
@@ -50,7 +51,8 @@ def straight(
         for what in (scene(s) for s in scenes):
             for energy in energies_kev:
                 sampled = _sampled_straight(camera, what, energy, photons, seed)
-                points.append(_straight_point(name, what, energy, sampled, float(_modelled(camera, what, energy).sum())))
+                modelled = float(_modelled(camera, what, energy).sum())
+                points.append(_straight_point(name, what, energy, sampled, modelled))
     return Findings(points)
 
 
@@ -62,8 +64,8 @@ def panel_images(
     seed: int = 0,
     block_mm: float = 1.0,
 ) -> Findings:
-    """Images of unscattered photons on all panels, block by block: difference between model and Monte Carlo beyond
-    the latter's own error, over the root mean square of the blocks; tolerance 3 %.
+    """Images of unscattered photons on all panels, block by block: difference between model and Monte Carlo
+    beyond the latter's own error, over the root mean square of the blocks; tolerance 3 %.
 
     Args:
         cameras: names of the cameras.
@@ -80,12 +82,12 @@ def panel_images(
         block = _block_of(camera, factor)
         for what in (scene(s) for s in scenes):
             for energy in energies_kev:
-                one = Lines(torch.tensor([energy], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
-                axis = EnergyBins(20.0, 600.0, 1)
-                tally = simulate(camera, source_of(what), one, photons, seed, body_of(what), axis, block)
-                seen, error2 = (part[_STRAIGHT, :, 0].sum(0) for part in (tally.interactions.mean, tally.interactions.variance))
+                tally = _simulated(camera, what, energy, photons, seed, EnergyBins(20.0, 600.0, 1), block)
+                seen = tally.interactions.mean[_STRAIGHT, :, 0].sum(0)
+                variance = tally.interactions.variance[_STRAIGHT, :, 0].sum(0)
                 model = torch.zeros_like(seen).index_add_(0, block, _modelled(camera, what, energy))
-                points.append(_image_point(f"{name}_{what.name}_{energy:g}kev", model, seen, error2, factor * camera.pitch_mm))
+                told = f"{name}_{what.name}_{energy:g}kev"
+                points.append(_image_point(told, model, seen, variance, factor * camera.pitch_mm))
     return Findings(points)
 
 
@@ -93,31 +95,40 @@ def _block_of(camera: Camera, factor: int) -> Tensor:
     """Number of the block of ``factor`` x ``factor`` pixels that each pixel lies in, [pixel]."""
     detector = camera.spec.detector
     rows, columns = detector.rows // factor, detector.columns // factor
-    block: Tensor = (camera.pixel_panel * rows + camera.pixel_row // factor) * columns + camera.pixel_column // factor
+    row, column = camera.pixel_row // factor, camera.pixel_column // factor
+    block: Tensor = (camera.pixel_panel * rows + row) * columns + column
     return block
 
 
-def _image_point(name: str, model: Tensor, seen: Tensor, error2: Tensor, edge_mm: float) -> Point:
+def _image_point(name: str, model: Tensor, seen: Tensor, variance: Tensor, edge_mm: float) -> Point:
     """Excess of the squared difference over the Monte Carlo's variance, both images of the same total."""
     squared = (model * (seen.sum() / model.sum()) - seen).square().sum()
     size = seen.square().sum()
-    value = float(((squared - error2.sum()).clamp_min(0) / size).sqrt())
-    note = f"blocks of {edge_mm:g} mm, shape alone; Monte Carlo error {100 * float((error2.sum() / size).sqrt()):.2g} %"
+    value = float(((squared - variance.sum()).clamp_min(0) / size).sqrt())
+    noise = 100 * float((variance.sum() / size).sqrt())
+    note = f"blocks of {edge_mm:g} mm, shape alone; Monte Carlo error {noise:.2g} %"
     return Point(name, value, 0.03, "image of unscattered photons", MC, note)
 
 
 def _sampled_straight(camera: Camera, what: Scene, energy_kev: float, photons: int, seed: int) -> Batches:
-    one = Lines(torch.tensor([energy_kev], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
     axis = EnergyBins(energy_kev - 20 * _NEAR_KEV, energy_kev + 20 * _NEAR_KEV, 40)
     everywhere = torch.zeros(camera.pixel_count, dtype=torch.int64)
-    tally = simulate(camera, source_of(what), one, photons, seed, body_of(what), axis, everywhere)
+    tally = _simulated(camera, what, energy_kev, photons, seed, axis, everywhere)
     coherent = tally.arrivals.values[:, _COLLIMATOR, 19:21].sum(dim=1)
     return Batches(tally.totals.values[:, _STRAIGHT, 0].sum(dim=1) + coherent)
 
 
+def _simulated(
+    camera: Camera, what: Scene, energy_kev: float, photons: int, seed: int, axis: EnergyBins, region: Tensor
+) -> Tally:
+    """The Monte Carlo of one line."""
+    one = Lines(torch.tensor([energy_kev], dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+    return simulate(camera, source_of(what), one, photons, seed, body_of(what), axis, region)
+
+
 def _modelled(camera: Camera, what: Scene, energy_kev: float) -> Tensor:
-    """First interactions of unscattered photons a second in each pixel, through its aperture and through plate and
-    septa, as the forward model computes them, [pixel]."""
+    """First interactions of unscattered photons a second in each pixel, through its aperture and through
+    plate and septa, as the forward model computes them, [pixel]."""
     energies = torch.tensor([energy_kev], dtype=torch.float64)
     sharp, leakage = MatrixProjector(camera, what.grid, energies), Leakage(camera, what.grid, energies)
     activity, density = what.activity[None, None].float(), what.density[None].float()

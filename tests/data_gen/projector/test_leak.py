@@ -128,8 +128,8 @@ def _view(camera: Camera) -> Tensor:
 
 
 def test_lines_between_voxels_and_pixels_are_the_same_integral(tmp_path):
-    """The stored matrix, on lines between voxels and pixels, against many rays from the pixels (both by the same
-    paths in metal, points of the integral by two methods): sums 2 %, blocks 6 % of the largest."""
+    """The stored matrix, on lines between voxels and pixels, against many rays from the pixels (both by the
+    same paths in metal, points of the integral by two methods): sums 2 %, blocks 6 % of the largest."""
     camera, energies = seeing_every_aperture(one_panel()), torch.tensor([440.0], dtype=torch.float64)
     rays = seen(camera, 440.0, leak_caster(GRID), 512)
     matrix = MatrixProjector(camera, GRID, energies, tmp_path, RaySampling(128), caster=leak_caster(GRID))
@@ -142,8 +142,9 @@ def test_lines_between_voxels_and_pixels_are_the_same_integral(tmp_path):
 
 
 def test_small_sources_leak_evenly(tmp_path):
-    """One voxel of 1 mm before a plate of lead without openings to speak of: every pixel gets exp(-mu t / cos) of
-    its solid angle (closed form at pixel and voxel centres), 5 %. Rays of a pixel miss such a voxel, or do not."""
+    """One voxel of 1 mm before a plate of lead without openings to speak of: every pixel gets exp(-mu t /
+    cos) of its solid angle (closed form at pixel and voxel centres), 5 %. Rays of a pixel miss such a voxel,
+    or do not."""
     camera = one_panel(
         material="lead", shape="knife_edge", opening_deg=1.0, diameter_mm=0.02, plate_mm=4.0, septa=False
     )
