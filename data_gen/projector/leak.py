@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.parallel import on_all_cores
 from data_gen.projector.collimator_path import between_apertures, waist_on_panel
-from data_gen.projector.ray_casting import EDGE_FOLDS, CasterFactory, RayCaster
+from data_gen.projector.ray_casting import EDGE_FOLDS, UNROUNDED, CasterFactory, RayCaster
 from data_gen.projector.rings import Rings
-from data_gen.projector.sampling import RaySampling, root_steps
+from data_gen.projector.sampling import RaySampling, place_shifts, root_steps
+from data_gen.projector.symmetry import octant
 from data_gen.projector.weights import Rows, assembled, threshold
 
 
@@ -133,6 +134,7 @@ class LeakCaster(RayCaster):
         sampling: numbers of rays.
         everything: rays through the pixel's own aperture too, for energies without a sharp projector.
         within_mm: largest distance of activity from the isocentre; None: anywhere before the plates.
+        store: lines shared with casters of other energies.
     """
 
     order: ClassVar[list[int]] = [0, 1, 2, 3]  # pairs are turned against each other, so that arms do no harm
@@ -145,6 +147,7 @@ class LeakCaster(RayCaster):
         sampling: RaySampling,
         everything: bool = False,
         within_mm: float | None = None,
+        store: LineStore | None = None,
     ) -> None:
         super().__init__(camera, energy_kev, sampling)
         plate_mm = camera.spec.collimator.plane_mm - camera.plate_mm / 2
@@ -153,9 +156,11 @@ class LeakCaster(RayCaster):
         self.plate_rays = self._rays_of_a_cell()
         plate = camera.plate_mm * self.plate_mu
         radius = float(camera.aperture_diameter_mm.detach().median()) / 2
-        self.rings = Rings(radius + self.edge_mm, 1 / self.fold_mm, max(0.0, plate - EDGE_FOLDS))
+        # Rounded, so that a small change of the diameter moves nodes with the aperture alone.
+        first_mm = max(0.1, round(radius + self.edge_mm, 1))
+        self.rings = Rings(first_mm, 1 / self.fold_mm, max(0.0, plate - EDGE_FOLDS))
         self._spread()
-        self.lines = max(1, round(sampling.count / RAYS_PER_LINE))
+        self.lines, self.store = max(1, round(sampling.count / RAYS_PER_LINE)), store or LineStore()
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -205,56 +210,72 @@ class LeakCaster(RayCaster):
         near = waist.detach().norm(dim=-1) < zone_mm[:, None]
         return torch.where(near & looks_unhidden(self.camera, pairs)[:, None], left, passed)
 
-    def between(self, pairs: Tensor, grid: VoxelGrid) -> Tensor:
-        """First interactions in each pair's pixel per photon from anywhere in each voxel, by photons that
-        cross the aperture's cell of the plate, [pair, voxel].
+    def weights(self, pairs: Tensor, lines: LeakLines) -> Tensor:
+        """First interactions in each pair's pixel per photon from anywhere in each voxel, by photons on these
+        lines, [line]."""
+        camera, cosine = self.camera, lines.cosine
+        per_mm = self.plate_mu / cosine
+        passed, passed_whole = torch.exp(-per_mm * lines.plate_mm), torch.exp(-per_mm * camera.plate_mm)
+        through = self._through(
+            pairs[lines.pair], lines.waist[:, None], passed[:, None], passed_whole[:, None]
+        )
+        # Depths are drawn evenly, for all energies alike.
+        slant = self.detector_mu / cosine
+        stopped = slant * camera.detector_thickness_mm * torch.exp(-slant * lines.depth_mm)
+        solid = camera.pitch_mm**2 * cosine / (4 * math.pi * lines.distance_mm.square())
+        return solid * stopped * through[:, 0] * torch.exp(-per_mm * lines.septa_mm) / self.lines
 
-        On straight lines between points of the voxel and of the pixel, so that each voxel has lines of its
-        own however small it is: a few rays of the pixel hardly meet it. Points are spread evenly over both,
-        also over neighbouring voxels together.
+    def lines_between(self, pairs: Tensor, grid: VoxelGrid) -> LeakLines:
+        """Straight lines between points of pixels and of voxels, :attr:`lines` for each two of them, of the
+        pair of pixel and aperture whose cell of the plate they cross.
+
+        So each voxel has lines of its own however small it is, where few rays of a pixel meet it. Points are
+        spread evenly over both, also over neighbours together, and lines of pairs that mirror each other are
+        mirrored.
         """
-        camera = self.camera
-        panel = camera.aperture_panel[pairs[:, 1]]
+        camera, aperture = self.camera, pairs[:, 1]
+        panel = camera.aperture_panel[aperture]
         axes = torch.stack((camera.panel_u[panel], camera.panel_v[panel], camera.panel_normal[panel]), dim=1)
-        centre = camera.aperture_centre_mm[pairs[:, 1]]
-        found = centre.new_zeros(len(pairs), grid.voxels)
-        for point, source in self._ends(pairs, axes, grid):
+        centre = camera.aperture_centre_mm[aperture]
+        parts = []
+        for point, source, depth in self._ends(pairs, axes, grid):
             way = torch.einsum("pkx,pvx->pvk", axes, point - source)
-            distance, rise = way.norm(dim=-1), way[..., 2]
             start = torch.einsum("pkx,pvx->pvk", axes, source - centre[:, None])
-            slope = way[..., :2] / rise[..., None]
+            slope = way[..., :2] / way[..., 2:]
             waist = start[..., :2] - slope * start[..., 2:]
-            pair, voxel = (self._within_cell(pairs[:, 1], waist) & (start[..., 2] < 0)).nonzero(as_tuple=True)
-            cosine = (rise / distance)[pair, voxel]
-            seen = cosine * self._stopped(cosine) / (4 * math.pi * distance[pair, voxel].square())
-            rays = (waist[pair, voxel][:, None], slope[pair, voxel][:, None])
-            passed = self._transmission(pairs[pair], *rays, (self.plate_mu / cosine)[:, None])[:, 0]
-            found[pair, voxel] += camera.pitch_mm**2 / self.lines * seen * passed
-        return found
+            pair, voxel = (self._within_cell(aperture, waist) & (start[..., 2] < 0)).nonzero(as_tuple=True)
+            way, waist, slope = way[pair, voxel], waist[pair, voxel], slope[pair, voxel]
+            plate, septa = self._paths(pairs[pair], waist[:, None], slope[:, None])
+            distance = way.norm(dim=-1)
+            found = (plate[:, 0], septa[:, 0], way[:, 2] / distance, distance, depth[pair, voxel], waist)
+            parts.append((pair.to(torch.int32), voxel.to(torch.int32), *(part.float() for part in found)))
+        return LeakLines(*(torch.cat(same) for same in zip(*parts, strict=True)))
 
-    def _ends(self, pairs: Tensor, axes: Tensor, grid: VoxelGrid) -> Iterator[tuple[Tensor, Tensor]]:
-        """Ends of each of the lines of pairs and voxels, in the detector and in the voxel, [pair, voxel, 3]
-        mm.
+    def _ends(self, pairs: Tensor, axes: Tensor, grid: VoxelGrid) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Ends of each of the lines of pairs and voxels, in the detector and in the voxel [pair, voxel, 3],
+        and the depth in the detector [pair, voxel], mm.
 
         Args:
             pairs: pixel and aperture, [pair, 2].
             axes: (u, v, normal) of their panels, [pair, 3, 3].
             grid: voxels.
         """
-        pixel, middle = self.camera.pixel_centre_mm[pairs[:, 0]], grid.centres_mm().reshape(-1, 3)
-        index = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in grid.shape))
-        steps = root_steps(24).reshape(4, 6)
-        base = self.shifts(pairs, 6)[:, None] + index @ steps[:3]
-        spacing = middle.new_tensor(grid.spacing_mm[::-1])
-        way = nn.functional.normalize(pixel[:, None] - middle, dim=-1)
-        cosine = torch.einsum("px,pvx->pv", axes[:, 2], way)
+        camera, middle = self.camera, grid.centres_mm().reshape(-1, 3)
+        pixel, spacing = camera.pixel_centre_mm[pairs[:, 0]], middle.new_tensor(grid.spacing_mm[::-1])
+        # Mirrored by the pixel, so that the lines of one are the same for all apertures.
+        fold = octant(pixel)
+        hand = self._hand(fold, camera.aperture_panel[pairs[:, 1]])
+        place = torch.einsum("pkx,px->pk", axes[:, :2], pixel) * hand * (2 / camera.pitch_mm)
+        told = torch.cat((place, 100 * axes[:, 2] * fold + UNROUNDED), dim=1).round()
+        steps = root_steps(64)[-24:].reshape(4, 6)
+        base = place_shifts(told, 6)[:, None]
+        base = base + torch.einsum("vx,px,xk->pvk", middle / spacing, fold, steps[:3])
         for number in range(self.lines):
             draw = (base + number * steps[3]) % 1.0
-            aside = (draw[..., :2] - 0.5) * self.camera.pitch_mm
-            depth = self._depth_mm(draw[..., 2], cosine)
-            inside = torch.cat((aside, depth[..., None]), dim=-1)
+            aside = (draw[..., :2] - 0.5) * camera.pitch_mm * hand[:, None]
+            inside = torch.cat((aside, draw[..., 2:3] * camera.detector_thickness_mm), dim=-1)
             point = pixel[:, None] + torch.einsum("pvk,pkx->pvx", inside, axes)
-            yield point, middle + (draw[..., 3:] - 0.5) * spacing
+            yield point, middle + (draw[..., 3:] - 0.5) * spacing * fold[:, None], inside[..., 2]
 
     def _within_cell(self, aperture: Tensor, waist: Tensor) -> Tensor:
         """Whether points (u, v) of the waist plane, from their aperture, [pair, point, 2], are nearer to it
@@ -270,24 +291,66 @@ class LeakCaster(RayCaster):
         return nearest_apertures(self.camera, aperture, MOST_BESIDE)
 
 
+@dataclass(frozen=True)
+class LeakLines:
+    """Lines between points of pixels and of voxels through the plate, float32: what of them is the same at
+    every energy, [line] each."""
+
+    pair: Tensor
+    """Pair of pixel and aperture, int32."""
+    voxel: Tensor
+    """Flat index of the voxel, int32."""
+    plate_mm: Tensor
+    """Path in the plate along the panel's normal."""
+    septa_mm: Tensor
+    """Path in septa along the panel's normal."""
+    cosine: Tensor
+    """Of the incidence."""
+    distance_mm: Tensor
+    """From emission to interaction."""
+    depth_mm: Tensor
+    """Of the interaction in the detector."""
+    waist: Tensor
+    """(u, v) where the line crosses the waist plane, from the aperture's centre, [line, 2] mm."""
+
+
+class LineStore:
+    """The lines of a camera and a grid, kept from one energy to the next: their paths in metal cost most."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._parts: list[tuple[Tensor, LeakLines]] = []
+
+    def of(self, caster: LeakCaster, pairs: Tensor, grid: VoxelGrid) -> list[tuple[Tensor, LeakLines]]:
+        """Indices of a few pairs at a time, and their lines."""
+        key = (caster.camera, grid, len(pairs), caster.lines, caster.sampling.plate_steps)
+        if key != self._key:
+            chosen = torch.arange(len(pairs)).split(max(1, LINES_AT_ONCE // grid.voxels))
+            found = on_all_cores(lambda part: caster.lines_between(pairs[part], grid), chosen)
+            self._key, self._parts = key, list(zip(chosen, found, strict=True))
+        return self._parts
+
+
 def leak_rows(
     caster: LeakCaster, pairs: Tensor, grid: VoxelGrid, drop_share: float, dtype: torch.dtype
 ) -> Rows:
     """The rows of some pairs, from lines between pixels and voxels; see ``weights.build_rows``."""
 
-    def entries(chosen: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], float, float]:
+    def entries(part: tuple[Tensor, LeakLines]) -> tuple[tuple[Tensor, Tensor, Tensor], float, float]:
         """The entries of a few pairs that are kept, the weight of all and that of those left out."""
-        found = caster.between(pairs[chosen], grid).to(dtype)
-        row, voxel = found.nonzero(as_tuple=True)
-        value = found[row, voxel]
+        chosen, lines = part
+        found = torch.zeros(len(chosen) * grid.voxels, dtype=dtype)
+        place = lines.pair.to(torch.int64) * grid.voxels + lines.voxel
+        found = found.index_add_(0, place, caster.weights(pairs[chosen], lines).to(dtype))
+        row, voxel = found.reshape(len(chosen), -1).nonzero(as_tuple=True)
+        value = found[row * grid.voxels + voxel]
         keep = value > threshold(row, value, len(chosen), drop_share)[row]
         kept = chosen[row[keep]], voxel[keep].to(torch.int32), value[keep]
         return kept, float(value.sum()), float(value[~keep].sum())
 
     kept: list[tuple[Tensor, Tensor, Tensor]] = []
     total = lost = 0.0
-    parts = torch.arange(len(pairs)).split(max(1, LINES_AT_ONCE // grid.voxels))
-    for part, weight, dropped in on_all_cores(entries, parts):
+    for part, weight, dropped in on_all_cores(entries, caster.store.of(caster, pairs, grid)):
         kept.append(part)
         total, lost = total + weight, lost + dropped
     return assembled(kept, len(pairs), lost / total if total else 0.0)
@@ -298,11 +361,10 @@ def leak_caster(grid: VoxelGrid, sharp_kev: float = math.inf, share: float = 1.0
 
     ``share`` of the rays that are asked for are cast, where there are so many pixels that errors average out.
     """
-    within_mm = math.hypot(*(edge / 2 for edge in grid.extent_mm))
+    within_mm, store = math.hypot(*(edge / 2 for edge in grid.extent_mm)), LineStore()
 
     def caster(camera: Camera, energy_kev: float, sampling: RaySampling) -> LeakCaster:
         fewer = replace(sampling, rays=max(1, round(share * sampling.count)))
-        return LeakCaster(camera, energy_kev, fewer, energy_kev > sharp_kev, within_mm)
+        return LeakCaster(camera, energy_kev, fewer, energy_kev > sharp_kev, within_mm, store)
 
     return caster
-

@@ -19,7 +19,7 @@ from data_gen.camera import Camera
 from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.projector.collimator_path import path_in_plate, path_in_septa, waist_on_panel
-from data_gen.projector.sampling import RaySampling, hashed_shifts, spread_points, waist_nodes
+from data_gen.projector.sampling import RaySampling, place_shifts, spread_points, waist_nodes
 from data_gen.projector.symmetry import ON_PLANE_MM, octant
 
 
@@ -48,7 +48,7 @@ CasterFactory = Callable[[Camera, float, RaySampling], "RayCaster"]
 """Makes the caster of one energy, in keV."""
 
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """To be raised whenever the rays change, so that cached matrices made of them are rebuilt."""
 
 
@@ -156,7 +156,7 @@ class RayCaster(nn.Module):
         panel = camera.aperture_panel[aperture]
         u, v, normal = camera.panel_u[panel], camera.panel_v[panel], camera.panel_normal[panel]
         centre = camera.aperture_centre_mm[aperture]
-        hand, shift = self._hand(pairs)[:, None], self.shifts(pairs, 5)
+        hand, shift = self._hand(self._fold(pairs), panel)[:, None], self.shifts(pairs, 5)
         waist, area = self._nodes(pairs, _turned(self.heading, 2 * math.pi * shift[:, 3]) * hand, shift[:, 4])
         crossing = centre[:, None] + _in_plane(waist, u, v)
         place = (self.places + shift[:, None, :3]) % 1.0
@@ -185,12 +185,13 @@ class RayCaster(nn.Module):
         pixel, aperture = pairs.unbind(dim=1)
         panel = camera.aperture_panel[aperture]
         u, v = camera.panel_u[panel].detach(), camera.panel_v[panel].detach()
-        hand, fold = self._hand(pairs), self._fold(pairs)
+        fold = self._fold(pairs)
+        hand = self._hand(fold, panel)
         place = _on_axes(camera.pixel_centre_mm.detach()[pixel], u, v) * hand * (2 / camera.pitch_mm)
         hole_mm = _on_axes(camera.aperture_centre_mm.detach()[aperture], u, v) * hand
         facing = 100 * camera.panel_normal[panel].detach() * fold
-        told = torch.cat((place, hole_mm + UNROUNDED, facing + UNROUNDED), dim=1).round().to(torch.int64)
-        return hashed_shifts(torch.cat((told, torch.full_like(told[:, :1], self.stream)), dim=1), dimensions)
+        told = torch.cat((place, hole_mm + UNROUNDED, facing + UNROUNDED), dim=1).round()
+        return place_shifts(torch.cat((told, torch.full_like(told[:, :1], self.stream)), dim=1), dimensions)
 
     def _fold(self, pairs: Tensor) -> Tensor:
         """Signs of (x, y, z) [pair, 3]: the mirrors that fold a pair into the first octant, by its aperture,
@@ -200,9 +201,8 @@ class RayCaster(nn.Module):
         on_plane = centre.abs() < ON_PLANE_MM
         return torch.where(on_plane, octant(self.camera.pixel_centre_mm[pixel]), octant(centre))
 
-    def _hand(self, pairs: Tensor) -> Tensor:
+    def _hand(self, fold: Tensor, panel: Tensor) -> Tensor:
         """Signs of (u, v) [pair, 2] that make pairs which mirror each other have mirrored rays."""
-        fold, panel = self._fold(pairs), self.camera.aperture_panel[pairs[:, 1]]
         somewhere = fold * fold.new_tensor([0.27, 0.51, 0.82])
         along = _on_axes(somewhere, self.camera.panel_u[panel].detach(), self.camera.panel_v[panel].detach())
         return torch.where(along < 0, -1.0, 1.0).to(torch.float64)
@@ -243,18 +243,27 @@ class RayCaster(nn.Module):
             slope: (u, v) of rays per mm towards the detector, [pair, ray, 2].
             per_mm: optical thickness of metal per mm along the panel's normal, [pair, ray].
         """
-        camera = self.camera
-        pixel, aperture = pairs.unbind(dim=1)
+        plate, septa = self._paths(pairs, waist, slope)
+        passed, passed_whole = torch.exp(-per_mm * plate), torch.exp(-per_mm * self.camera.plate_mm)
+        return self._through(pairs, waist, passed, passed_whole) * torch.exp(-per_mm * septa)
+
+    def _paths(self, pairs: Tensor, waist: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:
+        """Paths of rays in plate and in septa along the panel's normal, [pair, ray] mm each; see
+        :meth:`_transmission`."""
+        camera, (pixel, aperture) = self.camera, pairs.unbind(dim=1)
         normal = camera.panel_normal[camera.aperture_panel[aperture]]
         beside, steps = self._beside(aperture), self.sampling.plate_steps
         plate = path_in_plate(waist, slope, camera, aperture, beside, steps)
         behind = ((camera.pixel_centre_mm[pixel] - camera.aperture_centre_mm[aperture]) * normal).sum(-1)
         septa = path_in_septa(waist + waist_on_panel(camera, aperture)[:, None], slope, behind, camera)
-        passed, passed_whole = torch.exp(-per_mm * plate), torch.exp(-per_mm * camera.plate_mm)
-        return self._through(pairs, waist, passed, passed_whole) * torch.exp(-per_mm * septa)
+        return plate, septa
 
     def _through(
-        self, pairs: Tensor, waist: Tensor, passed: Tensor, passed_whole: Tensor  # noqa: ARG002
+        self,
+        pairs: Tensor,  # noqa: ARG002
+        waist: Tensor,  # noqa: ARG002
+        passed: Tensor,
+        passed_whole: Tensor,
     ) -> Tensor:
         """Transmission of the plate that these rays contribute, [pair, ray].
 

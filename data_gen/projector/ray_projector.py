@@ -168,7 +168,6 @@ class RayProjector(nn.Module):
         return sampled.reshape(*field.shape[:2], *point_mm.shape[:3])
 
 
-
 def _towards_detector(optical: Tensor, towards_last: Tensor) -> Tensor:
     """Optical depth from the middle of each step to the detector, [batch, pair, ray, plane]."""
     through = optical.cumsum(dim=-1)

@@ -20,7 +20,7 @@ MOST_STRETCH = 8.0
 FEWEST_RAYS, MOST_RAYS = 64, 512
 """Bounds of the number of rays that is chosen where none is asked for."""
 
-RAYS_PER_VOXEL = 4.0
+RAYS_PER_VOXEL = 8.0
 """Rays that meet a voxel at the isocentre, of those of a pixel that looks at it, where the number is
 chosen."""
 
@@ -52,8 +52,8 @@ class RaySampling:
         return self.rays or FEWEST_RAYS
 
     def chosen(self, seen_mm: float, voxel_mm: float) -> RaySampling:
-        """These numbers, with the rays chosen where none are asked for: four a voxel of those that a pixel
-        sees, 64 at least and 512 at most.
+        """These numbers, with the rays chosen where none are asked for: eight a voxel of those that a
+        pixel sees, 64 at least and 512 at most.
 
         Args:
             seen_mm: diameter at the isocentre of what a pixel sees through the open waist.
@@ -94,39 +94,26 @@ def shifted_points(count: int, dimensions: int, seed: int) -> Tensor:
     return (spread_points(count, dimensions) + shift) % 1.0
 
 
-_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89)
-
-
 def root_steps(count: int) -> Tensor:
     """Steps of sequences in many dimensions that are even for every run of each: fractional parts of the
-    square roots of the first primes, up to 24 (Richtmyer 1951), float64 [count]."""
-    return torch.tensor(_PRIMES[:count], dtype=torch.float64).sqrt() % 1.0
+    square roots of the first primes (Richtmyer 1951), up to 78, float64 [count]."""
+    primes = [n for n in range(2, 400) if all(n % k for k in range(2, math.isqrt(n) + 1))]
+    return torch.tensor(primes[:count], dtype=torch.float64).sqrt() % 1.0
 
 
-def hashed_shifts(numbers: Tensor, dimensions: int) -> Tensor:
-    """Uniform numbers in 0..1 that follow from integers as if they were random, [k, dimensions] float64.
+def place_shifts(place: Tensor, dimensions: int) -> Tensor:
+    """Shifts in 0..1 that whole numbers tell apart, even over every run of neighbours, [k, dimensions].
 
-    By Wellons' mixing of 32 bits ("lowbias32", https://nullprogram.com/blog/2018/07/31/).
+    A Kronecker sequence in each of the numbers, so that errors of neighbours cancel, as those of independent
+    shifts would not.
 
     Args:
-        numbers: what tells the shifts apart, [k, n] int64.
+        place: whole numbers, [k, n].
         dimensions: of the shifts.
     """
-    state = torch.zeros(len(numbers), dtype=torch.int64, device=numbers.device)
-    for column in numbers.unbind(dim=1):
-        state = _mixed((state + column) & _ALL_BITS)
-    shifts = torch.stack([_mixed((state + _GOLDEN_BITS * (k + 1)) & _ALL_BITS) for k in range(dimensions)], 1)
-    return (shifts.to(torch.float64) + 0.5) / (_ALL_BITS + 1)
-
-
-_ALL_BITS, _GOLDEN_BITS = 0xFFFFFFFF, 0x9E3779B9
-
-
-def _mixed(state: Tensor) -> Tensor:
-    """Integers of 32 bits, each bit of which depends on all bits of the state."""
-    state = ((state ^ (state >> 16)) * 0x7FEB352D) & _ALL_BITS
-    state = ((state ^ (state >> 15)) * 0x846CA68B) & _ALL_BITS
-    return state ^ (state >> 16)
+    count = place.shape[1]
+    steps = root_steps(count * dimensions).reshape(count, dimensions)
+    return (place.to(torch.float64) @ steps.to(place.device)) % 1.0
 
 
 def waist_nodes(

@@ -42,7 +42,7 @@ def fine_sources(
     rays: int | None = None,
     finer: int = 2048,
 ) -> Findings:
-    """A line of 0.4 mm, a voxel of 1 mm and one of 0.2 mm before a knife edge of 1 mm: total, symmetry of
+    """A line of 0.4 mm, a voxel of 1 mm and one of 0.5 mm before a knife edge of 1 mm: total, symmetry of
     columns and centroid.
 
     Args:
@@ -73,7 +73,7 @@ def _sources() -> Iterator[_Source]:
         activity = torch.zeros(line.shape, dtype=torch.float64)
         activity[:, first : first + 2] = 1.0
         yield _Source(name, "line of 0.4 x 0.4 x 8 mm in voxels of 0.2 mm", line, activity, central)
-    for edge in (1.0, 0.2):
+    for edge in (1.0, 0.5):
         grid = VoxelGrid((5, 7, 3), edge)
         for beside, central in ((0, True), (2, False)):
             activity = torch.zeros(grid.shape, dtype=torch.float64)

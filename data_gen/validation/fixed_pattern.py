@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ def fixed_pattern(
     own = torch.stack([whole[k, k] for k in range(built.panels)])
     scale = events / float(whole[0].sum())
     note = f"{camera}, {nuclide}, blob of {sigma_mm:g} mm sigma in a cylinder of tissue, {events:g} events"
-    points = [*_totals(whole.sum(dim=(1, 2)), note), *_windows("whole", own, own, scale, note, _SHARE)]
+    points = [*_totals(whole.sum(dim=(1, 2, 3)), note), *_windows("whole", own, own, scale, note, _SHARE)]
     sharp = images(())
     parts = {"apertures": sharp} | {name: images((name,)) - sharp for name in options.scatter_terms}
     for name, part in parts.items():
@@ -127,7 +128,7 @@ def _windows(
     relative = fixed.sqrt() / (scale * part.mean(dim=0).square().sum(dim=0).sqrt()).clamp_min(1e-30)
     share = scale * part.mean(dim=0).sum(dim=0) / poisson
     points = []
-    for k, (low, high) in enumerate(zip(EIGHT_KEV[:-1], EIGHT_KEV[1:], strict=True)):
+    for k, (low, high) in enumerate(pairwise(EIGHT_KEV)):
         value = float(fixed[k] / poisson[k])
         told = f"{note}; {100 * float(relative[k]):.2g} % rms, {100 * float(share[k]):.3g} % of the counts"
         truth, source = "Poisson variance of the scan", "symmetry of the ring"
