@@ -22,6 +22,9 @@ _TOTAL, _COLUMNS, _CENTROID = 0.02, 0.01, 0.02
 
 _SOURCE = "the same integrals by many rays"
 
+SOURCES = ("line", "line_beside", "voxel_1mm", "voxel_1mm_beside", "voxel_0_5mm", "voxel_0_5mm_beside")
+"""Sources at the isocentre, and beside it where no symmetry helps."""
+
 
 @dataclass(frozen=True)
 class _Source:
@@ -41,6 +44,7 @@ def fine_sources(
     projectors: Sequence[str] = ("ray", "matrix"),
     rays: int | None = None,
     finer: int = 2048,
+    sources: Sequence[str] = SOURCES,
 ) -> Findings:
     """A line of 0.4 mm, a voxel of 1 mm and one of 0.5 mm before a knife edge of 1 mm: total, symmetry of
     columns and centroid.
@@ -50,12 +54,13 @@ def fine_sources(
         projectors: "ray", "matrix" or both.
         rays: number of rays for each pixel; None: as many as projectors choose by themselves.
         finer: number of rays of the truth.
+        sources: names of the sources.
     """
     hole = Pinhole(40.0, 80.0, 1.0, 90.0, 6.0, (24, 24), 0.35, 2.0)
     points: list[Point] = []
     plots = []
     for energy in energies_kev:
-        for source in _sources():
+        for source in (s for s in _sources() if s.name in sources):
             truth = _image(hole.camera(), energy, source, "ray", finer)
             for name in projectors:
                 image = _image(hole.camera(), energy, source, name, rays)
@@ -67,7 +72,7 @@ def fine_sources(
 
 
 def _sources() -> Iterator[_Source]:
-    """Sources at the isocentre, and beside it where no symmetry helps."""
+    """:data:`SOURCES`."""
     line = VoxelGrid((40, 18, 2), 0.2)
     for name, first, central in (("line", 8, True), ("line_beside", 13, False)):
         activity = torch.zeros(line.shape, dtype=torch.float64)

@@ -129,9 +129,9 @@ def _view(camera: Camera) -> Tensor:
 
 @pytest.mark.slow
 def test_lines_between_voxels_and_pixels_are_the_same_integral(tmp_path):
-    """The stored matrix, on lines between voxels and pixels, against many rays from the pixels: two methods for
-    the points of one integral over the same paths in metal. Sums 2 %, blocks 10 % of the largest, since 256 rays
-    are known to 5 % (lines to 1 %)."""
+    """The stored matrix, on lines between voxels and pixels, against many rays from the pixels: two methods
+    for the points of one integral over the same paths in metal. Sums 2 %, blocks 10 % of the largest, since
+    256 rays are known to 5 % (lines to 1 %)."""
     camera, energies = seeing_every_aperture(one_panel()), torch.tensor([440.0], dtype=torch.float64)
     rays = seen(camera, 440.0, leak_caster(GRID), 256)
     matrix = MatrixProjector(camera, GRID, energies, tmp_path, caster=leak_caster(GRID))

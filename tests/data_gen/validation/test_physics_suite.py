@@ -132,7 +132,7 @@ def test_panel_images() -> None:
 
 def test_fine_sources() -> None:
     """Total 2 %, columns 1 %, centroid 0.02 pixel, against many rays, with the rays that ship."""
-    held(fine_sources((82.0,), finer=1024))
+    held(fine_sources((82.0,), finer=512, sources=("line", "voxel_1mm_beside")))
 
 
 @pytest.mark.parametrize("angle_deg", [0.0, 20.0])
