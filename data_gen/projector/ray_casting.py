@@ -20,7 +20,7 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.materials import interaction_attenuation_per_mm
 from data_gen.projector.collimator_path import path_in_plate, path_in_septa, waist_on_panel
 from data_gen.projector.sampling import RaySampling, place_shifts, spread_points, waist_nodes
-from data_gen.projector.symmetry import ON_PLANE_MM, octant
+from data_gen.projector.symmetry import octant
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ CasterFactory = Callable[[Camera, float, RaySampling], "RayCaster"]
 """Makes the caster of one energy, in keV."""
 
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 """To be raised whenever the rays change, so that cached matrices made of them are rebuilt."""
 
 
@@ -194,12 +194,8 @@ class RayCaster(nn.Module):
         return place_shifts(torch.cat((told, torch.full_like(told[:, :1], self.stream)), dim=1), dimensions)
 
     def _fold(self, pairs: Tensor) -> Tensor:
-        """Signs of (x, y, z) [pair, 3]: the mirrors that fold a pair into the first octant, by its aperture,
-        or by its pixel where the aperture lies on the plane."""
-        pixel, aperture = pairs.unbind(dim=1)
-        centre = self.camera.aperture_centre_mm.detach()[aperture]
-        on_plane = centre.abs() < ON_PLANE_MM
-        return torch.where(on_plane, octant(self.camera.pixel_centre_mm[pixel]), octant(centre))
+        """Signs of (x, y, z) [pair, 3]: the mirrors that fold a pair's aperture into the first octant."""
+        return octant(self.camera.aperture_centre_mm[pairs[:, 1]])
 
     def _hand(self, fold: Tensor, panel: Tensor) -> Tensor:
         """Signs of (u, v) [pair, 2] that make pairs which mirror each other have mirrored rays."""

