@@ -67,7 +67,7 @@ def panel_images(
     """Images of unscattered photons on all panels, block by block: difference between model and Monte Carlo
     beyond the latter's own error, over the root mean square of the blocks; tolerance 5 %.
 
-    Of it 3 % is how voxels are read: the Monte Carlo fills them evenly, rays interpolate between their centres.
+    Of it 3 % is how voxels are read: the Monte Carlo fills them evenly, rays interpolate between centres.
 
     Args:
         cameras: names of the cameras.

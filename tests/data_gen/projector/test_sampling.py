@@ -57,8 +57,9 @@ def test_mirrored_pairs_have_mirrored_rays(caster):
 
 
 def test_rays_are_chosen_by_voxels():
-    """The demo camera sees 38/10 of 0.35 mm and 28/10 of 0.5 mm, 2.73 mm, at the isocentre: twenty rays
-    a voxel of 0.6 mm are 326, of 3 mm fewer than 64, of 0.01 mm more than 512; a number that is asked for stays."""
+    """The demo camera sees 38/10 of 0.35 mm and 28/10 of 0.5 mm, 2.73 mm, at the isocentre: twenty rays a
+    voxel of 0.6 mm are 326, of 3 mm fewer than 64, of 0.01 mm more than 512; a number that is asked for
+    stays."""
     camera = load_camera("demo")
     for voxel_mm, wanted in ((0.6, 326), (3.0, 64), (0.01, 512)):
         caster = RayCaster(camera, 82.0, RaySampling())
