@@ -78,7 +78,8 @@ def fixed_pattern(
             state = model.attenuation(body[None])
             maps = len(model.groups.names)
             counts = [model.project(b.expand(1, maps, *grid.shape), state) for b in blobs.float()]
-        return torch.cat(counts).double().unflatten(1, (built.panels, -1))
+        seen: Tensor = torch.cat(counts).double().unflatten(1, (built.panels, -1))
+        return seen
 
     whole = images(options.scatter_terms)
     # The blob turned by k steps, before panel k.
