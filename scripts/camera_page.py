@@ -10,7 +10,7 @@ import types
 from collections.abc import Iterator
 from inspect import Parameter, getdoc, signature
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticUndefined
@@ -18,9 +18,13 @@ from pydantic_core import PydanticUndefined
 from data_gen.camera import camera_names
 from data_gen.camera.detector_response import KINDS
 from data_gen.camera.spec import CameraSpec
+from data_gen.core.errors import UserError
 from data_gen.detector.constants import CdTeConstants
+from data_gen.materials import MATERIALS
 
 PAGE = Path(__file__).parents[1] / "docs" / "cameras.md"
+OWN: dict[str, Any] = {"material": "CdTe", "thickness_mm": 1.0, "pixel_pitch_mm": 1.0}
+"""Arguments of a response that are the detector's own."""
 UNITS = {
     "_cps_per_kev": "1/(s keV)",
     "_cm2_v": "cm2/V",
@@ -45,8 +49,9 @@ whichever file it comes from, in every command that takes a camera:
 
 The constants of `detector.response` that a file leaves out have the defaults of the two last tables; most
 files say only `kind`. Those of kind cdte are CdTe's, for any material: CZT, germanium or silicon needs its
-own. A response whose `kind` is changed starts from the defaults of the new kind. Scintillators (NaI, CsI,
-LaBr3) need `kind: gaussian`.
+own. A response whose `kind` is changed starts from the defaults of the new kind. Semiconductors
+({charge}) go with either kind; scintillators ({light}) need
+`kind: gaussian`.
 
 In Python: `load_camera("demo", collimator={{"diameter_mm": 0.5}})`. What a camera became is recorded whole,
 in `system.json` of a run and in every file of a data set. The files themselves lie in
@@ -60,7 +65,11 @@ is computed.
 def page() -> str:
     """The whole page."""
     names = ", ".join(f"`{name}`" for name in camera_names())
-    parts = [HEAD.format(names=names), *_tables(CameraSpec, "")]
+    charge, light = (
+        ", ".join(name for name, material in MATERIALS.items() if material.kind == kind)
+        for kind in ("semiconductor", "scintillator")
+    )
+    parts = [HEAD.format(names=names, charge=charge, light=light), *_tables(CameraSpec, "")]
     for kind, response in KINDS.items():
         parts.append(_response_table(kind, response))
     return "\n".join(parts)
@@ -89,16 +98,28 @@ def _part_of(annotation: Any) -> type[BaseModel] | None:
 
 def _response_table(kind: str, response: type) -> str:
     """A table of the constants of a detector response."""
-    own = {"material", "thickness_mm", "pixel_pitch_mm"}
+    hints = get_type_hints(response)
     described = _arguments(CdTeConstants if issubclass(response, CdTeConstants) else response)
     rows = []
     for name, parameter in signature(response).parameters.items():
-        if name not in own:
+        if name not in OWN:
             default = "required" if parameter.default is Parameter.empty else _shown(parameter.default)
-            wanted = "text" if isinstance(parameter.default, str) else "number"
+            wanted = _constant(response, name, parameter.default, hints[name])
             rows.append((name, _unit(name), wanted, default, described[name]))
     about = "Thickness, pixel pitch and material are those of the detector."
     return _table(f"`detector.response` of kind {kind}", about, rows)
+
+
+def _constant(response: type, name: str, default: Any, hint: Any) -> str:
+    """What a constant of a response may be: its words, or numbers from the least that the response takes."""
+    if isinstance(default, str):
+        return " or ".join(get_args(hint))
+    whole = isinstance(default, int)
+    try:
+        response(**OWN, **{name: 0 if whole else 0.0})
+    except UserError:
+        return "whole number >= 1" if whole else "number > 0"
+    return "whole number >= 0" if whole else "number >= 0"
 
 
 def _arguments(described: type) -> dict[str, str]:

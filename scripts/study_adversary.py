@@ -18,10 +18,10 @@ import sys
 from pathlib import Path
 
 import torch
-from scipy.stats import t as student
 
 from hspi_learn.evaluation.tables import Table
-from hspi_learn.metrics import Interval, paired_interval
+from hspi_learn.metrics import Interval, mean_interval
+from hspi_learn.visual import method_label
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 WEIGHTS = {"gan": ["experiment=gan"], "control": ["experiment=control"]}
@@ -64,10 +64,12 @@ def _evaluate(data: str, work: Path, seed: int) -> None:
 def _difference(report: Path) -> torch.Tensor:
     """NRMSE of GAN minus control of each test mouse, mean over maps, clean and at full counts, [mouse]."""
     errors: dict[str, dict[int, list[float]]] = {name: {} for name in WEIGHTS}
+    names = {method_label(name): name for name in WEIGHTS}
     with (report / "tables" / "mice.csv").open() as file:
         for row in csv.DictReader(file):
-            if row["condition"] == "clean" and float(row["share"]) == 1 and row["method"] in errors:
-                errors[row["method"]].setdefault(int(row["mouse"]), []).append(float(row["nrmse"]))
+            name = names.get(row["method"], "")
+            if row["condition"] == "clean" and float(row["share"]) == 1 and name in errors:
+                errors[name].setdefault(int(row["mouse"]), []).append(float(row["nrmse"]))
     mice = sorted(errors["gan"])
     gan, control = ([statistics.mean(errors[name][m]) for m in mice] for name in ("gan", "control"))
     return torch.tensor(gan) - torch.tensor(control)
@@ -75,15 +77,15 @@ def _difference(report: Path) -> torch.Tensor:
 
 def _write(figures: dict[int, dict[str, float]], differences: torch.Tensor, seeds: list[int]) -> None:
     mean = differences.mean(0)
-    overall = paired_interval(mean, torch.zeros_like(mean))
+    overall = mean_interval(mean)
     table = Table(
         "adversary",
         "NRMSE on unseen mice; median over mice, mean and standard deviation over seeds.",
         ("method", "clean", "sd", "attacked", "mean over mice", "worst mouse", "tumours only"),
         tuple(_row(figures, method) for method in METHODS),
     )
-    per_seed = {s: paired_interval(d, torch.zeros_like(d)) for s, d in zip(seeds, differences, strict=True)}
-    trainings = _over_seeds(differences)
+    per_seed = {s: mean_interval(d) for s, d in zip(seeds, differences, strict=True)}
+    trainings = mean_interval(differences.mean(1))  # how far another seed may lie
     lines = [
         "# Does the adversary help?",
         "",
@@ -91,7 +93,7 @@ def _write(figures: dict[int, dict[str, float]], differences: torch.Tensor, seed
         f"`hspi-generate`'s defaults; commit {_commit()}; {_machine()}; {datetime.date.today():%Y-%m-%d}.",
         "",
         table.markdown(),
-        "GAN minus control, mean over mice with 95 % bootstrap interval:",
+        "GAN minus control, mean over mice with 95 % t interval:",
         "",
         *(f"- seed {s}: {_told(i)}" for s, i in per_seed.items()),
         f"- mean over seeds, of these networks: {_told(overall)}: {_verdict(overall)}.",
@@ -106,13 +108,6 @@ def _write(figures: dict[int, dict[str, float]], differences: torch.Tensor, seed
         numbers |= {f"gan_minus_control/{name}/{k}": v for k, v in interval._asdict().items()}
     (RESULTS / "adversary.json").write_text(json.dumps(numbers, indent=1, sort_keys=True) + "\n")
     print("\n".join(lines))
-
-
-def _over_seeds(differences: torch.Tensor) -> Interval:
-    """Mean difference with Student's interval over trainings, [seed, mouse]: how far another seed may lie."""
-    means = differences.mean(1).double()
-    value, spread = float(means.mean()), float(means.std()) / len(means) ** 0.5
-    return Interval(value, *(float(end) for end in student.interval(0.95, len(means) - 1, value, spread)))
 
 
 def _told(interval: Interval) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -19,6 +20,7 @@ from omegaconf import OmegaConf, open_dict
 from data_gen.camera import load_camera
 from data_gen.core.errors import UserError
 from data_gen.detector import peak_fwhm_kev
+from data_gen.phantoms import ORGANS
 from hspi_learn.commands.composing import command_line, composed_jobs
 from hspi_learn.configs import check_config, check_hydra
 
@@ -66,8 +68,10 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(page.name, text[: found.start()].count("\n") + 1, "bash", found[1])
 
 
+RUN = ("README.md", "howto.md", "matrices.md", "scans.md")
+"""Pages whose Python snippets are run."""
 BLOCKS = [block for page in PAGES if page.is_file() for block in blocks(page)]
-PYTHON = [b for b in BLOCKS if b.language == "python" and b.page in ("README.md", "howto.md", "matrices.md")]
+PYTHON = [b for b in BLOCKS if b.language == "python" and b.page in RUN]
 SHELL = [b for b in BLOCKS if b.language == "bash"]
 
 
@@ -111,9 +115,32 @@ def run_script(path: Path) -> None:
         runpy.run_path(str(path), run_name="__main__")
 
 
+@pytest.fixture(scope="module")
+def trained(made: Path) -> None:
+    """The run that snippets load; which task it is of does not matter to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made)
+        patch.setenv("HSPI_CACHE_DIR", str(made / "cache"))
+        patch.setenv("HSPI_ALLOW", "my_package")
+        patch.syspath_prepend(str(made / "docs" / "examples" / "my_package" / "src"))
+        configs = ("--config-dir", str(EXAMPLES / "my_package" / "conf"))
+        quick = ("data.folder=datasets/tiny", "size=tiny", "task=total_activity", "trainer.max_steps=4")
+        patch.setattr(sys, "argv", ["hspi-train", *configs, *quick, "run_dir=runs/gan"])
+        import_module("hspi_learn.commands.train").main()
+
+
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.place)
-def test_snippet_runs(block: Block, checkout: Path, tmp_path: Path) -> None:
+def test_snippet_runs(
+    block: Block,
+    checkout: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
     """Every Python snippet, as it stands, with the data set that its page says to make."""
+    if "load_task" in block.text:
+        request.getfixturevalue("trained")
+        monkeypatch.setenv("HSPI_ALLOW", "my_package")
     (tmp_path / "snippet.py").write_text(block.text)
     run_script(tmp_path / "snippet.py")
 
@@ -161,7 +188,7 @@ def test_code_of_the_example_package_is_shown_as_it_is() -> None:
     shown = [
         (name[1], block) for block in BLOCKS if (name := FILE.match(block.text)) and "examples" in name[1]
     ]
-    assert len(shown) == 6
+    assert len(shown) == 9
     for name, block in shown:
         code = (ROOT / name).read_text()
         code = code.partition('"""\n\n')[2] if name.endswith(".py") else code
@@ -293,14 +320,32 @@ def test_named_files_and_contracts_exist(name: str) -> None:
 
 
 def test_each_answer_says_where_to_look() -> None:
-    """At most two files to open, a key, and the tests."""
+    """Key, files to open and tests come first, as a list; at most two files to open, and they exist."""
     _, *answers = re.split(r"^## ", (ROOT / "docs" / "howto.md").read_text(), flags=re.MULTILINE)
     assert len(answers) >= 15
     for answer in answers:
-        title, _, ends = answer.replace("\n", " ").rpartition("Open ")
-        assert title, answer
-        assert re.search(r"Keys?:\s|No key", ends), answer
-        assert re.search(r"Tests?:\s", ends), answer
+        parts = (r"[^\n]*\n\n- \*\*Keys?\*\*: .+?", r"- \*\*Open\*\*: (.+?)", r"- \*\*Tests?\*\*: .+?\n\n")
+        listed = re.match(r"\n".join(parts), answer, re.DOTALL)
+        assert listed, answer
+        files = re.findall(r"\]\(([\w./]+)\)|`((?:\w+/)+[\w.]+)`", listed[1])
+        assert 1 <= len(files) <= 2, listed[1]
+        assert all((ROOT / "docs" / link).is_file() or (ROOT / path).is_file() for link, path in files), files
+
+
+def test_labels_of_the_page_are_those_of_the_program() -> None:
+    """docs/shards.md: number and name of every organ."""
+    rows = table(ROOT / "docs" / "shards.md")
+    numbers = [int(number) for number in rows if number.isdigit()]
+    assert numbers == list(range(len(ORGANS)))
+    assert [rows[str(number)] for number in numbers] == [[f"`{organ}`"] for organ in ORGANS]
+
+
+def test_the_page_of_shards_knows_every_key_that_is_written(checkout: Path) -> None:
+    """Keys of manifest, plan and system of a data set stand in docs/shards.md."""
+    page = (ROOT / "docs" / "shards.md").read_text()
+    manifest = json.loads(Path("datasets/tiny/manifest.json").read_text())
+    keys = {*manifest, *manifest["plan"], *manifest["system"], *manifest["system"]["energy_bins"]}
+    assert not [key for key in keys if f"`{key}`" not in page]
 
 
 def test_figures_of_the_readme_are_those_of_the_study() -> None:

@@ -30,7 +30,7 @@ LAYERS = {
     ],
     "hspi_learn": [
         {"data", "reconstructor"},
-        {"classical", "networks", "losses", "attacks", "metrics", "visual", "io"},
+        {"classical", "networks", "losses", "attacks", "metrics", "visual", "io", "dashboards"},
         {"tasks"},
         {"evaluation", "benchmark"},
         {"configs"},

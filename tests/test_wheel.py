@@ -121,6 +121,8 @@ def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:
 
     run = Commands(installed, here, wheel(tmp_path / "my_package", tmp_path / "mine"))
     run("hspi-generate", *generate)
+    about = json.loads((here / "data" / "manifest.json").read_text())["plan"]
+    assert about["phantom"]["_target_"] == "my_package.phantom.HotSphere"
     small = ("task.adversary.discriminator.channels=4", "task.initial.subsets=2", "checkpoint_every_steps=1")
     training = (*mine, "data.folder=data", *TINY_TRAINING, "trainer.max_steps=6")
     image = (*training, "task=my_reconstruction", "run_dir=image", *small)
@@ -130,6 +132,7 @@ def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:
     record = json.loads((here / "image" / "environment.json").read_text())["packages"]["my_package"]
     assert record["version"] == "0.1.0"
     assert len(record["sha256"]) == 64
+    assert about["packages"] == {"my_package": record}
     run("hspi-train", *training, "task=total_activity", "run_dir=total")
     assert "val/relative_error" in json.loads((here / "total" / "metrics.json").read_text())
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from data_gen.camera.detector_response import build_response
 from data_gen.camera.spec import CameraSpec, checked_spec
 from data_gen.core.errors import UserError
-from data_gen.materials import density_g_cm3
+from data_gen.materials import composition, density_g_cm3
 
 if TYPE_CHECKING:
     from data_gen.detector import DetectorResponse
@@ -111,6 +111,11 @@ class Camera:
     def detector_thickness_mm(self) -> float:
         """Thickness of the detector in mm."""
         return self.spec.detector.thickness_mm
+
+    @property
+    def materials(self) -> dict[str, Any]:
+        """Density and mass fractions of collimator and detector, by name, for the keys of caches."""
+        return {name: composition(name) for name in (self.collimator_material, self.detector_material)}
 
     @property
     def background_cps_per_kev(self) -> float:

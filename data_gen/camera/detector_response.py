@@ -12,10 +12,9 @@ from difflib import get_close_matches
 from data_gen.camera.spec import DetectorSpec
 from data_gen.core.errors import UserError
 from data_gen.detector import CdTeResponse, DetectorResponse, GaussianResponse
+from data_gen.materials import material_named
 
 KINDS = {"cdte": CdTeResponse, "gaussian": GaussianResponse}
-SCINTILLATORS = ("NaI", "CsI", "LaBr3")
-"""Crystals that give light, not charge."""
 _WORDS = ("mode",)
 """Constants that are strings; all others are numbers."""
 
@@ -24,8 +23,8 @@ def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:
     """The response named by ``kind``; material, thickness and pixel pitch are the detector's own.
 
     Raises:
-        UserError: an unknown kind, a scintillator whose charge is to be collected, an unknown constant, or
-            one that is no finite number.
+        UserError: an unknown kind or material, a scintillator whose charge is to be collected, an unknown
+            constant, or one that is no finite number.
     """
     constants = dict(detector.response)
     kind = constants.pop("kind", None)
@@ -33,10 +32,12 @@ def build_response(detector: DetectorSpec, source: str) -> DetectorResponse:
         raise UserError(
             f"{source}: detector.response.kind is {kind!r}; it needs to be one of {sorted(KINDS)}"
         )
-    if kind == "cdte" and detector.material in SCINTILLATORS:
+    material = material_named(detector.material)
+    if kind == "cdte" and material.kind != "semiconductor":
         raise UserError(
-            f"{source}: detector.material is {detector.material}, a scintillator, but its response is of "
-            "kind cdte, charge that drifts in a field; it needs kind: gaussian, as in camera=nai_pinhole"
+            f"{source}: detector.material is {material.name}, a {material.kind}, but its response is of kind "
+            "cdte, charge that drifts in a field; it needs a semiconductor, or kind: gaussian as in "
+            "camera=nai_pinhole"
         )
     own = {
         "material": detector.material,

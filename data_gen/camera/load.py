@@ -11,6 +11,7 @@ import yaml
 
 from data_gen.camera.camera import Camera
 from data_gen.core.errors import UserError
+from data_gen.core.foreign_files import read_yaml
 
 NAMED = Path(__file__).parent / "named"
 
@@ -52,7 +53,7 @@ def load_camera(
             f"camera is {str(name_or_path)!r}, which is neither a file nor a known camera; {hint}"
         )
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no YAML file; it needs plain keys and values in UTF-8") from error
     if not isinstance(data, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_args
@@ -9,11 +10,18 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data_gen.core.errors import UserError
+from data_gen.core.memory import check_memory
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+POINT_BYTES = 100
+"""Memory of a pixel or an aperture: coordinates, numbers of row, column and panel, and copies; chosen."""
+
+PAIR_BYTES = 64
+"""Memory of a pair of pixel and aperture: two indices and the copies that are sorted; chosen."""
 
 
 class _Part(BaseModel):
@@ -48,7 +56,7 @@ class DetectorSpec(_Part):
     """The detector of one panel: rows along z, columns along the ring."""
 
     material: str
-    """A compound of ``data_gen.materials``: CdTe, CZT, NaI, ..."""
+    """A material of ``data_gen.materials``: CdTe, CZT, NaI, ..."""
     thickness_mm: Positive
     """Depth of the crystal."""
     rows: Count
@@ -138,10 +146,11 @@ def checked_spec(data: Mapping[str, Any], source: str) -> CameraSpec:
     """The description in ``data``, after checking it.
 
     Raises:
-        UserError: a key is missing, unknown or wrong; ``source`` says where.
+        UserError: a key is missing, unknown or wrong, or the camera does not fit into memory; ``source``
+            says where.
     """
     try:
-        return CameraSpec.model_validate(data)
+        spec = CameraSpec.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"]) or "camera"
@@ -149,6 +158,21 @@ def checked_spec(data: Mapping[str, Any], source: str) -> CameraSpec:
             raise UserError(f"{source}: {key} is no key of a camera; {_hint(first['loc'])}") from error
         found = "" if isinstance(first["input"], Mapping) else f" is {first['input']!r}"
         raise UserError(f"{source}: {key}{found}: {first['msg'].removeprefix('Value error, ')}") from error
+    _check_size(spec, source)
+    return spec
+
+
+def _check_size(spec: CameraSpec, source: str) -> None:
+    """Refuse more pixels, or pairs of pixel and aperture, than fit into memory."""
+    panels, plate = spec.panels, spec.collimator
+    count = len(panels.angles_deg) * (panels.rotation.steps if panels.rotation else 1)
+    holes = len(plate.positions_mm) if plate.positions_mm else math.prod(plate.apertures or (1, 1))
+    pixels = count * spec.detector.rows * spec.detector.columns
+    pairs = pixels * (1 if plate.septa else holes)
+    check_memory(
+        POINT_BYTES * (pixels + count * holes) + PAIR_BYTES * pairs,
+        f"{source}: a camera of {pixels} pixels and {count * holes} apertures",
+    )
 
 
 def _hint(place: Sequence[int | str]) -> str:

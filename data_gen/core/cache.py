@@ -1,4 +1,4 @@
-"""Computed tensors cached on disk between runs, by a hash of what they depend on."""
+"""Computed tensors kept on disk between runs, by a hash of what they depend on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from data_gen.core.memory import give_back_freed_memory
 FOLDER_VARIABLE = "HSPI_CACHE_DIR"
 
 TOLD_AFTER_S = 5.0
-"""A process that waits longer for another one's matrix says so."""
+"""A process that waits longer for what another one computes says so."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,13 @@ def cache_folder() -> Path:
 
 
 def content_key(numbers: dict[str, Any], tensors: dict[str, Tensor]) -> str:
-    """Hash of plain numbers and of tensors, bit by bit."""
+    """Hash of plain data and of tensors, bit by bit: 24 hex digits.
+
+    Args:
+        numbers: what JSON can hold; a material is part of it by density and mass fractions
+            (:func:`data_gen.materials.composition`), since its name says nothing of them.
+        tensors: by name; on any device.
+    """
     digest = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -42,11 +48,20 @@ def content_key(numbers: dict[str, Any], tensors: dict[str, Tensor]) -> str:
 
 
 def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors cached under ``key``; computed and cached now if there are none that can be read.
+    """The tensors kept under ``key``; computed and kept now if there are none that can be read.
 
-    Of processes that want the same tensors at once, one computes them and the others wait for it.
+    Of processes that want the same tensors at once, one computes them and the others wait for it. Where
+    nothing can be written, they are computed and a warning is logged.
+
+    Args:
+        folder: folder of the files.
+        key: see :func:`content_key`.
+        make: computes the tensors, by name.
+
+    Returns:
+        The tensors on the CPU if they were read, and as ``make`` returned them if they were computed.
     """
-    path = folder / f"matrix-{key}.safetensors"
+    path = folder / f"matrix-{key}.safetensors"  # whatever they are: another name would lose what is kept
     if path.exists():
         with suppress(OSError, SafetensorError):
             return load_file(path)
@@ -55,14 +70,14 @@ def cached(folder: Path, key: str, make: Callable[[], dict[str, Tensor]]) -> dic
             try:
                 return load_file(path)
             except (OSError, SafetensorError) as error:
-                _log.warning("%s cannot be read (%s); it is built again", path, error)
+                _log.warning("%s cannot be read (%s); it is computed again", path, error)
         tensors = make()
         give_back_freed_memory()
         try:
             keep_tensors(tensors, path)
         except (OSError, SafetensorError) as error:  # of a full disk safetensors tells in its own way
             _log.warning(
-                "the system matrix could not be kept in %s (%s); it will be built again", folder, error
+                "computed tensors could not be kept in %s (%s); they will be computed again", folder, error
             )
         return tensors
 
@@ -86,14 +101,15 @@ def keep_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 @contextmanager
 def one_at_a_time(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Lets in one thread of one process at a time for each ``path``; all where there can be no locks.
+    """A lock on a file that is being made, for the block: one thread of one process holds it at a time.
 
     Args:
-        path: path of the file that is being made; its lock lies beside it meanwhile.
-        wait: for whoever is in; otherwise the block runs at once.
+        path: path of the file; its lock lies beside it meanwhile.
+        wait: whether to wait until the lock is free; if False the block runs at once, with the lock or
+            without.
 
     Yields:
-        Whether no one else is in.
+        True if this caller holds the lock, or if the file system has no locks; False if another one holds it.
     """
     lock = FileLock(f"{path}.lock")
     try:

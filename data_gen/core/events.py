@@ -13,7 +13,7 @@ from data_gen.core.grid import EnergyAxis, bin_index
 
 @dataclass(frozen=True)
 class Frame:
-    """An interval of measurement, in seconds after the reference time of the activity (the injection)."""
+    """An interval of measurement, in seconds after the injection."""
 
     start_s: float
     duration_s: float
@@ -38,7 +38,7 @@ def total_duration_s(frames: tuple[Frame, ...]) -> float:
 
 @dataclass(frozen=True)
 class EventList:
-    """Events as recorded: pixel index [n] int64, energy [n] keV, time [n] s after the reference time.
+    """Events as recorded: pixel index [n] int64, energy [n] keV, time [n] s after the injection.
 
     ``weight`` is None for counted events; a histogram that is handled as rows carries its counts there.
     """

@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 
 from data_gen.core.errors import UserError
+from data_gen.core.memory import check_memory
+
+VOXEL_BYTES = 100
+"""Memory that a voxel takes: coordinates 24 bytes, density 4, label 8, maps and their copies; chosen."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class VoxelGrid:
         spacing_mm: voxel edge, one number or (z, y, x), in mm.
 
     Raises:
-        UserError: a size or an edge is not positive and finite.
+        UserError: a size or an edge is not positive and finite, or the voxels do not fit into memory.
     """
 
     shape: tuple[int, int, int]
@@ -37,6 +41,7 @@ class VoxelGrid:
             raise UserError(f"grid.shape is {list(shape)}; it needs three positive whole numbers (z, y, x)")
         if len(edges) != 3 or any(not math.isfinite(s) or s <= 0 for s in edges):
             raise UserError(f"grid.spacing_mm is {spacing_mm}; it needs positive voxel edges in mm")
+        check_memory(VOXEL_BYTES * math.prod(int(n) for n in shape), f"grid.shape {list(shape)}")
         object.__setattr__(self, "shape", tuple(int(n) for n in shape))
         object.__setattr__(self, "spacing_mm", tuple(float(s) for s in edges))
 
@@ -98,6 +103,7 @@ class EnergyBins:
             )
         if self.count < 1:
             raise UserError(f"energy_bins.count is {self.count}; it needs at least 1")
+        check_memory(8 * self.count, f"energy_bins.count {self.count}")
 
     @property
     def edges_kev(self) -> Tensor:

@@ -14,15 +14,20 @@ Range = tuple[float, float]
 """Lowest and highest value, both allowed."""
 
 
-def checked_range(key: str, values: Sequence[float], above: float = 0.0) -> Range:
+def checked_range(key: str, values: Sequence[float], above: float = 0.0, most: float = math.inf) -> Range:
     """The two numbers of a range.
 
     Raises:
-        UserError: not two finite numbers in rising order, or the lower one under ``above``.
+        UserError: not two finite numbers in rising order, the lower one under ``above`` or the upper one over
+            ``most``.
     """
     numbers = [float(v) for v in values]
-    if len(numbers) != 2 or not all(map(math.isfinite, numbers)) or not above <= numbers[0] <= numbers[1]:
-        raise UserError(f"{key} is {numbers}; it needs [lowest, highest] with {above:g} <= lowest <= highest")
+    finite = len(numbers) == 2 and all(map(math.isfinite, numbers))
+    if not finite or not above <= numbers[0] <= numbers[1] <= most:
+        end = f" <= {most:g}" if math.isfinite(most) else ""
+        raise UserError(
+            f"{key} is {numbers}; it needs [lowest, highest] with {above:g} <= lowest <= highest{end}"
+        )
     return numbers[0], numbers[1]
 
 

@@ -31,7 +31,11 @@ def source_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
 
 
 def linear_shares(fine: VoxelGrid, coarse: VoxelGrid) -> list[Tensor]:
-    """Coarse shares of fine voxels by linear interpolation: never negative, but widened by a coarse voxel."""
+    """Fraction of each fine voxel that is assigned to each coarse one, along (z, y, x), [coarse, fine] each.
+
+    Between the two nearest coarse voxels in proportion to how near they are: never negative, and all of it is
+    assigned, but a source half way between them is widened by a quarter of the square of their distance.
+    """
     return [_lines(fine.axis_mm(a) / coarse.spacing_mm[a], coarse.shape[a]) for a in range(3)]
 
 

@@ -15,6 +15,7 @@ import xraylib
 from torch import Tensor
 
 from data_gen.materials import (
+    Material,
     interaction_attenuation_per_mm,
     k_edges_kev,
     material_named,
@@ -68,13 +69,18 @@ class CrystalTables:
         return _read(self.transfer_per_angstrom, self.electrons, transfer_per_angstrom)
 
 
-@lru_cache(maxsize=8)
 def crystal_tables(material: str) -> CrystalTables:
     """Tables of a material (cross sections: ``data_gen.materials``; scattering functions: xraylib).
 
     Raises:
         UserError: the material is unknown.
     """
+    return _tables(material, material_named(material))
+
+
+@lru_cache(maxsize=8)
+def _tables(material: str, known: Material) -> CrystalTables:
+    """See :func:`crystal_tables`; a material that has changed gets tables of its own."""
     even = torch.linspace(0, 1, _ENERGIES, dtype=torch.float64)
     edges = torch.tensor(k_edges_kev(material, _LOWEST_KEV), dtype=torch.float64)
     # The tables' own edges lie up to 2 eV beside the tabulated ones.
@@ -83,7 +89,7 @@ def crystal_tables(material: str) -> CrystalTables:
     photoelectric = process_mass_attenuation(material, energy, "photoelectric")
     compton = process_mass_attenuation(material, energy, "compton")
     transfer = _LARGEST_TRANSFER * torch.linspace(0, 1, _TRANSFERS, dtype=torch.float64) ** 4
-    fractions = material_named(material).mass_fractions
+    fractions = known.mass_fractions
     electrons = [
         sum(share / xraylib.AtomicWeight(z) * _scattering_function(z, q) for z, share in fractions)
         for q in transfer.tolist()

@@ -73,13 +73,27 @@ class BlockTerms(nn.Module):
     @in_full_precision
     def table(self, activity: Tensor, state: tuple[Tensor, ...]) -> Tensor:
         """Counts a second of whole blocks, [batch, block, bin]."""
-        by_size: dict[int, Tensor] = {}
+        counts = []
         for i, (term, kept) in enumerate(zip(self.terms, state, strict=True)):
             spectral = self._spectral(i, activity.dtype)
-            counts = torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), spectral)
-            size = term.camera.pixel_count
-            by_size[size] = by_size[size] + counts if size in by_size else counts
-        return torch.cat(list(by_size.values()), dim=1)
+            counts.append(torch.einsum("bqgkm,gkme->bqe", term.forward(activity, kept), spectral))
+        return self._by_size(counts)
+
+    @in_full_precision
+    def tables_of(self, parts: Tensor, maps: Sequence[int], state: tuple[Tensor, ...]) -> Tensor:
+        """Counts a second of whole blocks for several activities of one object, [part, block, bin].
+
+        Args:
+            parts: [part, z, y, x] in Bq per voxel.
+            maps: activity map that each part belongs to, [part].
+            state: of the object, a batch of one.
+        """
+        counts = []
+        for i, (term, kept) in enumerate(zip(self.terms, state, strict=True)):
+            seen = term.forward(parts[None], kept)[0]
+            spectral = self._spectral(i, parts.dtype)[:, :, list(maps)]
+            counts.append(torch.einsum("qgkr,gkre->rqe", seen, spectral))
+        return self._by_size(counts)
 
     @in_full_precision
     def image(self, table: Tensor, state: tuple[Tensor, ...]) -> Tensor:
@@ -144,6 +158,14 @@ class BlockTerms(nn.Module):
     def _adjoint(self, values: Sequence[Tensor], state: tuple[Tensor, ...]) -> Tensor:
         images = [t.adjoint(v, kept) for t, v, kept in zip(self.terms, values, state, strict=True)]
         return torch.stack(images).sum(0)
+
+    def _by_size(self, counts: Sequence[Tensor]) -> Tensor:
+        """Counts of each term [batch, block, bin] as one table: terms on blocks of one size are added."""
+        by_size: dict[int, Tensor] = {}
+        for term, own in zip(self.terms, counts, strict=True):
+            size = term.camera.pixel_count
+            by_size[size] = by_size[size] + own if size in by_size else own
+        return torch.cat(list(by_size.values()), dim=1)
 
     def _by_term(self, values: Tensor) -> list[Tensor]:
         """Values [batch, block, ...] of the blocks of each term."""

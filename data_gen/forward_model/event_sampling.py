@@ -14,7 +14,7 @@ from data_gen.core.grid import EnergyAxis
 
 
 def draw_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
-    """Poisson counts of the shape, and on the device, of ``expected`` (counts).
+    """Poisson counts of the shape, type and device of ``expected`` (counts): whole numbers, 0 or more.
 
     They are drawn where the generator lives: the same seed gives the same counts on any device, up to
     rounding of what is expected.
@@ -25,12 +25,22 @@ def draw_counts(expected: Tensor, generator: torch.Generator) -> Tensor:
 def events_from_counts(
     counts: Tensor, axis: EnergyAxis, frames: tuple[Frame, ...], generator: torch.Generator
 ) -> EventList:
-    """Events in time order that give back ``counts`` [pixel, bin] when histogrammed on ``axis``.
+    """Events in time order that give back ``counts`` when histogrammed on ``axis``.
 
     They lie on the device of the counts, and are drawn where the generator lives.
 
     Energies are uniform within their bin and times uniform over the frames: the measured rate of a frame
     is constant to first order, since scans are short against the half-life of the parent.
+
+    Args:
+        counts: [pixel, bin], whole numbers of 0 or more, summed over all frames.
+        axis: the bins, edges in keV.
+        frames: when the camera measured, in s after the injection.
+        generator: source of all chance.
+
+    Returns:
+        Events with pixel (int64), energy in keV (float32) and time in s after the injection (float64),
+        [event] each.
     """
     device, counts = counts.device, counts.to(generator.device)
     pixel, index = counts.nonzero(as_tuple=True)
@@ -47,7 +57,7 @@ def events_from_counts(
 
 
 def _times(count: int, frames: tuple[Frame, ...], generator: torch.Generator) -> Tensor:
-    """Uniform times over the frames laid end to end, s after the reference time, float64 [count]."""
+    """Uniform times over the frames laid end to end, s after the injection, float64 [count]."""
     kind: dict[str, Any] = {"dtype": torch.float64, "device": generator.device}
     durations = torch.tensor([f.duration_s for f in frames], **kind)
     starts = torch.tensor([f.start_s for f in frames], **kind)

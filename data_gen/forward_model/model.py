@@ -192,6 +192,29 @@ class HyperspectralForwardModel(nn.Module):
         return self.blocks.project_onto(counts, activity, state.blocks) if self.blocks else counts
 
     @in_full_precision
+    def project_parts(self, parts: Tensor, maps: Sequence[int], state: ObjectState) -> Tensor:
+        """Counts a second [part, pixel, bin] of several activities of one object.
+
+        All parts pass projector and scatter terms together, in a fraction of the time of :meth:`project` for
+        one after another.
+
+        Args:
+            parts: [part, z, y, x] in Bq per voxel.
+            maps: activity map that each part belongs to, [part].
+            state: of the object, a batch of one.
+        """
+        interactions = self.projector.forward(parts[None], state.sharp)[0]
+        counts = []
+        for part, m in enumerate(maps):
+            alone = interactions.new_zeros(*interactions.shape[:2], len(self.groups.names))
+            alone[..., m] = interactions[..., part]
+            counts.append(self.recording.record(alone[None])[0])
+        direct = torch.stack(counts)
+        if self.blocks is None:
+            return direct
+        return direct + self.blocks.spread(self.blocks.tables_of(parts, maps, state.blocks))
+
+    @in_full_precision
     def back_project(self, projections: Tensor, state: ObjectState) -> Tensor:
         """Transpose of :meth:`project`."""
         image = self.projector.adjoint(self.recording.unrecord(projections), state.sharp)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 from data_gen.core.errors import UserError
+from data_gen.core.memory import check_memory
 from data_gen.forward_model.block_terms import SCATTER_TERMS, ScatterTermName
 from data_gen.projector import (
     MatrixProjector,
@@ -19,6 +20,9 @@ from data_gen.projector import (
 
 ProjectorName = Literal["matrix", "ray"]
 """``matrix``: rays cast once and stored as a sparse matrix; ``ray``: every ray traced at each call."""
+
+RAY_BYTES = 64
+"""Memory of a step of a ray, for a single pair of pixel and aperture: the least that a model needs."""
 
 _FACTORIES = {"matrix": MatrixProjector, "ray": RayProjector}
 
@@ -37,7 +41,7 @@ class ModelOptions:
         projector: what computes the photons through the apertures; a file with a system matrix is one, too.
 
     Raises:
-        UserError: a number is not positive, or a name is unknown.
+        UserError: a number is not positive, a name is unknown, or the rays do not fit into memory.
     """
 
     reference_energies: int = 8
@@ -50,6 +54,11 @@ class ModelOptions:
         object.__setattr__(self, "scatter_terms", _checked_terms(self.scatter_terms))
         if self.reference_energies < 1:
             raise UserError(f"reference_energies is {self.reference_energies}; it needs at least 1")
+        sampling = self.ray_sampling
+        check_memory(
+            RAY_BYTES * sampling.rays * sampling.plate_steps,
+            f"ray_sampling of {sampling.rays} rays and {sampling.plate_steps} plate_steps",
+        )
         if not self.scatter_voxel_mm > 0:
             raise UserError(f"scatter_voxel_mm is {self.scatter_voxel_mm}; it needs a positive number of mm")
         if not isinstance(self.projector, MeasuredMatrixFile) and self.projector not in _FACTORIES:

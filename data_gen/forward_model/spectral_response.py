@@ -18,6 +18,7 @@ from torch.nn import functional
 from data_gen.camera import Camera
 from data_gen.core.cache import cache_folder, cached, content_key
 from data_gen.detector import CdTeResponse
+from data_gen.materials import composition
 from data_gen.nuclides import MemberGroups
 from data_gen.nuclides.spectrum import LineSpectrum
 from data_gen.projector.energy_interpolation import PhotonPath, interpolation_weights
@@ -202,7 +203,11 @@ class SpectralResponse:
 
         if not isinstance(response, CdTeResponse) or _has_tensors(response):
             return make()["kernel"]
-        numbers = {"response": asdict(response), "version": RESPONSE_VERSION}
+        numbers = {
+            "response": asdict(response),
+            "material": composition(response.material),
+            "version": RESPONSE_VERSION,
+        }
         key = content_key(numbers, {"energy": energy_kev, "edges": edges_kev})
         return cached(cache_folder(), key, make)["kernel"]
 

@@ -11,10 +11,15 @@ from typing import Any
 from data_gen.camera import Camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyAxis, EnergyBins, VoxelGrid
+from data_gen.core.memory import check_memory
 from data_gen.forward_model.model import HyperspectralForwardModel, sharp_energies
 from data_gen.forward_model.options import ModelOptions
+from data_gen.materials import TISSUES, composition
 from data_gen.nuclides import DecayChain, MemberGroups, decay_chain, tied_groups
 from data_gen.projector import Projector
+
+CELL_BYTES = 16
+"""Memory that a pixel takes for each energy bin: expected counts, drawn counts and two copies; chosen."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,9 @@ class ImagingSystem:
         groups: name of each activity map to the chain members that share it, head first; None ties
             members shorter-lived than ten minutes to their parent.
         options: how finely the model is computed and what it counts.
+
+    Raises:
+        UserError: counts of every pixel and energy bin do not fit into memory.
     """
 
     camera: Camera
@@ -47,6 +55,10 @@ class ImagingSystem:
         groups: Mapping[str, Sequence[str]] | None = None,
         options: ModelOptions | None = None,
     ) -> None:
+        check_memory(
+            CELL_BYTES * camera.pixel_count * energy_bins.count,
+            f"camera {camera.name} of {camera.pixel_count} pixels with {energy_bins.count} energy bins",
+        )
         tied = tied_groups(chain) if groups is None else MemberGroups(chain, groups)
         parts = (camera, chain, grid, energy_bins, tied, options or ModelOptions())
         for field, part in zip(fields(self), parts, strict=True):
@@ -105,14 +117,31 @@ class ImagingSystem:
         missing = {"camera", "nuclide", "groups", "grid", "energy_bins"} - set(data)
         if missing:
             raise UserError(f"imaging system lacks {sorted(missing)}; it was written by another version")
-        return cls(
-            Camera.from_dict(data["camera"]),
-            decay_chain(data["nuclide"]),
-            VoxelGrid(**data["grid"]),
-            EnergyBins(**data["energy_bins"]),
-            dict(data["groups"]),
-            ModelOptions.from_dict(data),
-        )
+        try:
+            return cls(
+                Camera.from_dict(data["camera"]),
+                decay_chain(data["nuclide"]),
+                VoxelGrid(**data["grid"]),
+                EnergyBins(**data["energy_bins"]),
+                dict(data["groups"]),
+                ModelOptions.from_dict(data),
+            )
+        except UserError:
+            raise
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            told = " ".join(str(error).split())
+            raise UserError(
+                f"imaging system is none that this program wrote ({told}); it needs every part"
+            ) from error
+
+    @property
+    def materials(self) -> dict[str, Any]:
+        """Density and mass fractions of collimator, detector and tissues, by name.
+
+        Numbers of the model follow from these besides :meth:`to_dict`, which only names them: whatever is
+        kept for a system has both in its key.
+        """
+        return self.camera.materials | {tissue: composition(tissue) for tissue in TISSUES}
 
     @property
     def fingerprint(self) -> str:

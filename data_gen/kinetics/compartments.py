@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from data_gen.core.errors import UserError
+from data_gen.core.foreign_files import read_yaml
 from data_gen.nuclides import DecayChain
 from data_gen.nuclides.names import canonical_name
 
@@ -141,7 +142,7 @@ def load_kinetics(name_or_path: str | Path) -> CompartmentModel:
             f"kinetics is {str(name_or_path)!r}; it needs a YAML file or one of {kinetics_names()}"
         )
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no YAML file; it needs plain keys and values in UTF-8") from error
     return _model(data, path.name)

@@ -7,7 +7,14 @@ from data_gen.materials.attenuation import (
     mass_attenuation,
     process_mass_attenuation,
 )
-from data_gen.materials.compositions import MATERIALS, Material, density_g_cm3, material_named
+from data_gen.materials.compositions import (
+    MATERIALS,
+    Material,
+    MaterialKind,
+    composition,
+    density_g_cm3,
+    material_named,
+)
 from data_gen.materials.fluorescence import KFluorescence, k_edges_kev, k_fluorescence
 from data_gen.materials.tissues import TISSUES, tissue_from_density, tissue_mass_attenuation
 
@@ -16,6 +23,8 @@ __all__ = [
     "TISSUES",
     "KFluorescence",
     "Material",
+    "MaterialKind",
+    "composition",
     "density_g_cm3",
     "interaction_attenuation_per_mm",
     "interaction_probability",

@@ -10,33 +10,44 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import xraylib
 
 from data_gen.core.errors import UserError
 
+MaterialKind = Literal["tissue", "metal", "semiconductor", "scintillator"]
+"""What a material is used as: tissue or what stands for it in an object (air, water, plastics), a metal, a
+crystal that gives charge, or a crystal that gives light."""
+
 
 @dataclass(frozen=True)
 class Material:
-    """A material: density in g/cm3 and the mass fraction of each element, by atomic number."""
+    """A material: density in g/cm3, the mass fraction of each element by atomic number, and its kind.
+
+    A detector's response of kind ``cdte`` collects charge, so that it takes semiconductors only.
+    """
 
     name: str
     density_g_cm3: float
     mass_fractions: tuple[tuple[int, float], ...]
+    kind: MaterialKind
 
 
-def _mixture(name: str, density_g_cm3: float, mass_fractions: Mapping[str, float]) -> Material:
+def _mixture(
+    name: str, density_g_cm3: float, mass_fractions: Mapping[str, float], kind: MaterialKind = "tissue"
+) -> Material:
     """A material from the mass fractions of its elements, normalised to sum to 1."""
     total = sum(mass_fractions.values())
     parts = [(int(xraylib.SymbolToAtomicNumber(s)), share / total) for s, share in mass_fractions.items()]
-    return Material(name, density_g_cm3, tuple(sorted(parts)))
+    return Material(name, density_g_cm3, tuple(sorted(parts)), kind)
 
 
-def _compound(name: str, density_g_cm3: float, formula: str) -> Material:
+def _compound(name: str, density_g_cm3: float, formula: str, kind: MaterialKind) -> Material:
     """A material from its chemical formula."""
     parsed = xraylib.CompoundParser(formula)
     parts = zip(parsed["Elements"], parsed["massFractions"], strict=True)
-    return Material(name, density_g_cm3, tuple(sorted((int(z), float(share)) for z, share in parts)))
+    return Material(name, density_g_cm3, tuple(sorted((int(z), float(share)) for z, share in parts)), kind)
 
 
 # ICRU-44 tissues and dry air as listed by NIST (X-ray mass attenuation coefficients, table 2); the density
@@ -69,19 +80,19 @@ MATERIALS: dict[str, Material] = {
                 "Mg": 0.002, "P": 0.103, "S": 0.003, "Ca": 0.225,
             },
         ),
-        _compound("water", 1.0, "H2O"),
-        _compound("PMMA", 1.19, "C5H8O2"),
-        _compound("tungsten", 19.3, "W"),
-        _compound("gold", 19.32, "Au"),
-        _compound("lead", 11.35, "Pb"),
-        _compound("platinum", 21.45, "Pt"),
-        _compound("CdTe", 5.85, "CdTe"),
-        _compound("CZT", 5.78, "Cd9Zn1Te10"),
-        _compound("NaI", 3.667, "NaI"),
-        _compound("CsI", 4.51, "CsI"),
-        _compound("LaBr3", 5.08, "LaBr3"),
-        _compound("germanium", 5.323, "Ge"),
-        _compound("silicon", 2.33, "Si"),
+        _compound("water", 1.0, "H2O", "tissue"),
+        _compound("PMMA", 1.19, "C5H8O2", "tissue"),
+        _compound("tungsten", 19.3, "W", "metal"),
+        _compound("gold", 19.32, "Au", "metal"),
+        _compound("lead", 11.35, "Pb", "metal"),
+        _compound("platinum", 21.45, "Pt", "metal"),
+        _compound("CdTe", 5.85, "CdTe", "semiconductor"),
+        _compound("CZT", 5.78, "Cd9Zn1Te10", "semiconductor"),
+        _compound("NaI", 3.667, "NaI", "scintillator"),
+        _compound("CsI", 4.51, "CsI", "scintillator"),
+        _compound("LaBr3", 5.08, "LaBr3", "scintillator"),
+        _compound("germanium", 5.323, "Ge", "semiconductor"),
+        _compound("silicon", 2.33, "Si", "semiconductor"),
     )
 }  # fmt: skip
 """Every known material by name."""
@@ -107,3 +118,16 @@ def density_g_cm3(material: str) -> float:
         UserError: the material is unknown.
     """
     return material_named(material).density_g_cm3
+
+
+def composition(material: str) -> dict[str, Any]:
+    """Density in g/cm3 and mass fractions of a material, as plain data for the keys of caches.
+
+    Cross sections follow from these and not from the name: whatever is kept under a key that names a material
+    holds them in its key too, so that a corrected density or formula finds nothing that was computed before.
+
+    Raises:
+        UserError: the material is unknown.
+    """
+    known = material_named(material)
+    return {"density_g_cm3": known.density_g_cm3, "mass_fractions": [list(p) for p in known.mass_fractions]}

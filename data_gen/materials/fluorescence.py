@@ -1,8 +1,9 @@
 """K edges and K fluorescence of materials.
 
 From the name of a material and photon energies in keV: the K edges in keV, and the energies and yields of the
-K X-rays that follow a photoelectric absorption. Source: edges, jump factors, fluorescence yields and
-radiative rates of xraylib.
+K X-rays that follow a photoelectric absorption, as float64 on the CPU. Source: K edges, jump factors,
+fluorescence yields, radiative rates and photoelectric cross sections of xraylib (Schoonjans et al.,
+Spectrochim. Acta B 66 (2011) 776); photoelectric cross sections above 800 keV of NIST XCOM.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from data_gen.materials.attenuation import element_mass_attenuation, process_mas
 from data_gen.materials.compositions import material_named
 
 _LINES = tuple(getattr(xraylib, f"K{shells}_LINE") for shells in ("L2", "L3", "M2", "M3", "N2", "N3"))
+"""The six K X-rays that count, by the shell that the electron comes from; the rates of all others are given
+to them in proportion."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class KFluorescence:
 
     Args:
         energy_kev: energies of the K X-rays, [k].
-        photons_per_absorption: K X-rays per photoelectric absorption, by photon energy, [line, k].
+        photons_per_absorption: K X-rays per photoelectric absorption of a photon of each energy, [photon, k].
     """
 
     energy_kev: Tensor
@@ -45,14 +48,22 @@ def k_edges_kev(material: str, min_kev: float = 20.0) -> tuple[float, ...]:
 def k_fluorescence(material: str, energy_kev: Tensor, min_kev: float = 5.0) -> KFluorescence:
     """Energies and yields of the K X-rays after photoelectric absorption in a material.
 
-    An element absorbs by its part of the photoelectric cross section; above its K edge a fraction 1 - 1/jump
-    of that is in the K shell, below it none; each K vacancy emits a line with fluorescence yield times
-    radiative rate.
+    An element absorbs by its part of the photoelectric cross section. Above its K edge a fraction 1 - 1/J of
+    that is in the K shell, below it none; J, the jump factor, is the ratio of the element's photoelectric
+    cross section just above the edge to that just below, and is taken to hold at all energies above. Each K
+    vacancy emits a K X-ray with the fluorescence yield times the rate of that X-ray among :data:`_LINES`,
+    which are made to sum to 1.
 
     Args:
         material: name of the material.
-        energy_kev: photon energies [line] in keV.
+        energy_kev: photon energies in keV, [photon].
         min_kev: elements with a K edge below this are left out; their X-rays are absorbed close by.
+
+    Returns:
+        float64 on the CPU, whatever the device of the energies.
+
+    Raises:
+        UserError: the material is unknown, or an energy is outside 1-3000 keV.
     """
     fractions = [
         (z, share) for z, share in material_named(material).mass_fractions if _k_edge_kev(z) > min_kev
@@ -83,7 +94,7 @@ def _k_edge_kev(z: int) -> float:
 
 
 def _rate(z: int, line: int) -> float:
-    """Fraction of an element's K X-rays in one line; the fractions of the lines in use sum to 1."""
+    """Fraction of an element's K X-rays in one of :data:`_LINES`; these sum to 1."""
     return _known_rate(z, line) / sum(_known_rate(z, other) for other in _LINES)
 
 

@@ -60,11 +60,16 @@ class ScatterAngles:
         return (1 - share) * flat[low] + share * flat[low + _BINS]
 
 
-@cache
 def scatter_angles(material: str, process: Scatter) -> ScatterAngles:
     """The table of a material: Klein-Nishina times the incoherent scattering function, or Thomson times the
     squared form factor.
     """
+    return _table(material_named(material).mass_fractions, process)
+
+
+@cache
+def _table(mass_fractions: tuple[tuple[int, float], ...], process: Scatter) -> ScatterAngles:
+    """See :func:`scatter_angles`."""
     energy = _LOWEST_KEV * (_HIGHEST_KEV / _LOWEST_KEV) ** torch.linspace(
         0, 1, _ENERGIES, dtype=torch.float64
     )
@@ -72,7 +77,7 @@ def scatter_angles(material: str, process: Scatter) -> ScatterAngles:
     cosine = 1 - 2 * half_sine.square()
     momentum = energy[:, None] / _KEV_ANGSTROM * half_sine
     electrons = torch.zeros_like(momentum)
-    for z, share in material_named(material).mass_fractions:
+    for z, share in mass_fractions:
         electrons += share / float(xraylib.AtomicWeight(z)) * _structure(z, momentum, process)
     per_steradian = electrons * _free(energy[:, None], cosine, process)
     solid = 2 * math.pi * 2 * torch.linspace(0, 1, _BINS + 1, dtype=torch.float64).square().diff()

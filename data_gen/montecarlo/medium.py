@@ -13,7 +13,13 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from data_gen.materials import k_fluorescence, mass_attenuation, material_named, process_mass_attenuation
+from data_gen.materials import (
+    Material,
+    k_fluorescence,
+    mass_attenuation,
+    material_named,
+    process_mass_attenuation,
+)
 from data_gen.materials.attenuation import ENERGY_RANGE_KEV
 from data_gen.montecarlo.angles import ScatterAngles, scatter_angles
 
@@ -63,13 +69,18 @@ class Medium:
         return energy[line]
 
 
-@cache
 def medium(material: str) -> Medium:
     """The medium of a known material.
 
     Raises:
         UserError: the material is unknown.
     """
+    return _medium(material, material_named(material))
+
+
+@cache
+def _medium(material: str, known: Material) -> Medium:
+    """See :func:`medium`; a material that has changed gets a medium of its own."""
     energy = _LOWEST_KEV * torch.exp(_LOG_STEP * torch.arange(_STEPS, dtype=torch.float64))
     energy[-1] = ENERGY_RANGE_KEV[1]
     parts = [
@@ -81,7 +92,7 @@ def medium(material: str) -> Medium:
     fluorescence = k_fluorescence(material, energy)
     return Medium(
         material,
-        material_named(material).density_g_cm3,
+        known.density_g_cm3,
         torch.stack(parts),
         fluorescence.energy_kev,
         fluorescence.photons_per_absorption.cumsum(dim=1),

@@ -10,6 +10,7 @@ from data_gen.phantoms.phantom import (
     Phantom,
     PhantomFamily,
     ScannedObject,
+    checked_labels,
     family_for,
 )
 from data_gen.phantoms.rods import DerenzoPhantom, NemaMousePhantom
@@ -28,6 +29,7 @@ __all__ = [
     "PhantomFamily",
     "RegionalPhantom",
     "ScannedObject",
+    "checked_labels",
     "family_for",
     "region_organs",
     "region_shares",

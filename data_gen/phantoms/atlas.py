@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from data_gen.core.errors import UserError
+from data_gen.core.files import sha256_of
+from data_gen.core.foreign_files import check_volume
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.random import checked_range, log_uniform, uniform
 from data_gen.phantoms.biodistribution import checked_organ
@@ -27,16 +29,18 @@ class AtlasPhantom:
     """A label map of fixed anatomy with uptakes drawn for each individual.
 
     Args:
-        path: NIfTI file of whole-numbered labels, 0 outside; its voxel edges are read from its header.
+        path: NIfTI file of whole-numbered labels, 0 outside; its voxel edges are read from its header and
+            taken as mm.
         labels: label to ``organ``, ``density_g_cm3``, ``uptake_percent_per_g`` [lowest, highest] and,
             where freed progeny goes there, ``freed_per_g`` [lowest, highest] (relative).
         axes: the file's axes, counted from 1, that become z, y and x; negative ones are turned round.
         centre_mm: where the middle of the grid lies, from the middle of the atlas along (z, y, x).
-        freed_fraction: share of the progeny that leaves at each generation of groups.
+        freed_fraction: share of the progeny that leaves at each generation of groups, [lowest, highest].
         body_mass_g: mass of the animal; None takes what is in view.
+        sha256: of the file's content, which a data set records; None: whatever it is now.
 
     Raises:
-        UserError: the file or one of its labels is missing, or an entry is wrong.
+        UserError: the file is missing or not that of ``sha256``, or a label is missing or wrong.
     """
 
     path: str
@@ -45,19 +49,29 @@ class AtlasPhantom:
     centre_mm: Sequence[float] = (0.0, 0.0, 0.0)
     freed_fraction: Sequence[float] = (0.0, 0.0)
     body_mass_g: float | None = None
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
             raise UserError(f"phantom.path is {self.path}; there is no such file, it needs a NIfTI label map")
+        found = sha256_of(Path(self.path))
+        if self.sha256 not in (None, found):
+            raise UserError(
+                f"phantom.path is {self.path}, whose content is not that of phantom.sha256; "
+                "it needs the file that the data set was made from"
+            )
+        object.__setattr__(self, "sha256", found)
         if sorted(abs(int(a)) for a in self.axes) != [1, 2, 3]:
             raise UserError(
                 f"phantom.axes is {list(self.axes)}; it needs 1, 2 and 3 in some order, with signs"
             )
         table = {int(label): _checked_entry(f"phantom.labels.{label}", e) for label, e in self.labels.items()}
+        if not all(1 <= label <= 255 for label in table):
+            raise UserError(f"phantom.labels has the labels {sorted(table)}; they need to be from 1 to 255")
         object.__setattr__(self, "labels", table)
         object.__setattr__(self, "axes", tuple(int(a) for a in self.axes))
         object.__setattr__(self, "centre_mm", tuple(float(c) for c in self.centre_mm))
-        span = checked_range("phantom.freed_fraction", self.freed_fraction)
+        span = checked_range("phantom.freed_fraction", self.freed_fraction, most=1.0)
         object.__setattr__(self, "freed_fraction", span)
 
     def __call__(self, grid: VoxelGrid, generator: torch.Generator) -> Phantom:
@@ -122,8 +136,11 @@ def _load(path: str, axes: tuple[int, ...]) -> tuple[Tensor, tuple[float, ...]]:
 
     try:
         image = Nifti1Image.from_filename(path)
+        check_volume(image, Path(path))
         labels = np.asarray(image.dataobj)
         edges = image.header["pixdim"][1:4]
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path} cannot be read as a NIfTI label map ({error})") from error
     if labels.ndim != 3 or labels.min() < 0 or labels.max() > 255 or (labels % 1 != 0).any():

@@ -60,10 +60,11 @@ class MousePhantom:
             object.__setattr__(self, name, checked_biodistribution(f"phantom.{name}", getattr(self, name)))
         if "soft_tissue" not in self.uptake_percent_per_g:
             raise UserError("phantom.uptake_percent_per_g lacks soft_tissue, which serves organs not named")
-        for name in ("freed_fraction", "tumours", "tumour_diameter_mm", "body_mass_g"):
+        span = checked_range("phantom.freed_fraction", self.freed_fraction, most=1.0)
+        object.__setattr__(self, "freed_fraction", span)
+        for name in ("tumours", "tumour_diameter_mm", "body_mass_g"):
             object.__setattr__(self, name, checked_range(f"phantom.{name}", getattr(self, name)))
-        if self.freed_fraction[1] > 1:
-            raise UserError(f"phantom.freed_fraction is {list(self.freed_fraction)}; a share is at most 1")
+        object.__setattr__(self, "tumours", tuple(int(number) for number in self.tumours))
         offset = checked_range("phantom.bed_offset_mm", self.bed_offset_mm, above=-1000.0)
         object.__setattr__(self, "bed_offset_mm", offset)
 
@@ -80,7 +81,7 @@ class MousePhantom:
 
     def _tumours(self, individual: Individual, generator: torch.Generator) -> Iterator[Solid]:
         """The tumours of one mouse."""
-        fewest, most = (int(n) for n in self.tumours)
+        fewest, most = self.tumours
         count = int(torch.randint(fewest, most + 1, (), generator=generator))
         for _ in range(count):
             diameter = uniform(_span(self.tumour_diameter_mm), generator)

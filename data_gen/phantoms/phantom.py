@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from data_gen.core.errors import UserError
 from data_gen.core.events import Frame
 from data_gen.core.grid import VoxelGrid
 from data_gen.nuclides import DecayChain, MemberGroups, mean_activity
@@ -37,6 +38,21 @@ ORGANS = (
     "cold",
 )
 """Names of the labels of a phantom; new names go to the end, since shards hold the numbers."""
+
+
+def checked_labels(labels: Tensor, source: str) -> Tensor:
+    """The same labels, after checking that each is an index into :data:`ORGANS`.
+
+    Raises:
+        UserError: one is none.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if labels.dtype.is_floating_point or low < 0 or high >= len(ORGANS):
+        raise UserError(
+            f"{source}: labels of {labels.dtype} span {low} to {high}; they need whole numbers from 0 to "
+            f"{len(ORGANS) - 1}, one for each organ"
+        )
+    return labels
 
 
 class ScannedObject(Protocol):

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor
 
 from data_gen.core.grid import VoxelGrid
+from data_gen.core.memory import check_memory
 from data_gen.phantoms.phantom import ORGANS, Phantom
 from data_gen.phantoms.shapes import Shape
+
+FINE_BYTES = 14
+"""Memory that a fine voxel takes: its number, the number as an index, and a value of its tissue."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,15 @@ OUTSIDE = Tissue("outside", 0.0012)
 
 
 def fine_axis_mm(grid: VoxelGrid, axis: int, supersampling: int) -> Tensor:
-    """Centres of ``supersampling`` slices of each voxel along axis 0 (z), 1 (y) or 2 (x), float32."""
+    """Centres of ``supersampling`` slices of each voxel along axis 0 (z), 1 (y) or 2 (x), float32.
+
+    Raises:
+        UserError: the fine voxels of the whole grid do not fit into memory.
+    """
+    check_memory(
+        FINE_BYTES * grid.voxels * supersampling**3,
+        f"grid.shape {list(grid.shape)} with {supersampling} fine voxels along each edge of a voxel",
+    )
     n, s = grid.shape[axis] * supersampling, grid.spacing_mm[axis] / supersampling
     return ((torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * s).float()
 

@@ -1,6 +1,7 @@
 """The voxels that are columns of a system matrix: coarser than the grid where penetration blurs the image.
 
-Activity is resampled to them by linear interpolation; edges are in mm. docs/physics.md, section 5.
+The activity of each voxel of the grid is divided between the nearest two columns along each axis, in
+proportion to how near they are, so that the total is kept; edges are in mm. docs/physics.md, section 5.
 """
 
 from __future__ import annotations
@@ -13,25 +14,29 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.core.resampling import coarse_grid, linear_shares
 
 VOXELS_A_WIDTH = 4.0
-"""Coarse voxels per width (FWHM) of a pixel's response at the isocentre, at least ..."""
+"""Columns per width (FWHM) of a pixel's response at the isocentre, at least; chosen, with the widening that
+:class:`Columns` states."""
 
 VOXELS_A_HOLE = 1.5
-"""... and per diameter of the waist's image within it, which is the sharpest part of the response."""
+"""Columns per diameter of the waist, projected from the pixel onto the isocentre, at least: the sharpest part
+of the response; chosen."""
 
 LEAST_RATIO = 1.5
-"""Smallest ratio of the edges of coarse voxels and of the grid's that is worth the resampling."""
+"""Smallest ratio of the edges of columns and of the grid's voxels that is worth the sharing; chosen."""
 
 
 class Columns(nn.Module):
-    """Voxels of a system matrix, to which the activity of the grid's voxels is interpolated linearly along
-    each axis.
+    """Columns of a system matrix, between which the activity of the grid's voxels is divided.
 
-    Activity is never lost or negative. Points widen by 6 % at most; for a single voxel the coarse column is
-    more accurate than its own few rays.
+    No activity is lost or becomes negative. Along each axis a voxel half way between two columns is widened
+    by the variance h^2 / 4, with h the edge of a column, and an evenly filled column has h^2 / 12 itself. A
+    Gaussian response of which h is a quarter of the FWHM (:data:`VOXELS_A_WIDTH`) is then 4 % wider by the
+    former and 6 % by both, and less for every other place. docs/physics.md, section 5, has what this changes
+    in images, against what few rays through small voxels change.
 
     Args:
         fine: the grid that activity is on.
-        grid: the voxels of the matrix.
+        grid: the voxels of the matrix; the grid itself if nothing is to be divided.
     """
 
     def __init__(self, fine: VoxelGrid, grid: VoxelGrid) -> None:
@@ -42,8 +47,13 @@ class Columns(nn.Module):
 
     @classmethod
     def of(cls, fine: VoxelGrid, width_mm: float, hole_mm: float) -> Columns:
-        """The columns for pixels with this FWHM at the isocentre, through a waist with an image of this
-        diameter there.
+        """The columns for the response of a pixel.
+
+        Args:
+            fine: the grid that activity is on.
+            width_mm: FWHM of the response at the isocentre; 0 where none is known, which keeps the grid's
+                voxels.
+            hole_mm: diameter of the waist, projected from the pixel onto the isocentre.
         """
         edge_mm = min(width_mm / VOXELS_A_WIDTH, hole_mm / VOXELS_A_HOLE)
         coarse = coarse_grid(fine, edge_mm) if edge_mm > 0 else fine
@@ -51,14 +61,22 @@ class Columns(nn.Module):
         return cls(fine, coarse if saves else fine)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Activity of the columns from that of the grid's voxels, [voxel, k] to [column, k]."""
-        return self._interpolated(images, self.fine, flip=False)
+        """Activity of the columns from that of the grid's voxels.
+
+        Args:
+            images: [voxel, k] in Bq, voxels in the order z, y, x with x fastest; k counts mirror images,
+                scans and maps, which are treated alike.
+
+        Returns:
+            [column, k] in Bq, columns in the same order.
+        """
+        return self._shared(images, self.fine, flip=False)
 
     def adjoint(self, images: Tensor) -> Tensor:
         """Transpose of :meth:`forward`: [column, k] to [voxel, k]."""
-        return self._interpolated(images, self.grid, flip=True)
+        return self._shared(images, self.grid, flip=True)
 
-    def _interpolated(self, images: Tensor, source: VoxelGrid, flip: bool) -> Tensor:
+    def _shared(self, images: Tensor, source: VoxelGrid, flip: bool) -> Tensor:
         if self.grid == self.fine:
             return images
         shares = (cast(Tensor, getattr(self, f"share_{axis}")).to(images.dtype) for axis in "zyx")

@@ -1,4 +1,9 @@
-"""The blocks of a system matrix: built from rays, cached on disk, and read back."""
+"""The system matrix at one energy, cached on disk.
+
+An entry is the first interactions in a pixel, through one aperture and in air, for each photon that a voxel
+emits (Joseph's method, ``weights.py``). A block holds the rows [pair of pixel and aperture, voxel] of the
+apertures that are mirror images of each other, once for all of them (``symmetry.py``).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +34,21 @@ def kept_blocks(
     dtype: torch.dtype,
     folder: Path,
 ) -> dict[str, Tensor]:
-    """The tensors of the matrix at one energy, from the cache if they are there."""
+    """The tensors of the matrix at one energy, from the cache if they are there.
+
+    Args:
+        caster: rays of the camera at that energy.
+        orbits: apertures that are mirror images of each other.
+        grid: voxels.
+        drop_share: share of a row's weight that may be left out, smallest entries first.
+        dtype: of the entries.
+        folder: folder of the cache.
+
+    Returns:
+        ``dropped``, the share that was left out of the whole; and of each block b ``b.start`` [row + 1],
+        ``b.column`` [entry] int32 (flat voxel, z slowest) and ``b.value`` [entry] of a CSR matrix, with
+        ``_t`` those of its transpose.
+    """
     camera = caster.camera
 
     def build() -> dict[str, Tensor]:
@@ -62,7 +81,7 @@ def kept_blocks(
 
 
 def matrices_of(kept: dict[str, Tensor], blocks: int, voxels: int) -> nn.ModuleList:
-    """The matrices of all blocks at one energy."""
+    """The matrices [pair, voxel] of all blocks at one energy, of the tensors of :func:`kept_blocks`."""
     matrices = nn.ModuleList()
     for block in range(blocks):
         start, column, value, *back = (kept[f"{block}.{name}"] for name in _PARTS)

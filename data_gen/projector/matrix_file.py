@@ -20,8 +20,10 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.files import whole_file
+from data_gen.core.foreign_files import check_archive
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.hdf5 import tree_of
+from data_gen.core.memory import check_memory
 
 FORMAT, VERSION = "hspi system matrix", 1
 """Attributes ``format`` and ``version`` of the file."""
@@ -31,8 +33,8 @@ ORDER = "pixel: panel, row, column; voxel: z, y, x"
 
 MOST_ENERGIES = 64
 """Largest number of energies in a file; chosen, no source."""
-MOST_BYTES = 64 * 2**30
-"""Largest file content that is read, uncompressed."""
+COPIES = 2
+"""Times that the content is in memory: as read, and as the weights of the projector."""
 
 Unit = Literal["first interactions per photon", "counts per photon"]
 """Unit of the entries: for one photon emitted in the voxel at that energy, interactions in the detector
@@ -90,8 +92,8 @@ class SystemMatrix:
 def read_hdf5(path: Path) -> SystemMatrix:
     """The system matrix of an HDF5 file, every number checked.
 
-    Sizes are compared with each other and with :data:`MOST_BYTES` before any data is read, and a file that
-    points to other files is refused.
+    Sizes are compared with each other and with the memory before any data is read, and a file that points to
+    other files is refused.
 
     Raises:
         UserError: the file is damaged, of another format, or holds what no system matrix does.
@@ -114,15 +116,15 @@ def read_hdf5(path: Path) -> SystemMatrix:
         if about["unit"] not in get_args(Unit):
             raise UserError(f"{path} has unit {about['unit']!r}; it needs one of {list(get_args(Unit))}")
         counts = about["unit"] == get_args(Unit)[1]
-        _check_layout(data, counts, wrong)
+        check_memory(COPIES * _check_layout(data, counts, wrong), str(path))
         try:
             return _content(path, data, about)
         except OSError as error:
             raise wrong(f"cannot be read ({error})") from error
 
 
-def _check_layout(data: Mapping[str, h5py.Dataset], counts: bool, wrong: Any) -> None:
-    """Refuse other data sets, types, axes or sizes than those of the format."""
+def _check_layout(data: Mapping[str, h5py.Dataset], counts: bool, wrong: Any) -> int:
+    """Refuse other data sets, types, axes or sizes than those of the format; bytes of all of them."""
     energies = len(data["energies_kev"]) if "energies_kev" in data and data["energies_kev"].ndim == 1 else 0
     wanted = dict(_WHOLE) if counts else {k: v for k, v in _WHOLE.items() if k != "window_kev"}
     wanted |= {f"{g}/{name}": kind for g in range(energies) for name, kind in _MATRIX.items()}
@@ -138,8 +140,7 @@ def _check_layout(data: Mapping[str, h5py.Dataset], counts: bool, wrong: Any) ->
     for name, shape in lengths.items():
         if name in data and data[name].shape != shape:
             raise wrong(f"has {name} of shape {data[name].shape}")
-    if size > MOST_BYTES:
-        raise wrong(f"holds {size / 2**30:.0f} GiB, which is too much")
+    return size
 
 
 def _content(path: Path, data: Mapping[str, h5py.Dataset], about: Mapping[str, Any]) -> SystemMatrix:
@@ -177,12 +178,9 @@ def read_npz(path: Path, grid: VoxelGrid) -> csr_array:
         UserError: the file is damaged or too large, or holds no such matrix.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MOST_BYTES:
-            raise UserError(f"{path} holds {size / 2**30:.0f} GiB; it needs {MOST_BYTES / 2**30:.0f} at most")
+        check_archive(path)
         matrix = csr_array(load_npz(path))
-    except (OSError, ValueError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(

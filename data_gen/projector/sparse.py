@@ -96,10 +96,9 @@ class SparseMatrix(nn.Module):
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
 
     def _csr(self, flip: bool) -> Tensor:
-        parts = (self.start_t, self.column_t, self.value_t) if flip else (self.start, self.column, self.value)
-        size = (self.columns, self.rows) if flip else (self.rows, self.columns)
-        with torch.sparse.check_sparse_tensor_invariants(False):  # explicitly: some releases warn otherwise
-            return torch.sparse_csr_tensor(*parts, size=size)
+        if flip:
+            return csr(self.start_t, self.column_t, self.value_t, self.rows)
+        return csr(self.start, self.column, self.value, self.columns)
 
 
 class _Product(torch.autograd.Function):
@@ -132,6 +131,12 @@ class _Sum(torch.autograd.Function):
 def _product(dense: Tensor, matrix: SparseMatrix, flip: bool) -> Tensor:
     product: Tensor = _Product.apply(dense, matrix, flip)  # type: ignore[no-untyped-call]
     return product
+
+
+def csr(start: Tensor, column: Tensor, value: Tensor, columns: int) -> Tensor:
+    """torch's CSR matrix of the tensors that :class:`SparseMatrix` is made of."""
+    with torch.sparse.check_sparse_tensor_invariants(False):  # explicitly: some releases warn otherwise
+        return torch.sparse_csr_tensor(start, column, value, size=(len(start) - 1, columns))
 
 
 def transposed(start: Tensor, column: Tensor, value: Tensor, columns: int) -> tuple[Tensor, Tensor, Tensor]:

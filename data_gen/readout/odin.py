@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_gen.core.errors import UserError
+from data_gen.core.hdf5 import check_dataset
 from data_gen.readout.spectra import MOST_BYTES, PixelSpectra, checked_spectra
 
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
@@ -74,6 +75,7 @@ def _numbers(file: h5py.File, name: str, path: Path) -> NDArray[np.float64]:
         raise UserError(f"{path}: {name} is {data.dtype} of shape {data.shape}; it needs numbers per bin")
     if math.prod(data.shape) * 8 > MOST_BYTES:
         raise UserError(f"{path}: {name} is of shape {data.shape}; it needs at most {MOST_BYTES} bytes")
+    check_dataset(data, name, lambda what: UserError(f"{path} {what}; it needs a whole file of odin-data"))
     values: NDArray[np.float64] = data[()].astype(np.float64)
     return values
 

@@ -161,7 +161,7 @@ class ObjectScatter(nn.Module):
         return torch.stack([self._applied(*one) for one in zip(source, state, strict=True)])
 
     def _applied(self, source: Tensor, state: Tensor) -> Tensor:
-        """:meth:`_seen_of` of one source [map, voxel], its gradient by the transpose where that is all."""
+        """:meth:`_project` of one source [map, voxel], its gradient by the transpose where that is all."""
         return linear(
             lambda x: self._project(x, state),
             lambda y: self._back_project(y, state),
@@ -186,7 +186,7 @@ class ObjectScatter(nn.Module):
         return self._source.transpose(source.unflatten(2, self.coarse.shape))
 
     def _back_project(self, values: Tensor, state: Tensor) -> Tensor:
-        """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
+        """Transpose of :meth:`_project`: [block, g, k, map] to [map, voxel]."""
         channels, kept = self._kept(state)
         classes = [passage.turning.shape[1] for passage in self._passages]
         by_passage = values[self._channels.block].split(classes, dim=3)

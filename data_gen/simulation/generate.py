@@ -18,7 +18,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_gen.core.errors import UserError
-from data_gen.core.memory import keep_freed_memory
+from data_gen.core.memory import PROCESS_BYTES, check_memory, keep_freed_memory
 from data_gen.core.random import seeded_generator
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.phantoms import PhantomFamily
@@ -98,15 +98,18 @@ def generate(plan: DatasetPlan, output: Path | str, workers: int = 0, progress: 
         The manifest of the finished data set.
 
     Raises:
-        UserError: the folder holds another data set or other files, or ``workers`` is negative.
+        UserError: the folder holds another data set or other files, or ``workers`` is negative or more than
+            memory can hold.
     """
     if workers < 0:
         raise UserError(f"workers is {workers}; it needs 0 (this process) or more")
     folder = Path(output)
     made = _kept(plan, folder)
     tasks = [task for task in _tasks(plan) if task.file not in made]
-    folder.mkdir(parents=True, exist_ok=True)
+    processes = min(workers, len(tasks))
+    check_memory(PROCESS_BYTES * processes, f"workers is {workers}: {processes} processes")
     recipe = ShardRecipe(plan.system.to_dict(), plan.phantom, plan.limits, plan.readout, plan.seed, folder)
+    folder.mkdir(parents=True, exist_ok=True)
     with _progress_bar(progress, plan, made) as advance:
         for entry in _made(tasks, recipe, workers):
             made[entry.file] = entry
@@ -140,6 +143,7 @@ def _manifest(plan: DatasetPlan, made: Mapping[str, ShardEntry]) -> Manifest:
         seed=plan.seed,
         plan_sha256=plan.sha256,
         provenance=Provenance(origin="simulated", licence=plan.licence),
+        plan=plan.description,
     )
 
 
@@ -153,7 +157,7 @@ def _kept(plan: DatasetPlan, folder: Path) -> dict[str, ShardEntry]:
             continue
         manifest = Manifest.read(folder, name)
         if manifest.plan_sha256 != plan.sha256:
-            raise UserError(f"{folder} holds a data set of another plan; choose another output folder")
+            raise _another_plan(folder, manifest, plan)
         for entry in (entry for shards in manifest.splits.values() for entry in shards):
             with contextlib.suppress(UserError):
                 manifest.checked_file(folder, entry)
@@ -166,6 +170,29 @@ def _kept(plan: DatasetPlan, folder: Path) -> dict[str, ShardEntry]:
             f"{folder} holds {sorted(strange)[0]}, which is no shard of this plan; choose another folder"
         )
     return kept
+
+
+def _another_plan(folder: Path, manifest: Manifest, plan: DatasetPlan) -> UserError:
+    """What to say of a folder whose data set was made by another plan, or by other code of a package."""
+    before, now = manifest.plan.get("packages", {}), plan.description["packages"]
+    for name in sorted(before.keys() & now.keys()):
+        if before[name].get("sha256") != now[name].get("sha256"):
+            return UserError(
+                f"{folder} was made with {name} {_told(before[name])}, whose code is now {_told(now[name])}; "
+                "scans of both do not mix, choose another output folder"
+            )
+    described = {"system": manifest.system, "seed": manifest.seed, **manifest.plan}
+    wanted = {"system": plan.system.to_dict(), "seed": plan.seed, **plan.description}
+    differ = ", ".join(name for name in wanted if described.get(name) != wanted[name])
+    told = f" (they differ in {differ})" if differ else ""
+    told = told if manifest.plan else " or of an earlier version"
+    return UserError(f"{folder} holds a data set of another plan{told}; choose another output folder")
+
+
+def _told(package: Mapping[str, Any]) -> str:
+    """Version and hash of a package in words."""
+    number, digest = package.get("version") or "of no version", package.get("sha256") or "unknown"
+    return f"{number} (source files {digest[:12]})"
 
 
 def _made(tasks: list[ShardTask], recipe: ShardRecipe, workers: int) -> Iterator[ShardEntry]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_gen.camera import Camera
 from data_gen.core.errors import UserError
-from data_gen.core.grid import EnergyBins, VoxelGrid
+from data_gen.core.grid import VOXEL_BYTES, EnergyBins, VoxelGrid
+from data_gen.core.memory import check_memory
 from data_gen.core.random import checked_range
 from data_gen.forward_model.options import ModelOptions
 from data_gen.forward_model.system import ImagingSystem
@@ -19,6 +21,12 @@ from data_gen.phantoms import PhantomFamily, family_for
 from data_gen.readout import EventReadout, Readout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.storage import SCHEMA_VERSION
+
+EVENT_BYTES = 80
+"""Memory of an event of a scan that is simulated: 20 bytes as kept, sorted and recorded copies; chosen."""
+
+SHARD_BYTES = 1000
+"""Memory of a shard in the list of those to make and in the manifest; chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +50,12 @@ class DatasetPlan:
         options: how finely the forward model is computed and what it counts.
         licence: under which the data set may be used.
         readout: electronics of the camera's modules; without dead time or pile-up unless told otherwise.
+        packages: version and SHA-256 of the source files of each package of others that phantom or readout
+            come from, by its name: scans follow from their code, too.
 
     Raises:
-        UserError: a size or a range is wrong, or the phantom has no meaning for the nuclide.
+        UserError: a size or a range is wrong, no licence is given, a shard does not fit into memory, or the
+            phantom has no meaning for the nuclide.
     """
 
     camera: Camera
@@ -63,6 +74,7 @@ class DatasetPlan:
     options: ModelOptions = dataclasses.field(default_factory=ModelOptions)
     licence: str = "CC0-1.0"
     readout: Readout = dataclasses.field(default_factory=lambda: EventReadout(0.0))
+    packages: Mapping[str, Mapping[str, str | None]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wrong = [f"{split}: {n}" for split, n in self.sizes.items() if n < 1]
@@ -72,12 +84,23 @@ class DatasetPlan:
             )
         if self.shard_size < 1:
             raise UserError(f"dataset.shard_size is {self.shard_size}; it needs at least 1 scan")
+        if not self.licence.strip():
+            raise UserError("dataset.licence is empty; data need an SPDX name or a sentence")
         for name in ("counts", "injected_bq", "duration_s", "start_s"):
             span = checked_range(f"dataset.{name}", getattr(self, name))
             if name != "start_s" and span[0] <= 0:
                 raise UserError(f"dataset.{name} is {list(span)}; its lowest value needs to be above 0")
             object.__setattr__(self, name, span)
         object.__setattr__(self, "phantom", family_for(self.phantom, self.chain))
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """Refuse scans and lists of them that do not fit: a shard is in memory until it is written."""
+        most, scans = self.counts[1], min(self.shard_size, max(self.sizes.values()))
+        needed = scans * (EVENT_BYTES * most + VOXEL_BYTES * self.grid.voxels)
+        check_memory(needed, f"dataset.counts {list(self.counts)} in shards of {scans} scans")
+        shards = sum(self.sizes.values()) // self.shard_size
+        check_memory(SHARD_BYTES * shards, f"dataset.sizes {dict(self.sizes)}, a list of {shards} shards,")
 
     @property
     def system(self) -> ImagingSystem:
@@ -93,24 +116,66 @@ class DatasetPlan:
         return ExposureLimits(*spans)
 
     @property
+    def description(self) -> dict[str, Any]:
+        """What a manifest says of the plan besides the system, the sizes and the seed, as plain data.
+
+        Phantom and readout stand there as in a config, by the name of their class and all its settings.
+        """
+        return {
+            "phantom": described(self.phantom),
+            "readout": described(self.readout),
+            **{name: list(span) for name, span in dataclasses.asdict(self.limits).items()},
+            "shard_size": self.shard_size,
+            "packages": {name: dict(record) for name, record in self.packages.items()},
+        }
+
+    @property
     def sha256(self) -> str:
-        """Hash of everything that the scans follow from."""
-        parts: dict[str, Any] = {
+        """Hash of everything that the scans follow from, code of other packages included."""
+        parts = {
             "schema_version": SCHEMA_VERSION,
             "system": self.system.to_dict(),
-            "phantom": [type(self.phantom).__qualname__, _plain(self.phantom)],
+            "materials": self.system.materials,
             "sizes": dict(self.sizes),
-            "limits": dataclasses.asdict(self.limits),
             "seed": self.seed,
-            "shard_size": self.shard_size,
             "licence": self.licence,
-            "readout": [type(self.readout).__qualname__, _plain(self.readout)],
+            **self.description,
+            # A version may be told differently where a package is installed and where it is only on the path.
+            "packages": {name: record.get("sha256") for name, record in self.packages.items()},
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _plain(part: PhantomFamily | Readout) -> dict[str, Any]:
-    """The plain data of a phantom family or a readout."""
+def described(part: object) -> Any:
+    """A frozen dataclass as plain data: its class under ``_target_``, as configs name it, and its fields.
+
+    Raises:
+        UserError: it is no dataclass.
+    """
     if not dataclasses.is_dataclass(part) or isinstance(part, type):
         raise UserError(f"plan holds a {type(part).__name__}; it needs a dataclass of plain data")
-    return dataclasses.asdict(part)
+    fields = {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
+    return {"_target_": _public_name(type(part)), **fields}
+
+
+def _plain(value: object) -> Any:
+    """What JSON can hold of a value; dataclasses inside of it are :func:`described`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return described(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def _public_name(kind: type) -> str:
+    """The shortest dotted name under which a class is exported."""
+    parts = kind.__module__.split(".")
+    packages = (".".join(parts[:depth]) for depth in range(1, len(parts)))
+    exporting = (
+        name
+        for name in packages
+        if name in sys.modules and vars(sys.modules[name]).get(kind.__qualname__) is kind
+    )
+    return f"{next(exporting, kind.__module__)}.{kind.__qualname__}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from data_gen.core.events import Frame
 from data_gen.forward_model.event_sampling import draw_counts, events_from_counts
 from data_gen.forward_model.model import HyperspectralForwardModel
-from data_gen.phantoms import PhantomFamily
+from data_gen.phantoms import PhantomFamily, checked_labels
 from data_gen.readout import CameraReadout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.simulation.photopeak import Windows, count_photopeak
@@ -63,5 +63,5 @@ class ScanSimulator:
             counts_photopeak=count_photopeak(events, self.photopeak),
             density=phantom.density,
             activity=activity(exposure.injected_bq, frame),
-            labels=phantom.labels,
+            labels=checked_labels(phantom.labels, f"phantom of scan {number}"),
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data_gen.core.errors import UserError
 from data_gen.core.files import sha256_of, whole_file
+from data_gen.core.foreign_files import read_json
 from data_gen.storage.schema import SCHEMA_VERSION
 
 MANIFEST = "manifest.json"
@@ -20,7 +22,7 @@ DERIVED = "inputs"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class ShardEntry(_Strict):
@@ -56,6 +58,14 @@ class Provenance(_Strict):
     consent: str = ""
     deidentified: bool = False
 
+    @field_validator("licence")
+    @classmethod
+    def _stated(cls, licence: str) -> str:
+        """Nobody may use data of no licence."""
+        if not licence.strip():
+            raise ValueError("data need a licence: an SPDX name or a sentence")
+        return licence
+
 
 class Manifest(_Strict):
     """A complete data set: only a finished one has a ``manifest.json``.
@@ -67,6 +77,9 @@ class Manifest(_Strict):
         plan_sha256: hash of everything that determines the scans.
         schema_version: schema version of the shards.
         provenance: origin, licence, consent.
+        plan: what a simulation was told besides system, sizes and seed: phantom and readout by class and
+            settings, ranges of exposures, version and SHA-256 of packages of others. Empty for measured
+            scans, and in data sets of before these were recorded.
     """
 
     system: dict[str, Any]
@@ -75,6 +88,20 @@ class Manifest(_Strict):
     plan_sha256: str
     schema_version: int = SCHEMA_VERSION
     provenance: Provenance = Provenance()
+    plan: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _each_shard_once(self) -> Manifest:
+        """What is trained on may not be what is tested on."""
+        shards = [entry for entries in self.splits.values() for entry in entries]
+        for column in ("file", "sha256"):
+            counted = Counter(getattr(shard, column) for shard in shards)
+            for value, times in counted.most_common(1):
+                if times > 1:
+                    raise ValueError(
+                        f"{column} {value} is listed {times} times; a shard belongs to one split, once"
+                    )
+        return self
 
     def scans(self, split: str) -> int:
         """Number of scans in a split."""
@@ -97,18 +124,22 @@ class Manifest(_Strict):
         if not path.is_file():
             raise UserError(f"{folder} holds no {name}; it needs a data set that hspi-generate finished")
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
+        except UserError:
+            raise
         except (ValueError, OSError) as error:
             raise UserError(f"{path} cannot be read as JSON ({error}); write the data set again") from error
         version = data.get("schema_version") if isinstance(data, Mapping) else None
         if version != SCHEMA_VERSION:
             raise UserError(f"{path} has schema_version {version}; this program reads {SCHEMA_VERSION}")
         try:
-            return cls.model_validate(data)
+            # As JSON, in which a list may be a tuple, but "3" is no number.
+            return cls.model_validate_json(json.dumps(data), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path}: {where} is {first['input']!r}; {first['msg']}") from error
+            found = f": {where} is {repr(first['input'])[:80]}" if where else ""
+            raise UserError(f"{path}{found}; {first['msg'].removeprefix('Value error, ')}") from error
 
     def checked_file(self, folder: Path, entry: ShardEntry) -> Path:
         """The path of a shard whose content is what the manifest says.

@@ -34,9 +34,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
 SYSTEM = "system"
 """Data set [byte] uint8: the imaging system as JSON in UTF-8 (an attribute could not hold a large camera)."""
 
-MOST_BYTES = 64 * 2**30
-"""Largest data set that a reader accepts, uncompressed."""
-
 
 @dataclass(frozen=True)
 class StoredScan:

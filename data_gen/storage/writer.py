@@ -24,7 +24,7 @@ def write_shard(path: Path, scans: Sequence[StoredScan], system: Mapping[str, An
     """Write scans of one imaging system (as plain data) to a file, whole or not at all.
 
     Raises:
-        UserError: no scans, or only some of them with a ground truth.
+        UserError: no scans, only some of them with a ground truth, or a column that the schema cannot hold.
     """
     if not scans:
         raise UserError(f"{path.name} would hold no scan; a shard needs at least one")
@@ -36,7 +36,7 @@ def write_shard(path: Path, scans: Sequence[StoredScan], system: Mapping[str, An
             text = json.dumps(system, sort_keys=True).encode()
             _write(file, SYSTEM, np.frombuffer(text, dtype=np.uint8))
             for name, column in columns.items():
-                _write(file, name, column.astype(COLUMNS[name][0]))
+                _write(file, name, column)
         return ShardEntry(file=path.name, scans=len(scans), sha256=sha256_of(part))
 
 
@@ -63,7 +63,23 @@ def _columns(scans: Sequence[StoredScan], path: Path) -> dict[str, NDArray[Any]]
     if truths:
         columns["truths/activity_bq"] = np.stack([activity.numpy() for activity, _ in truths])
         columns["truths/labels"] = np.stack([labels.numpy() for _, labels in truths])
-    return columns
+    return {name: _as_stored(name, column, path) for name, column in columns.items()}
+
+
+def _as_stored(name: str, column: NDArray[Any], path: Path) -> NDArray[Any]:
+    """A column in the type of the schema, which may round its values but not change them otherwise."""
+    kind = np.dtype(COLUMNS[name][0])
+    whole = kind.kind in "iu"
+    if whole and column.size:
+        span, low, high = np.iinfo(kind), column.min(), column.max()
+        if column.dtype.kind not in "iu" or low < span.min or high > span.max:
+            raise UserError(
+                f"{path.name} would hold {name} of {column.dtype} from {low} to {high}; it needs whole "
+                f"numbers from {span.min} to {span.max}"
+            )
+    if not whole and not (np.isfinite(column).all() and (column >= 0).all()):
+        raise UserError(f"{path.name} would hold negative, NaN or infinite {name}; it needs finite ones")
+    return column.astype(kind)
 
 
 def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:

@@ -20,7 +20,11 @@ _UPTAKE = {
     "bone": (4.0, 4.0),
     "tumour": (12.0, 12.0),
 }
-"""Percent of the injected activity per gram, without spread: always the same mouse."""
+"""Percent of the injected activity per gram, [lowest, highest] of each range; chosen, no source. Without
+spread, and with :data:`MOUSE_SEED`, it is always the same mouse."""
+
+MOUSE_SEED = 7
+"""Seed of the mouse's organs and tumours; chosen."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,17 @@ class Scene:
 
 
 def scene(name: str, spacing_mm: float = 1.0) -> Scene:
-    """A scene by name: ``point`` at the isocentre and ``off_axis`` at (6, 3, 4) mm in vacuum, ``cylinder`` of
-    24 mm in diameter and length, warm and of soft tissue, ``mouse``.
+    """A scene by name, in a cube of 28 mm about the isocentre.
 
-    Points are Gaussians of 1 mm sigma, so that it hardly matters how voxels are read between their centres.
+    ``point`` lies at the isocentre and ``off_axis`` at (x, y, z) = (6, 3, 4) mm, both in vacuum: Gaussians of
+    1 mm sigma, so that it hardly matters how voxels are read between their centres. ``cylinder`` is 24 mm in
+    diameter and length about the z axis, evenly warm, of 1 g/cm3, which
+    :func:`data_gen.materials.tissue_from_density` takes for soft tissue. ``mouse`` is one mouse with
+    tumours, of fixed seed and uptakes.
+
+    Args:
+        name: name of the scene.
+        spacing_mm: edge of the voxels.
 
     Raises:
         UserError: an unknown name.
@@ -58,7 +69,7 @@ def scene(name: str, spacing_mm: float = 1.0) -> Scene:
         activity = inside / inside.sum(dtype=torch.float64)
         return Scene(name, grid, activity, 1.0 * inside.double())
     if name == "mouse":
-        phantom = MousePhantom(_UPTAKE)(grid, torch.Generator().manual_seed(7))
+        phantom = MousePhantom(_UPTAKE)(grid, torch.Generator().manual_seed(MOUSE_SEED))
         uptake = phantom.uptake.double()
         return Scene(name, grid, uptake / uptake.sum(), phantom.density.double())
     raise UserError(f"scene is {name!r}; it needs to be one of {list(SCENES)}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from data_gen.camera import Camera
 from data_gen.core.cache import cache_folder, cached, content_key
 from data_gen.core.grid import EnergyBins
+from data_gen.materials import TISSUES, composition
 from data_gen.montecarlo import Batches, Body, Lines, Tally, VoxelSource, simulate
 from data_gen.nuclides.spectrum import LineSpectrum
 from data_gen.validation.keys import code_hash
@@ -79,6 +80,7 @@ def recorded(
     numbers = {
         "code": code_hash(MC),
         "camera": camera.spec.model_dump(mode="json"),
+        "materials": camera.materials | {tissue: composition(tissue) for tissue in TISSUES},
         "grid": what.grid.to_dict(),
         "strata": [list(_STRATA_KEV), list(_PHOTONS)],
         "photons": [photons, seed],

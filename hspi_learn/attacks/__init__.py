@@ -17,9 +17,9 @@ from hspi_learn.attacks.pgd import (
     ProjectedGradient,
     RandomPerturbation,
     checked_finite,
-    evaluation_mode,
 )
 from hspi_learn.attacks.threat_models import PoissonBall, PoissonBox, ThreatModel, check_space, noise_sd
+from hspi_learn.networks import evaluation_mode
 
 __all__ = [
     "Attack",

@@ -2,6 +2,9 @@
 maximises.
 
 The error of the task (NRMSE for reconstructions), the activity of a region in Bq, or its relative error.
+Regions are organs of the phantom's labels (``data_gen.phantoms.ORGANS``) and hold no voxel in a sample that
+lacks them: the objective is then 0 whatever the prediction, no gradient reaches the input, and an attack by
+gradients flags the sample as masked (:class:`hspi_learn.attacks.Attacked`).
 """
 
 from __future__ import annotations
@@ -48,31 +51,30 @@ class TaskError:
 
 @dataclass(frozen=True)
 class HideRegion:
-    """Less activity in a region: a tumour that is there is hidden.
-
-    A sample without the region has nothing to hide; it is flagged as masked.
+    """Less activity in a region: a tumour that is there is hidden. 0 without the region.
 
     Args:
         organ: name of the region.
-        group: number of the activity map; None for the sum of all.
+        map: number of the activity map, from 0; None for the sum of all.
     """
 
     organ: str = "tumour"
-    group: int | None = None
+    map: int | None = None
 
     def on(self, batch: ScanBatch, error: OnPrediction) -> OnPrediction:  # noqa: ARG002
         """See :class:`Objective`: minus the activity in the region, in Bq."""
-        return RegionalActivity(region_of(batch, self.organ), self.group, sign=-1)
+        return RegionalActivity(region_of(batch, self.organ), self.map, sign=-1)
 
 
 @dataclass(frozen=True)
 class InventRegion:
-    """More activity in a ball about the middle of an organ: a tumour that is not there is invented.
+    """More activity in a ball about the middle of an organ: a tumour is invented. 0 without the organ.
 
     Args:
         organ: name of the organ.
-        radius_voxels: radius of the ball in voxels.
-        group: number of the activity map; None for the sum of all.
+        radius_voxels: radius of the ball about the organ's voxel nearest to its centre of mass, in voxels
+            along each axis: in mm it is an ellipsoid where voxels are no cubes.
+        map: number of the activity map, from 0; None for the sum of all.
 
     Raises:
         UserError: the radius is negative.
@@ -80,7 +82,7 @@ class InventRegion:
 
     organ: str = "liver"
     radius_voxels: float = 1.5
-    group: int | None = None
+    map: int | None = None
 
     def __post_init__(self) -> None:
         if not self.radius_voxels >= 0:
@@ -90,24 +92,24 @@ class InventRegion:
         """See :class:`Objective`: the activity in the ball, in Bq."""
         organ = region_of(batch, self.organ)
         balls = torch.stack([_ball_inside(scan, self.radius_voxels) for scan in organ])
-        return RegionalActivity(balls, self.group)
+        return RegionalActivity(balls, self.map)
 
 
 @dataclass(frozen=True)
 class UptakeError:
-    """A wrong uptake, too high or too low, in a region: a tumour is quantified wrongly.
+    """A wrong uptake of a region, too high or too low: a tumour is quantified wrongly. 0 without the region.
 
     Args:
         organ: name of the region.
-        group: number of the activity map; None for the sum of all.
+        map: number of the activity map, from 0; None for the sum of all.
     """
 
     organ: str = "tumour"
-    group: int | None = None
+    map: int | None = None
 
     def on(self, batch: ScanBatch, error: OnPrediction) -> OnPrediction:  # noqa: ARG002
         """See :class:`Objective`: |estimate - truth| / truth of the region's activity; 0 without one."""
-        inside = RegionalActivity(region_of(batch, self.organ), self.group)
+        inside = RegionalActivity(region_of(batch, self.organ), self.map)
         truth = inside(batch.activity)
 
         def relative_error(activity: Tensor) -> Tensor:
@@ -121,6 +123,9 @@ class UptakeError:
 class ImageError:
     """NRMSE against the truth, as the evaluation computes it (hspi_learn/metrics/nrmse.py).
 
+    The mean over the maps that hold activity of ||x - t|| / ||t|| over the voxels of the mask, x the estimate
+    and t the truth; NaN for a scan in which no map holds any.
+
     Args:
         truth: [batch, map, z, y, x] in Bq per voxel.
         mask: voxels that count, [batch, 1 or map, z, y, x]; None for all.
@@ -130,7 +135,7 @@ class ImageError:
     mask: Tensor | None = None
 
     def __call__(self, activity: Tensor) -> Tensor:
-        """Error of each scan."""
+        """Error of each scan [batch], from [batch, map, z, y, x] in Bq per voxel."""
         return scan_nrmse(activity, self.truth, self.mask)
 
 
@@ -140,26 +145,32 @@ class RegionalActivity:
 
     Args:
         region: [batch, z, y, x]; bool, or the share of each voxel that belongs.
-        group: number of the map; None for the sum of all.
+        map: number of the map, from 0; None for the sum of all.
         sign: +1 or -1.
     """
 
     region: Tensor
-    group: int | None = None
+    map: int | None = None
     sign: int = 1
 
     def __call__(self, activity: Tensor) -> Tensor:
-        """Signed activity of each scan, from [batch, map, z, y, x].
+        """Signed activity of each scan [batch], from [batch, map, z, y, x] in Bq per voxel.
 
         Raises:
-            UserError: the prediction holds no such map.
+            UserError: the prediction is no activity, or holds no such map.
         """
-        if activity.ndim != 5 or (self.group is not None and not 0 <= self.group < activity.shape[1]):
+        if activity.ndim != 5:
             raise UserError(
-                f"objective is about map {self.group} of an activity [batch, map, z, y, x], but a "
-                f"prediction is {list(activity.shape)}; choose another map or use objective=error"
+                "objective is about the activity of a region, but a prediction is "
+                f"{list(activity.shape)}, not [batch, map, z, y, x]; use objective=error"
             )
-        wanted = activity.sum(dim=1) if self.group is None else activity[:, self.group]
+        if self.map is None:
+            wanted = activity.sum(dim=1)
+        elif 0 <= self.map < activity.shape[1]:
+            wanted = activity[:, self.map]
+        else:
+            last = activity.shape[1] - 1
+            raise UserError(f"objective.map is {self.map}; it needs a number from 0 to {last}")
         return self.sign * (self.region.to(activity.dtype) * wanted).sum(dim=(1, 2, 3))
 
 

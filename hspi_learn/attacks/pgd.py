@@ -1,13 +1,13 @@
 """Attacks: projected gradient ascent (Madry et al., ICLR 2018), and random perturbations of equal size as a
 control.
 
-An attack works on any map from input values to one number a sample: ``attack(goal, values, threat_model)``.
+An attack works on any function of input values that gives one number a sample:
+``attack(goal, values, threat_model)``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from data_gen.core.errors import UserError
 from hspi_learn.attacks.threat_models import ThreatModel
+from hspi_learn.networks import evaluation_mode
 
 Goal = Callable[[Tensor], Tensor]
 """What an adversary raises: input values [batch, ...] to one number a sample [batch].
@@ -39,7 +40,8 @@ class Attacked(NamedTuple):
     clean_value: Tensor
     """The goal at the clean values, [batch]."""
     masked: Tensor
-    """[batch], bool: no gradient ever reached the values of this sample, which shows no robustness."""
+    """[batch], bool: the attack climbs by gradients and none ever reached the values of this sample, which
+    shows no robustness. An attack without gradients, such as :class:`RandomPerturbation`, masks no sample."""
     not_converged: Tensor
     """[batch], bool: the last step of a start still raised the goal, so that more steps may find worse."""
 
@@ -58,14 +60,14 @@ class Attack(Protocol):
         """The worst values found that the threat model allows.
 
         Samples of a batch are attacked independently. Parameters, their .grad, buffers, global random state
-        and train/eval modes are left as they were; it works inside no_grad and inference_mode.
+        and training and evaluation modes are left as they were; it works inside no_grad and inference_mode.
 
         Args:
             goal: number per sample to maximise, differentiable in the values.
             values: the clean input [batch, ...].
             threat_model: perturbations that are allowed.
             expected: noise-free expectation of the values where it is known; the threat model may use it.
-            module: the network behind ``goal``; it is in eval mode meanwhile.
+            module: the network behind ``goal``; it is in evaluation mode meanwhile.
 
         Raises:
             FloatingPointError: the goal or its gradient is NaN or infinite.
@@ -204,25 +206,6 @@ class _Best:
         assert self.clean is not None
         masked = ~self.felt if self.any_gradient else torch.zeros_like(self.felt)
         return Attacked(self.values, self.reached, self.clean, masked, self.rising)
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module | None) -> Iterator[None]:
-    """Eval mode and a private copy of the global random state inside; every mode as it was outside.
-
-    Args:
-        module: the network under attack, or None.
-    """
-    parts = list(module.modules()) if module is not None else []
-    training = [part.training for part in parts]
-    try:
-        for part in parts:
-            part.training = False
-        with torch.random.fork_rng():
-            yield
-    finally:
-        for part, mode in zip(parts, training, strict=True):
-            part.training = mode
 
 
 def checked_finite(values: Tensor, name: str) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from hspi_learn.classical.osem import Osem
+from hspi_learn.metrics import reduce_scans
 from hspi_learn.reconstructor import ScanBatch, ScanContext, scan_context
 
 ErrorOfScans = Callable[[Tensor, ScanBatch, ScanContext], Tensor]
@@ -31,7 +32,7 @@ class Tuning:
     @property
     def median_errors(self) -> Tensor:
         """Median over scans, [iteration, postfilter]: minimised since the headline is a median."""
-        return self.errors.quantile(0.5, dim=-1)
+        return _medians(self.errors)
 
     @property
     def at_edge(self) -> bool:
@@ -72,9 +73,14 @@ def tune(
     if not batches:
         raise UserError("tuning got no validation scans; it needs at least one")
     errors = torch.cat(batches, dim=-1)
-    medians = errors.quantile(0.5, dim=-1)
+    medians = _medians(errors)
     best_iteration, best_filter = divmod(int(medians.argmin()), len(filters))
     return Tuning(osem.with_settings(wanted[best_iteration], filters[best_filter]), wanted, filters, errors)
+
+
+def _medians(errors: Tensor) -> Tensor:
+    """Median over scans, the last axis; a candidate that gives no number is infinitely wrong."""
+    return reduce_scans(errors.movedim(-1, 0), "median").nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 def _errors_of_batch(

@@ -1,4 +1,8 @@
-"""Hold the code to its points: ``hspi-benchmark suite=physics``."""
+"""Run a suite of checks: ``hspi-benchmark suite=physics``.
+
+A suite is a set of cells; each is a computation that gives points. A point is a figure, with the tolerance of
+its deviation from a known truth where it has one.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from hspi_learn.benchmark import Cell
@@ -31,30 +36,38 @@ class BenchmarkSettings:
     retry_failed: bool
     cells_dir: str | None
     results: str | None
-    threads: int
+    threads: Threads
     run_dir: str
     logger: Node | None = None
 
 
 def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
-    """Run a suite as the config says; returns what ``metrics.json`` holds.
+    """Run a suite as the config says.
+
+    A missed point or a failed cell is a result, not an error.
 
     Args:
-        config: see ``conf/benchmark.yaml``.
+        config: see ``conf/benchmark.yaml``; its ``points`` name the cells to run, None for all.
         resume: continue the run in ``run_dir``; finished cells are not run again.
 
+    Returns:
+        What ``metrics.json`` holds: ``CELL/POINT/value``, and where it has a tolerance ``.../limit`` and
+        ``.../pass`` (0 or 1); ``suite/points`` and ``suite/passed``, their numbers.
+
     Raises:
-        UserError: the config or a data file is not what it needs to be.
+        UserError: the config or a data file is not what it needs to be, ``points`` names no cell of the
+            suite, or ``results`` holds a page of something else.
     """
     import torch
     from rich.progress import track
 
     from hspi_learn.benchmark import CellStore, print_output, run_cells, status, write_output
     from hspi_learn.configs.build import build
-    from hspi_learn.io.loggers import log_results
+    from hspi_learn.dashboards import log_results
     from hspi_learn.io.run_folder import RunFolder
 
     torch.set_num_threads(config.threads)
+    _check_results(config)
     cells = _cells(config)
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
     if not resume:
@@ -78,6 +91,19 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     return numbers
 
 
+def _check_results(config: DictConfig) -> None:
+    """Refuse to write results out of their folder, or over a page that is none of results."""
+    if Path(config.name).name != config.name:
+        raise UserError(f"name is {config.name}; it needs a plain name, which results=FOLDER makes files of")
+    if config.results:
+        page, numbers = (Path(config.results) / f"{config.name}.{kind}" for kind in ("md", "json"))
+        if page.exists() and not numbers.is_file():
+            raise UserError(
+                f"results is {config.results}, where {page.name} is no page of results, without "
+                f"{numbers.name}; choose another folder"
+            )
+
+
 def _cells(config: DictConfig) -> list[Cell]:
     """The chosen cells of the suite with their keys."""
     from hspi_learn.benchmark import Cell, cell_key, chosen
@@ -98,7 +124,6 @@ def _cells(config: DictConfig) -> list[Cell]:
 
 def _data_hashes(config: DictConfig) -> dict[str, str]:
     """Hash of every file that the suite says it reads."""
-    from data_gen.core.errors import UserError
     from data_gen.core.files import sha256_of
 
     for name, file in config.data.items():

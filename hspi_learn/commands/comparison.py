@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.progress import track
 
 from data_gen.core.errors import UserError
-from data_gen.core.memory import keep_freed_memory
+from data_gen.core.memory import PROCESS_BYTES, check_memory, keep_freed_memory
 from data_gen.forward_model.line_windows import Windows
 from hspi_learn.configs.build import build
 from hspi_learn.configs.runs import load_task
@@ -150,6 +150,7 @@ class Pool:
 @contextmanager
 def pool(config: DictConfig) -> Iterator[Pool]:
     """A pool of ``config.workers`` processes; 0 or 1 works in this one."""
+    check_memory(PROCESS_BYTES * config.workers, f"workers {config.workers}")
     plain: Any = OmegaConf.to_container(config, resolve=True)
     _start(plain)
     assert _here is not None

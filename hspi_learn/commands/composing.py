@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import re
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
 import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from hydra.core.utils import JobRuntime, setup_globals
 from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig
 
 from data_gen.core.errors import UserError
+from data_gen.core.foreign_files import check_yaml
 from hspi_learn.commands.overrides import present_overrides
+from hspi_learn.configs.check import check_folder_of_configs
+from hspi_learn.configs.interpolations import check_interpolations
+
+MOST_JOBS = 1000
+"""Most jobs of a sweep, each of which is composed and checked before the first one starts; chosen."""
+
+_NOT_COMPOSED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What Hydra and OmegaConf raise, besides their own exceptions, at configs that make no sense."""
 
 
 def config_folder() -> Path:
@@ -65,7 +90,8 @@ def composed_jobs(name: str, options: argparse.Namespace) -> Iterator[DictConfig
     """The config of every job of the call, the hydra node included.
 
     Raises:
-        UserError: an override does not parse, or names a key or an option that is not there.
+        UserError: an override does not parse, or names a key or an option that is not there; or the sweep has
+            too many jobs.
     """
     loader = _loader(name, options)
     master = _composed(loader, name, options.overrides, _mode(options))
@@ -74,13 +100,39 @@ def composed_jobs(name: str, options: argparse.Namespace) -> Iterator[DictConfig
     if not options.multirun:
         yield master
         return
+    for overrides in _swept(loader, name, master, options.overrides):
+        yield _composed(loader, name, overrides, RunMode.RUN)
+
+
+def _swept(
+    loader: ConfigLoaderImpl, name: str, master: DictConfig, written: list[str]
+) -> Iterator[list[str]]:
+    """The overrides of each job of a sweep."""
     parser = OverridesParser.create(config_loader=loader)
-    swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
-    ours = [o for o in options.overrides if not parser.parse_override(o).is_hydra_override()]
-    hydras = [o for o in options.overrides if parser.parse_override(o).is_hydra_override()]
-    for batch in BasicSweeper.split_arguments(parser.parse_overrides(swept + ours), None):
-        for overrides in batch:
-            yield _composed(loader, name, hydras + overrides, RunMode.RUN)
+    params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+    with _in_a_sentence(loader, name):
+        parsed = parser.parse_overrides(written)
+        ours = [o for o in parsed if not o.is_hydra_override()]
+        swept = [*parser.parse_overrides(params), *ours]
+        jobs = math.prod(_choices(override) for override in swept)
+        if jobs > MOST_JOBS:
+            raise UserError(f"the sweep has {jobs} jobs; it needs {MOST_JOBS} at most, in several sweeps")
+        batches = BasicSweeper.split_arguments(swept, None)
+    hydras = [str(o.input_line) for o in parsed if o.is_hydra_override()]
+    for batch in batches:
+        yield from (hydras + overrides for overrides in batch)
+
+
+def _choices(override: Override) -> int:
+    """How many values an override sweeps over, none of them made."""
+    value = override.value() if override.is_discrete_sweep() else None
+    if isinstance(value, ChoiceSweep):
+        return len(value.list)
+    if isinstance(value, RangeSweep):
+        if value.start is None or value.stop is None or not value.step:
+            raise UserError(f"{override.input_line} has no end; it needs a start, a stop and a step")
+        return max(1, math.ceil((value.stop - value.start) / value.step))
+    return 1
 
 
 def master_config(name: str, options: argparse.Namespace) -> DictConfig:
@@ -109,32 +161,65 @@ def _loader(name: str, options: argparse.Namespace) -> ConfigLoaderImpl:
             )
         search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
     loader = ConfigLoaderImpl(search_path)
-    _check_search_path(loader, name, options.overrides)
+    loader.repository = _CheckedRepository(search_path)
     return loader
 
 
-def _check_search_path(loader: ConfigLoaderImpl, name: str, overrides: list[str]) -> None:
-    """Refuse configs inside of Python packages: Hydra imports a package in order to look for them."""
-    try:
-        primary = loader.repository.load_config(name)
-        given = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
-        values = [o.value() for o in given if o.key_or_group == "hydra.searchpath"]
-    except HydraException as error:
-        raise UserError(_told(error, loader, name)) from error
-    if primary is not None:
-        values.append(OmegaConf.select(primary.config, "hydra.searchpath"))
-    for path in (str(path) for value in values if isinstance(value, (list, ListConfig)) for path in value):
-        if "://" in path and not path.startswith("file://"):
-            raise UserError(f"hydra.searchpath contains {path}; it may only contain folders")
+class _CheckedRepository(ConfigRepository):
+    """Hydra's reader of configs, which looks at every folder and file of others before it opens it.
+
+    Hydra imports a package in order to look for configs in it, and fills in aliases of YAML without end.
+    """
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        """Open the folders of configs.
+
+        Raises:
+            UserError: hydra.searchpath names a package, or a module that registers configs.
+        """
+        for entry in config_search_path.get_path():
+            if str(entry.provider).startswith("hydra.searchpath"):
+                check_folder_of_configs(entry.path)
+        super().initialize_sources(config_search_path)
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Read a config.
+
+        Raises:
+            UserError: it lies outside of its folder, or would grow beyond what a config may hold.
+        """
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        if source is not None and source.scheme() == "file":
+            folder = os.path.normpath(source.path)
+            file = os.path.normpath(os.path.join(folder, source._normalize_file_name(config_path)))  # noqa: PTH118
+            if not Path(file).is_relative_to(folder):
+                raise UserError(f"{config_path} leads out of {folder}; a config lies in its folder")
+            if source.provider != "main":
+                check_yaml(Path(file))
+        return super().load_config(config_path)
 
 
 def _composed(loader: ConfigLoaderImpl, name: str, overrides: list[str], mode: RunMode) -> DictConfig:
+    with _in_a_sentence(loader, name):
+        config = loader.load_configuration(name, overrides, mode)
+    check_interpolations(config)
+    return config
+
+
+@contextmanager
+def _in_a_sentence(loader: ConfigLoaderImpl, name: str) -> Iterator[None]:
+    """Tell what Hydra, OmegaConf and YAML say to a config, each in its own way, as a UserError."""
     try:
-        return loader.load_configuration(name, overrides, mode)
+        yield
+    except UserError:
+        raise
     except yaml.YAMLError as error:
         raise UserError(f"a config is no YAML: {' '.join(str(error).split())}") from error
     except HydraException as error:
         raise UserError(_told(error, loader, name)) from error
+    except _NOT_COMPOSED as error:
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise UserError(f"the config cannot be composed ({cause}); it needs plain keys and values") from error
 
 
 def _told(error: HydraException, loader: ConfigLoaderImpl, name: str) -> str:

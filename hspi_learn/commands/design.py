@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from hspi_learn.commands.entry import run_command
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from data_gen.core.grid import VoxelGrid
@@ -40,7 +40,7 @@ class DesignSettings:
     check: bool
     check_photons: int
     seed: int
-    threads: int
+    threads: Threads
     run_dir: str
 
 

@@ -25,6 +25,7 @@ from hspi_learn.commands.composing import (
     new_run_dir,
 )
 from hspi_learn.configs.check import check_config, check_hydra
+from hspi_learn.configs.interpolations import restrict_environment
 
 Job: TypeAlias = Callable[[DictConfig], Any]
 
@@ -62,6 +63,7 @@ def run_command(
     command, arguments = Command(name, job, settings, resume, folder_key, after_sweep), sys.argv[1:]
     keep_freed_memory()
     let_threads_sleep()
+    restrict_environment()
     try:
         folder = _folder_to_resume(arguments)
         if folder is None:
@@ -101,8 +103,9 @@ def _saved_config(folder: str, settings: Callable[..., Any]) -> DictConfig:
     """The config of a run folder, checked like any other."""
     from hspi_learn.configs.old_runs import translated
     from hspi_learn.configs.runs import warn_of_other_packages
-    from hspi_learn.io.run_folder import RunFolder, read_config
+    from hspi_learn.io.run_folder import RunFolder, check_links, read_config
 
+    check_links(Path(folder))
     config = translated(read_config(folder))
     config["run_dir"] = folder  # the folder may have been moved since
     checked = check_config(config, settings)

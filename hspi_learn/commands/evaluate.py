@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from hspi_learn.commands.entry import run_command
 from hspi_learn.commands.summarise import summarise_sweep
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from hspi_learn.data import ScanDataModule
@@ -36,7 +36,7 @@ class EvaluateSettings:
     attacked_scans: int
     seed: int
     workers: int
-    threads: int
+    threads: Threads
     run_dir: str
     logger: Node | None = None
 
@@ -52,8 +52,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     from hspi_learn.commands.comparison import pool
     from hspi_learn.configs.build import build
+    from hspi_learn.dashboards import log_results
     from hspi_learn.evaluation import print_result
-    from hspi_learn.io.loggers import log_results
     from hspi_learn.io.run_folder import RunFolder
 
     folder = RunFolder.fresh(config.run_dir)
@@ -74,8 +74,8 @@ def _describe(folder: RunFolder, config: DictConfig, data: ScanDataModule) -> No
     from data_gen.storage import MANIFEST
     from hspi_learn.configs.packages import packages_used
     from hspi_learn.configs.runs import record_windows
+    from hspi_learn.dashboards import run_links
     from hspi_learn.io.environment import environment
-    from hspi_learn.io.loggers import run_links
     from hspi_learn.io.run_folder import RunFolder, read_config
 
     runs = {str(name): RunFolder(Path(run)) for name, run in config.runs.items() if run is not None}

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
+from hspi_learn.configs.schema import Threads
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class ExportSettings:
 
     data: Mapping[str, str]
     output: str
-    threads: int
+    threads: Threads
 
 
 def export(config: DictConfig) -> dict[str, float]:

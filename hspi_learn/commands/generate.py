@@ -33,6 +33,8 @@ def generate(config: DictConfig) -> dict[str, float]:
     """
     from data_gen.simulation.generate import generate as make
     from hspi_learn.configs.build import build
+    from hspi_learn.configs.check import plain
+    from hspi_learn.configs.packages import packages_used
 
     plan = build(
         config.dataset,
@@ -42,6 +44,7 @@ def generate(config: DictConfig) -> dict[str, float]:
         chain=build(config.nuclide, key="nuclide"),
         phantom=build(config.phantom, key="phantom"),
         readout=build(config.readout, key="readout"),
+        packages=packages_used(plain(config)),
     )
     manifest = make(plan, config.output, config.workers, progress=sys.stderr.isatty())
     scans = {f"scans/{split}": float(manifest.scans(split)) for split in manifest.splits}

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from data_gen.core.errors import UserError
 from hspi_learn.commands.entry import run_command
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class ReconstructSettings:
     grid: Node
     energy_bins: Node
     body_diameter_mm: float
-    threads: int
+    threads: Threads
     run: str | None = None
     model: Node | None = None
     camera: Node | None = None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from data_gen.core.errors import UserError
+from data_gen.core.memory import PROCESS_BYTES, check_memory
 from hspi_learn.commands.entry import run_command
 from hspi_learn.commands.summarise import summarise_sweep
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
     from pytorch_lightning import LightningDataModule, Trainer
@@ -33,7 +34,7 @@ class TrainSettings:
     logger: Node
     windows_kev: tuple[float, ...] | Literal["lines"]
     seed: int
-    threads: int
+    threads: Threads
     checkpoint_every_steps: int
     run_dir: str
 
@@ -50,7 +51,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     """
     from hspi_learn.configs.build import build
     from hspi_learn.configs.runs import record_windows
-    from hspi_learn.io.loggers import log_run, open_loggers
+    from hspi_learn.dashboards import log_run, open_loggers
     from hspi_learn.io.run_folder import RunFolder
 
     _check_accelerator(config)
@@ -74,8 +75,12 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
 
 
 def _check_accelerator(config: DictConfig) -> None:
-    """Refuse a training on a card that is not there."""
+    """Refuse a training on a card that is not there, or in more processes than fit into memory."""
     import torch
+
+    processes = config.trainer.get("devices")
+    if isinstance(processes, int):
+        check_memory(PROCESS_BYTES * processes, f"trainer.devices {processes}")
 
     wanted = config.trainer.get("accelerator")
     if wanted in ("gpu", "cuda") and not torch.cuda.is_available():
@@ -125,10 +130,10 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
     from pytorch_lightning.callbacks import LearningRateMonitor
 
     from hspi_learn.configs.build import build
+    from hspi_learn.dashboards.validation_images import ValidationImages
     from hspi_learn.io.checkpoints import RunCheckpoints
     from hspi_learn.io.progress import PrintedProgress, WatchedProgress
     from hspi_learn.io.training_monitor import TrainingMonitor
-    from hspi_learn.io.validation_images import ValidationImages
     from hspi_learn.io.weights import AtomicCheckpoints
 
     watched = sys.stdout.isatty()
@@ -153,8 +158,8 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
 
 def _publish(folder: RunFolder, trainer: Trainer, task: Task, data: LightningDataModule) -> dict[str, float]:
     """Write the weights that validate best, the last ones included, and what validation says of them."""
+    from hspi_learn.dashboards.validation_images import first_sample, keep_figures
     from hspi_learn.io.checkpoints import is_better
-    from hspi_learn.io.validation_images import first_sample, keep_figures
     from hspi_learn.io.weights import load_checkpoint, save_weights
 
     steps = best_step = trainer.global_step

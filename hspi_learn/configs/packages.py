@@ -90,7 +90,11 @@ def user_allows(name: str) -> bool:
 
 
 def how_to_allow(name: str) -> str:
-    """What a user can do to let configs call this name, as the end of a sentence."""
+    """What a user can do to let configs call this name, as the end of a sentence.
+
+    Raises:
+        UserError: the environment variable contains a name that cannot be allowed.
+    """
     package = name.partition(".")[0]
     refusal = _refusal(name)
     if refusal is not None:
@@ -107,13 +111,14 @@ def locate_allowed(name: str, key: str) -> Callable[..., Any]:
 
     Args:
         name: module and name in it.
-        key: where the config names it.
+        key: dotted place of its node in the config, for messages; empty for the top of it.
 
     Raises:
         UserError: it does not exist, cannot be called, or is defined in a package that is not allowed.
     """
     module, _, attribute = name.rpartition(".")
-    told = f"{key}._target_ is {name!r}"
+    place = f"{key}._target_" if key else "_target_"
+    told = f"{place} is {name!r}"
     try:
         space = import_module(module)
     except ModuleNotFoundError as error:
@@ -256,7 +261,8 @@ def targets_in(value: Any) -> Iterator[str]:
 
 
 def packages_used(*configs: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
-    """Record (see :func:`package_record`) of every package that configs call besides our own and Lightning's.
+    """Record (see :func:`package_record`) of every package that configs call besides our own and
+    :data:`LIBRARIES`.
 
     Args:
         configs: plain data of configs that passed their checks.

@@ -6,6 +6,7 @@ import enum
 import inspect
 import json
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
 
-from pydantic import AfterValidator, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from data_gen.core.errors import UserError
@@ -29,6 +30,9 @@ def _is_node(value: dict[str, Any]) -> dict[str, Any]:
 
 Node = Annotated[dict[str, Any], AfterValidator(_is_node)]
 """A part of a config that names its target: what stands where code expects an object."""
+
+Threads = Annotated[int, Field(ge=1, le=1024)]
+"""Threads of a process; more only wait for each other, and no system starts any number of them."""
 
 _PLAIN = (int, float, str, bool, type(None), Path, timedelta)
 _GENERIC = {Iterable: Sequence, Collection: Sequence}
@@ -69,11 +73,16 @@ def checked_value(parameter: Parameter, value: Any, key: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         at = [key, *(str(part) for part in first["loc"] if _is_position(part, value))]
-        needs = [str(e["msg"]).removeprefix("Input should be ") for e in error.errors()]
+        needs = [_needed(e["msg"]) for e in error.errors()]
         wrong = first["input"]
         raise UserError(
             f"{'.'.join(at)} is {wrong!r}; it needs {' or '.join(dict.fromkeys(needs))}"
         ) from None
+
+
+def _needed(message: str) -> str:
+    """What would be right, from a message of pydantic."""
+    return re.sub(r"^(?=greater|less)", "to be ", message.removeprefix("Input should be "))
 
 
 def unknown_key(key: str, name: str, known: Iterable[str]) -> UserError:
@@ -122,7 +131,8 @@ def _as_written(annotation: Any) -> Any:
     if annotation in (Any, object) or isinstance(annotation, (str, TypeVar)):
         return Any
     if origin is Annotated:
-        return _as_written(arguments[0])
+        written = _as_written(arguments[0])
+        return Annotated[(written, *annotation.__metadata__)] if written in _PLAIN else written
     if origin in (Union, types.UnionType):
         return Union[tuple(_as_written(a) for a in arguments)]  # noqa: UP007 (built at run time)
     if isinstance(annotation, type) and issubclass(annotation, (enum.Enum, os.PathLike)):

@@ -24,6 +24,7 @@ TARGETS = frozenset(
         "data_gen.core.grid.EnergyWindows",
         "data_gen.core.grid.VoxelGrid",
         "data_gen.forward_model.ModelOptions",
+        "data_gen.kinetics.CompartmentModel",
         "data_gen.nuclides.decay_chain",
         "data_gen.phantoms.AtlasPhantom",
         "data_gen.phantoms.DerenzoPhantom",
@@ -68,13 +69,13 @@ TARGETS = frozenset(
         "data_gen.validation.windows",
         "hspi_learn.classical.MeanImage",
         "hspi_learn.classical.Osem",
+        "hspi_learn.dashboards.open_csv",
+        "hspi_learn.dashboards.open_mlflow",
+        "hspi_learn.dashboards.open_tensorboard",
+        "hspi_learn.dashboards.open_wandb",
         "hspi_learn.data.ScanDataModule",
         "hspi_learn.evaluation.ReconstructionProtocol",
         "hspi_learn.evaluation.TaskScores",
-        "hspi_learn.io.loggers.csv",
-        "hspi_learn.io.loggers.mlflow",
-        "hspi_learn.io.loggers.tensorboard",
-        "hspi_learn.io.loggers.wandb",
         "hspi_learn.losses.CountMismatch",
         "hspi_learn.losses.FunctionLoss",
         "hspi_learn.losses.PoissonDeviance",
@@ -108,8 +109,17 @@ ALIASES: Mapping[str, str] = {
     "data_gen.generate": "data_gen.simulation",
     "data_gen.grid": "data_gen.core.grid",
     "hspi_learn.benchmark.physics": "data_gen.validation",
+    "hspi_learn.io.loggers.csv": "hspi_learn.dashboards.open_csv",
+    "hspi_learn.io.loggers.mlflow": "hspi_learn.dashboards.open_mlflow",
+    "hspi_learn.io.loggers.tensorboard": "hspi_learn.dashboards.open_tensorboard",
+    "hspi_learn.io.loggers.wandb": "hspi_learn.dashboards.open_wandb",
 }
 """Former dotted name of a module, class or function to its present one; a module stands for all below it."""
+
+RENAMED_ARGUMENTS: Mapping[str, Mapping[str, str]] = {
+    f"hspi_learn.attacks.{name}": {"group": "map"} for name in ("HideRegion", "InventRegion", "UptakeError")
+}
+"""Former to present names of arguments, by the present name of what takes them."""
 
 
 def present_name(name: str, aliases: Mapping[str, str] = ALIASES) -> str:
@@ -127,8 +137,28 @@ def present_name(name: str, aliases: Mapping[str, str] = ALIASES) -> str:
     return name
 
 
+def present_node(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node of a config with its target and the arguments of it under their present names.
+
+    Args:
+        node: plain data; without ``_target_`` it comes back as it is. Where an argument stands under both
+            names, as where a former config is laid over a present one, the former name counts.
+    """
+    target = node.get("_target_")
+    if not isinstance(target, str):
+        return dict(node)
+    now = present_name(target)
+    renamed = RENAMED_ARGUMENTS.get(now, {})
+    former = {renamed[name]: item for name, item in node.items() if name in renamed}
+    return {name: item for name, item in node.items() if name not in renamed} | former | {"_target_": now}
+
+
 def allowed(name: object, key: str) -> str:
     """The target's present name, after checking that configs may call it; nothing is imported.
+
+    Args:
+        name: the value of ``_target_``.
+        key: dotted place of its node in the config, for messages; empty for the top of it.
 
     Raises:
         UserError: neither the allowlist nor the user allows it, or it is no name at all.
@@ -148,6 +178,10 @@ def allowed(name: object, key: str) -> str:
 def check_hydra_target(name: object, key: str) -> None:
     """Check that a target in Hydra's own node is one of Hydra's; the user's packages have no place there.
 
+    Args:
+        name: the value of ``_target_``.
+        key: dotted place of its node, for messages.
+
     Raises:
         UserError: it is another one.
     """
@@ -160,11 +194,16 @@ _LISTED = "what they may call is listed in hspi_learn.configs.targets"
 
 
 def _refused(name: object, key: str, hint: str) -> UserError:
-    return UserError(f"{key}._target_ is {name!r}, which configs may not call; {hint}")
+    place = f"{key}._target_" if key else "_target_"
+    return UserError(f"{place} is {name!r}, which configs may not call; {hint}")
 
 
 def locate(name: object, key: str) -> Callable[..., Any]:
     """The object behind an allowed target.
+
+    Args:
+        name: the value of ``_target_``.
+        key: dotted place of its node in the config, for messages; empty for the top of it.
 
     Raises:
         UserError: see :func:`allowed`; or a package that the user allows has no such class or function.

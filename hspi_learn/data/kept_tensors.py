@@ -27,8 +27,9 @@ _log = logging.getLogger(__name__)
 class KeptTensors:
     """A folder of files, one a scan, that several processes read and fill together.
 
-    The files lie in ``<data set>/inputs/<key>``. Where the data set is read-only, what is missing there is
-    kept in the cache folder (see :func:`data_gen.core.cache.cache_folder`).
+    The files lie in ``<data set>/inputs/<key>``. Where the data set is read-only, or that folder a link that
+    leads out of it, what is missing there is kept in the cache folder (see
+    :func:`data_gen.core.cache.cache_folder`).
 
     Args:
         data: folder of the data set.
@@ -38,7 +39,8 @@ class KeptTensors:
     def __init__(self, data: Path, key: str) -> None:
         beside, elsewhere = data / DERIVED / key, cache_folder() / DERIVED / key
         self.folders = (beside, elsewhere)
-        self.writable = beside if _can_be_made(beside) else elsewhere
+        inside = beside.resolve().is_relative_to(data.resolve())
+        self.writable = beside if inside and _can_be_made(beside) else elsewhere
 
     def find(self, scan: str) -> Tensors | None:
         """What is kept of a scan, known by the hash of its content; None if nothing is, or it is damaged."""

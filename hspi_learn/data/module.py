@@ -7,6 +7,7 @@ from pathlib import Path
 from torch.utils.data import DataLoader
 
 from data_gen.core.errors import UserError
+from data_gen.core.memory import PROCESS_BYTES, check_memory
 from data_gen.forward_model.line_windows import Windows, energy_windows
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, Provenance
@@ -52,6 +53,7 @@ class ScanDataModule(ResumableDataModule):
             raise UserError(f"data.batch_size is {batch_size}; it needs at least 1")
         if not 0 < count_fraction <= 1:
             raise UserError(f"data.count_fraction is {count_fraction}; it needs to be above 0 and at most 1")
+        check_memory(PROCESS_BYTES * workers, f"data.workers {workers}")
         self.folder = Path(folder)
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
         self.count_fraction, self.memory_gib = count_fraction, memory_gib
@@ -100,10 +102,8 @@ def check_permission(provenance: Provenance, source: Path) -> None:
     """Refuse data from people that may not be used for training.
 
     Raises:
-        UserError: no licence is stated; or, for data from people, no consent, or they are identifiable.
+        UserError: no consent is stated, or they are identifiable.
     """
-    if not provenance.licence.strip():
-        raise UserError(f"{source}: provenance.licence is empty; the manifest needs to state a licence")
     if provenance.subjects != "people":
         return
     if not provenance.consent.strip():

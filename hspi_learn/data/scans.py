@@ -15,6 +15,7 @@ from data_gen.core.events import EventList
 from data_gen.core.grid import EnergyWindows, bin_index
 from data_gen.core.random import seeded_generator
 from data_gen.forward_model.system import ImagingSystem
+from data_gen.phantoms import checked_labels
 from data_gen.storage import Manifest, ShardReader, StoredScan
 from hspi_learn.reconstructor import ScanBatch
 
@@ -141,7 +142,8 @@ class WindowedScans(Dataset[ScanBatch]):
         flat = events.pixel[inside] * self.windows.count + window[inside]
         # A share of the events, background included, is what a scan of that share of the time would record.
         duration = torch.tensor(record.duration_s * self.count_fraction, dtype=torch.float32)
-        return _Kept(flat.int(), duration, record.density, record.activity, record.labels.to(torch.uint8))
+        labels = checked_labels(record.labels, f"scan {index} of split {self.scans.split}")
+        return _Kept(flat.int(), duration, record.density, record.activity, labels.to(torch.uint8))
 
 
 def collate(scans: list[ScanBatch]) -> ScanBatch:

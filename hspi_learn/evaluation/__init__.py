@@ -1,6 +1,7 @@
 """Methods compared on unseen samples: clean, with fewer counts, under attack, over repeated noise."""
 
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase, thinned_scans
+from hspi_learn.evaluation.identifiability import LeastDeviations, least_deviations
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
 from hspi_learn.evaluation.output import ReconstructionReport, print_result
@@ -26,6 +27,7 @@ __all__ = [
     "EvaluationProtocol",
     "Judge",
     "JudgedError",
+    "LeastDeviations",
     "Method",
     "NoisePoint",
     "Outcome",
@@ -43,6 +45,7 @@ __all__ = [
     "TaskReport",
     "TaskScores",
     "Tuned",
+    "least_deviations",
     "noise_study",
     "noise_summary",
     "print_result",

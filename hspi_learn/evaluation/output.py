@@ -19,10 +19,11 @@ from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.storage import StoredScan
 from hspi_learn.data import Scans
 from hspi_learn.evaluation.figures import CaptionedFigure, EvaluationFigures
+from hspi_learn.evaluation.identifiability import LIMIT, LeastDeviations
 from hspi_learn.evaluation.judge import Judge
 from hspi_learn.evaluation.noise import NoisePoint
-from hspi_learn.evaluation.reconstruction import ReconstructionOutcome, Tuned
-from hspi_learn.evaluation.report import verdict, write_report
+from hspi_learn.evaluation.reconstruction import UNATTACKED, ReconstructionOutcome, Tuned
+from hspi_learn.evaluation.report import findings, write_report
 from hspi_learn.evaluation.spectrum import expected_spectrum, line_labels
 from hspi_learn.evaluation.summary import noise_summary, summary
 from hspi_learn.evaluation.tables import (
@@ -33,7 +34,9 @@ from hspi_learn.evaluation.tables import (
     counts_table,
     headline_table,
     mice_table,
+    nrmse_table,
     shown,
+    tumours_table,
 )
 from hspi_learn.visual import spectrum_figure
 
@@ -51,6 +54,7 @@ class ReconstructionReport:
         outcome: outcome of the study.
         noise: points of the noise study by method; empty without one.
         tunings: OSEM at each count level.
+        bounds: Cramer-Rao bounds of the first test scans, or of all.
         scans: test scans, event by event.
         threat: what the attacks were allowed, in words.
     """
@@ -60,6 +64,7 @@ class ReconstructionReport:
     outcome: ReconstructionOutcome
     noise: Mapping[str, Sequence[NoisePoint]]
     tunings: Mapping[float, Tuned]
+    bounds: LeastDeviations
     scans: Scans
     threat: str = ""
 
@@ -82,7 +87,7 @@ class ReconstructionReport:
 
     def numbers(self) -> dict[str, float]:
         """What ``metrics.json`` holds; a number that is undefined (no tumour, say) is left out."""
-        found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour)
+        found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour, self.bounds)
         found |= noise_summary(self.noise, self.groups)
         found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
         for fraction, tuning in self.tunings.items():
@@ -93,15 +98,16 @@ class ReconstructionReport:
 
     def statements(self, numbers: Mapping[str, float]) -> list[str]:
         """What may be said of each pair of methods."""
-        methods = [m for m in self.outcome.methods if m != "mean_image"]
-        return [verdict(numbers, a, b) for i, a in enumerate(methods) for b in methods[i + 1 :]]
+        return findings(self.outcome, numbers, ("tumour_error", "nrmse"), left_out=UNATTACKED)
 
     def tables(self, numbers: dict[str, float]) -> list[Table]:
         """Tables of the report, the headline first."""
-        tables = [headline_table(self.outcome, numbers), counts_table(self.outcome)]
-        if self.outcome.attacks:
-            tables += [attacks_table(self.outcome)]
-        return [*tables, bias_table(self.outcome, self.groups, self.judge.organs)]
+        outcome, groups = self.outcome, self.groups
+        tables = [headline_table(outcome, numbers, groups), tumours_table(outcome, numbers, groups)]
+        tables += [nrmse_table(outcome, numbers), counts_table(outcome)]
+        if outcome.attacks:
+            tables.append(attacks_table(outcome))
+        return [*tables, bias_table(outcome, groups, self.judge.organs, numbers)]
 
     def figures(self) -> dict[str, CaptionedFigure]:
         """The figures of the report, by file name."""
@@ -109,7 +115,9 @@ class ReconstructionReport:
         place = organs.index(tumour) if tumour in organs else None
         edges_kev = self.model.energy_bins.edges_kev
         energy_range_kev = float(edges_kev[0]), float(edges_kev[-1])
-        evaluation = EvaluationFigures(self.outcome, self.model.grid, self.groups, place, energy_range_kev)
+        evaluation = EvaluationFigures(
+            self.outcome, self.model.grid, self.groups, organs, place, energy_range_kev, self.bounds
+        )
         figures = evaluation.figures(self.noise)
         mouse = evaluation.mouse("typical")
         return figures | {"spectrum_typical": self.spectrum(mouse, self.scans.sample(mouse))}
@@ -139,7 +147,10 @@ class ReconstructionReport:
         """What was compared on what, in words."""
         model, tuning = self.model, self.tunings[1.0]
         edge = " (at the edge of what was tried)" if tuning.at_edge else ""
-        spans = {name: f"{np.median(v):,.3g} ({min(v):,.3g} to {max(v):,.3g})" for name, v in facts.items()}
+        spans = {
+            name: f"{rounded(np.median(v))} ({rounded(min(v))} to {rounded(max(v))})"
+            for name, v in facts.items()
+        }
         windows = ", ".join(f"{edge_kev:g}" for edge_kev in model.energy_bins.edges_kev.tolist())
         grid = model.grid
         told = {
@@ -148,6 +159,7 @@ class ReconstructionReport:
             "Grid": f"{_by(grid.shape)} voxels of {_by(grid.spacing_mm)} mm (z, y, x)",
             "Windows": f"edges at {windows} keV, the same for every method",
             "Test scans": f"{len(self.outcome.truths)} unseen mice",
+            "Tumours": f"{int((~self.outcome.lesion_mm3.isnan()).sum())}, voxels that touch being one",
             "Accepted events": f"median {spans['counts']}, in the whole energy range of the data set",
             "Photopeak events": f"median {spans['counts_photopeak']}",
             "Injected": f"median {spans['injected_kbq']} kBq",
@@ -158,8 +170,21 @@ class ReconstructionReport:
             ),
             "NRMSE": "||x - t|| / ||t|| of each map in the body where sensitivity is 10 % of its maximum or "
             "more, mean over maps; medians are over mice",
+            "Identifiable": self._identifiable(),
+            "Intervals": "Student's t over mice: they hold for these trainings, and another seed may lie "
+            "outside (hspi-summarise gives intervals over trainings)",
         }
         return told | ({"Attack": self.threat} if self.outcome.attacks else {})
+
+    def _identifiable(self) -> str:
+        """On how many scans bounds are known, and what follows."""
+        scans = len(self.bounds.regions)
+        if not scans:
+            return "not computed (protocols.reconstruction.bound_scans is 0)"
+        return (
+            f"Cramer-Rao bounds of {scans} scans; activities whose least relative SD is above "
+            f"{100 * LIMIT:.0f} % are marked"
+        )
 
     def write(self, folder: Path) -> dict[str, float]:
         """Write tables, figures, estimates and the page; returns the numbers."""
@@ -191,6 +216,12 @@ class ReconstructionReport:
             np.savez_compressed(file, **arrays, **about)
 
 
+def rounded(value: float) -> str:
+    """Three significant digits, as in 0.0123, 24.9 and 27,400."""
+    digits = 2 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{round(value, digits):,.{max(digits, 0)}f}"
+
+
 def _by(numbers: Sequence[float]) -> str:
     """Numbers along the axes, as in 24 x 24 x 24."""
     return " x ".join(f"{n:g}" for n in numbers)
@@ -207,7 +238,8 @@ def print_result(table: Table, statements: Sequence[str], report: Path) -> None:
     console = Console() if sys.stdout.isatty() else Console(width=120)
     printed = RichTable()
     for column in table.columns:
-        printed.add_column(column, justify="left" if column == table.columns[0] else "right")
+        first = column == table.columns[0]
+        printed.add_column(column, justify="left" if first else "right", no_wrap=first)
     for row in table.rows:
         printed.add_row(*(shown(cell) for cell in row))
     console.print(printed)

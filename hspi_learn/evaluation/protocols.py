@@ -17,9 +17,10 @@ from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import check_space
 from hspi_learn.classical import MeanImage, Osem, tune
-from hspi_learn.data import ScanDataModule, collate
+from hspi_learn.data import KeptTensors, ScanDataModule, collate, fingerprint
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase
 from hspi_learn.evaluation.figures import CaptionedFigure
+from hspi_learn.evaluation.identifiability import LeastDeviations, bounds_key, least_deviations
 from hspi_learn.evaluation.judge import Judge, JudgedError
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
 from hspi_learn.evaluation.output import ReconstructionReport
@@ -29,6 +30,7 @@ from hspi_learn.evaluation.tables import Table
 from hspi_learn.evaluation.task_report import SampleScores, TaskReport
 from hspi_learn.reconstructor import Reconstructor, ScanBatch
 from hspi_learn.tasks import Task
+from hspi_learn.visual import method_label
 
 Call = tuple[str, tuple[Any, ...]]
 """Name of a method of the protocol, and its arguments."""
@@ -115,7 +117,9 @@ class TaskScores:
         kind, first = type(self.task), self.batches.scans("test", [0])
         with torch.no_grad():
             figures = {
-                f"{name}_{title}": CaptionedFigure(figure, f"{title} of the first test sample, by {name}.")
+                f"{name}_{title}": CaptionedFigure(
+                    figure, f"{title} of the first test sample, by {method_label(name)}."
+                )
                 for name, run in self.runs.items()
                 for title, figure in run.figures(first)
             }
@@ -162,6 +166,8 @@ class ReconstructionProtocol:
         tuning_scans: on so many validation scans.
         noise_realisations: Poisson draws of one test mouse, for bias against noise; 0 for none.
         noise_iterations: iterations shown beside the tuned ones.
+        bound_scans: Cramer-Rao bounds are computed of the first so many test scans; None: of all. They are
+            kept beside the data set.
 
     Raises:
         UserError: a run is no reconstruction of activity, or a threat model does not fit counts.
@@ -178,6 +184,7 @@ class ReconstructionProtocol:
         tuning_scans: int = 12,
         noise_realisations: int = 30,
         noise_iterations: tuple[int, ...] = (1, 2, 4),
+        bound_scans: int | None = None,
     ) -> None:
         for name, run in runs.items():
             if not isinstance(run, Reconstructor):
@@ -192,6 +199,7 @@ class ReconstructionProtocol:
         self.tuning_iterations, self.tuning_scans = tuning_iterations, tuning_scans
         self.tuning_postfilters_fwhm_mm = tuning_postfilters_fwhm_mm
         self.noise_realisations, self.noise_iterations = noise_realisations, noise_iterations
+        self.bound_scans = bound_scans
         trained: list[Any] = [run.model for run in runs.values()]
         self.model: HyperspectralForwardModel = (
             trained[0] if trained else data.system.forward_model(data.windows)
@@ -204,18 +212,23 @@ class ReconstructionProtocol:
         fractions = self.conditions.count_fractions
         found = calls("tuning OSEM", [("tuned", (fraction,)) for fraction in fractions])
         tunings, mean_activity = dict(zip(fractions, found, strict=True)), self.mean_activity()
-        batches = self.batches.of("test")
+        batches, bounded = self.batches.of("test"), self.batches.of("test", self.bound_scans)
         methods = list(self.methods(tunings[1.0])) if self.noise_realisations else []
         # In one go, since the first batches, attacked, take longest: noise goes on beside them.
         found = calls(
-            "test scans and noise",
+            "test scans, noise and bounds",
             [("outcome", (tunings, mean_activity, numbers)) for numbers in batches]
-            + [("noise", (tunings[1.0], method)) for method in reversed(methods)],
+            + [("noise", (tunings[1.0], method)) for method in reversed(methods)]
+            + [("bounds", (numbers,)) for numbers in bounded],
         )
+        after = len(batches) + len(methods)
         outcome = ReconstructionOutcome.joined(found[: len(batches)])
-        points = dict(zip(methods, reversed(found[len(batches) :]), strict=True))
+        points = dict(zip(methods, reversed(found[len(batches) : after]), strict=True))
+        bounds = (
+            LeastDeviations.joined(found[after:]) if bounded else LeastDeviations.none(self.judge, self.model)
+        )
         scans, told = self.data.scans("test"), self.conditions.told
-        return ReconstructionReport(self.model, self.judge, outcome, points, tunings, scans, told)
+        return ReconstructionReport(self.model, self.judge, outcome, points, tunings, bounds, scans, told)
 
     @cached_property
     def osem(self) -> Osem:
@@ -267,3 +280,14 @@ class ReconstructionProtocol:
         case = ReconstructionCase.of(self.model, self.judge.first_with_tumour(self.data.windowed("test")))
         found = noise_study(self.judge, {method: sweep}, case, self.noise_realisations, self.conditions.seed)
         return found[method]
+
+    def bounds(self, numbers: range) -> LeastDeviations:
+        """What some test scans can tell of organs and tumours."""
+        kept = KeptTensors(self.data.folder, bounds_key(self.data.system, self.model))
+        return LeastDeviations.joined([self._bound(kept, self.batches.scans("test", [n])) for n in numbers])
+
+    def _bound(self, kept: KeptTensors, scan: ScanBatch) -> LeastDeviations:
+        """The bounds of one scan, computed once for a data set."""
+        name = fingerprint(scan.duration_s, scan.density, scan.activity, scan.labels)
+        found = kept.find_or_make(name, lambda: least_deviations(self.model, self.judge, scan)._asdict())
+        return LeastDeviations(**found)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.evaluation.case import ReconstructionCase
-from hspi_learn.evaluation.judge import Judge
+from hspi_learn.evaluation.judge import Judge, joined_columns
 from hspi_learn.evaluation.study import Conditions, Method, Outcome, joined_fields, run_case
 from hspi_learn.reconstructor import Reconstructor, ScanBatch
 
@@ -29,28 +28,40 @@ class Tuned(NamedTuple):
     """Whether a choice lies at the end of what was tried, so that more might be better."""
 
 
+_TRUTHS = ("truth_regions", "truth_lesions", "lesion_mm3", "truths", "density")
+
+
 @dataclass
 class ReconstructionOutcome(Outcome):
     """What a study of reconstructions found; predictions are [mouse, map, z, y, x] in Bq per voxel.
 
     Args:
         truth_regions: true mean of each organ in Bq/mL, [mouse, map, organ].
+        truth_lesions: true mean of each tumour in Bq/mL, [mouse, map, lesion]; NaN where there is none.
+        lesion_mm3: volume of each tumour, [mouse, lesion].
         truths: true activity [mouse, map, z, y, x] in Bq per voxel.
         density: [mouse, z, y, x] in g/cm3.
     """
 
     truth_regions: Tensor
+    truth_lesions: Tensor
+    lesion_mm3: Tensor
     truths: Tensor
     density: Tensor
+
+    @property
+    def truth(self) -> tuple[Tensor, ...]:
+        """What is known of the mice, mouse first."""
+        return tuple(getattr(self, name) for name in _TRUTHS)
 
     @classmethod
     def joined(cls, parts: Sequence[ReconstructionOutcome]) -> ReconstructionOutcome:  # type: ignore[override]
         """See :meth:`Outcome.joined`."""
+        columns = joined_columns([part.truth for part in parts])
+        truths: dict[str, Any] = dict(zip(_TRUTHS, columns, strict=True))
         return cls(
             **joined_fields(parts),
-            truth_regions=torch.cat([part.truth_regions for part in parts]),
-            truths=torch.cat([part.truths for part in parts]),
-            density=torch.cat([part.density for part in parts]),
+            **truths,
         )
 
 
@@ -82,9 +93,13 @@ class ReconstructionStudy:
             for fraction, by_name in self.methods.items()
         }
         found = run_case(case, methods, self.conditions, self.judge.scores)
-        regions = self.judge.regions(batch.activity, case)
         return ReconstructionOutcome(
-            found.scores, found.attacked, found.predictions, regions, batch.activity, batch.density
+            **vars(found),
+            truth_regions=self.judge.regions(batch.activity, case),
+            truth_lesions=self.judge.lesions(batch.activity, case),
+            lesion_mm3=self.judge.lesion_mm3(case),
+            truths=batch.activity,
+            density=batch.density,
         )
 
 

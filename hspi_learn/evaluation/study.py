@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from hspi_learn.attacks import Attack, Attacked, Objective, TaskError, ThreatModel
+from hspi_learn.attacks import Attack, Attacked, Objective, OnPrediction, TaskError, ThreatModel
+from hspi_learn.metrics import failed_samples
 from hspi_learn.tasks import Inputs
 
 CLEAN = "clean"
@@ -89,17 +90,69 @@ class BoundedAttack:
     threat_model: ThreatModel
     objective: Objective = field(default_factory=TaskError)
 
-    def on(self, method: Method, case: Case) -> Attacked:
-        """The worst inputs found for a method."""
+    def on(
+        self, method: Method, case: Case, clean: Tensor, expected: Tensor | None
+    ) -> tuple[Attacked, Tensor]:
+        """The worst inputs found for a method, and its predictions of them.
+
+        A method that gives NaN or infinite numbers on the way has no worst case: values and predictions of
+        the whole batch are NaN.
+
+        Args:
+            method: what is attacked.
+            case: the samples.
+            clean: its predictions of them before the attack.
+            expected: noise-free expectation of their input values, where it is known.
+        """
         inputs = case.inputs
-        on_prediction = self.objective.on(case.batch, case.error)
-        return self.attack.attack(
-            lambda values: on_prediction(method.predict(inputs._replace(values=values))),
-            inputs.values,
-            self.threat_model,
-            case.expected(),
-            method.module,
-        )
+        goal = _Goal(method, inputs, self.objective.on(case.batch, case.error), clean)
+        try:
+            found = self.attack.attack(goal, inputs.values, self.threat_model, expected, method.module)
+        except FloatingPointError:
+            unknown = torch.full((len(clean),), torch.nan, device=clean.device)
+            no = torch.zeros_like(unknown, dtype=torch.bool)
+            return Attacked(inputs.values, unknown, unknown, no, no), torch.full_like(clean, torch.nan)
+        return found, goal.prediction_of(found)
+
+
+class _Goal:
+    """What an attack raises, from input values to one number a sample; keeps the predictions of the worst.
+
+    Predictions cost more than all else: that of the clean input is taken as known where no gradient is asked
+    for, and that of the worst input is not made again.
+    """
+
+    def __init__(self, method: Method, inputs: Inputs, objective: OnPrediction, clean: Tensor) -> None:
+        self.method, self.inputs, self.objective, self.clean = method, inputs, objective, clean
+        self.reached: Tensor | None = None
+        self.worst = clean
+
+    def __call__(self, values: Tensor) -> Tensor:
+        prediction = self._prediction(values)
+        reached = self.objective(prediction)
+        if len(reached) == len(self.clean):
+            self._keep(prediction.detach(), reached.detach())
+        return reached
+
+    def _prediction(self, values: Tensor) -> Tensor:
+        if not torch.is_grad_enabled() and torch.equal(values, self.inputs.values):
+            return self.clean
+        return self.method.predict(self.inputs._replace(values=values))
+
+    def _keep(self, prediction: Tensor, reached: Tensor) -> None:
+        if self.reached is None:
+            self.reached, self.worst = reached, prediction
+            return
+        worse = reached > self.reached
+        self.reached = torch.where(worse, reached, self.reached)
+        self.worst = torch.where(worse.reshape(-1, *[1] * (prediction.ndim - 1)), prediction, self.worst)
+
+    def prediction_of(self, found: Attacked) -> Tensor:
+        """Predictions of the worst inputs; made anew where the attack did not keep the worst that it saw."""
+        if self.reached is not None and torch.equal(self.reached, found.value):
+            return self.worst
+        with torch.no_grad():
+            return self.method.predict(self.inputs._replace(values=found.worst))
 
 
 @dataclass(frozen=True)
@@ -154,11 +207,14 @@ class Outcome:
         scores: metrics of every sample, by condition and method; samples in the order of the test split.
         attacked: what each attack did, by condition and method.
         predictions: predictions of each method, for clean samples with all counts.
+        failed: samples [sample], bool, whose prediction is NaN or infinite anywhere, by condition and method.
+            A method that failed on one is named and not ranked.
     """
 
     scores: dict[Condition, dict[str, Any]]
     attacked: dict[Condition, dict[str, AttackRecord]]
     predictions: dict[str, Tensor]
+    failed: dict[Condition, dict[str, Tensor]]
 
     @classmethod
     def joined(cls, parts: Sequence[Outcome]) -> Outcome:
@@ -169,6 +225,16 @@ class Outcome:
     def methods(self) -> tuple[str, ...]:
         """Names of the methods, in the order in which they were given."""
         return tuple(self.scores[FULL])
+
+    def failures(self, condition: Condition, method: str) -> list[int]:
+        """Numbers of the samples on which a method failed."""
+        found: list[int] = self.failed[condition][method].nonzero().flatten().tolist()
+        return found
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """Methods that failed on no clean sample with all counts."""
+        return tuple(m for m in self.methods if not self.failures(FULL, m))
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -184,11 +250,13 @@ class Outcome:
 def joined_fields(parts: Sequence[Outcome]) -> dict[str, Any]:
     """The fields of :class:`Outcome` for all parts, consecutive batches, as one."""
     scores: dict[Condition, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(list))
+    failed: dict[Condition, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     records: dict[Condition, dict[str, list[AttackRecord]]] = defaultdict(lambda: defaultdict(list))
     for part in parts:
         for condition, by_method in part.scores.items():
             for name, found in by_method.items():
                 scores[condition][name].append(found)
+                failed[condition][name].append(part.failed[condition][name])
         for condition, by_attacked in part.attacked.items():
             for name, record in by_attacked.items():
                 records[condition][name].append(record)
@@ -199,6 +267,7 @@ def joined_fields(parts: Sequence[Outcome]) -> dict[str, Any]:
             for c, by in records.items()
         },
         "predictions": {n: torch.cat([part.predictions[n] for part in parts]) for n in parts[0].predictions},
+        "failed": {c: {n: torch.cat(f) for n, f in by.items()} for c, by in failed.items()},
     }
 
 
@@ -216,14 +285,13 @@ def run_case(
         conditions: how the samples are shown.
         judge: gives the metrics of a prediction.
     """
-    found = Outcome(defaultdict(dict), defaultdict(dict), {})
-    for condition, name, seen, method in _shown(case, methods, conditions, found):
-        with torch.no_grad():
-            prediction = method.predict(seen.inputs)
+    found = Outcome(defaultdict(dict), defaultdict(dict), {}, defaultdict(dict))
+    for condition, name, seen, prediction in _shown(case, methods, conditions, found):
         found.scores[condition][name] = judge(prediction, seen)
+        found.failed[condition][name] = failed_samples(prediction)
         if condition == FULL:
             found.predictions[name] = prediction
-    return Outcome(dict(found.scores), dict(found.attacked), found.predictions)
+    return Outcome(dict(found.scores), dict(found.attacked), found.predictions, dict(found.failed))
 
 
 def _shown(
@@ -231,18 +299,31 @@ def _shown(
     methods: Mapping[float, Mapping[str, Method]],
     conditions: Conditions,
     found: Outcome,
-) -> Iterator[tuple[Condition, str, Seen, Method]]:
-    """Every method with the case as each condition shows it; what attacks did is added to ``found``."""
+) -> Iterator[tuple[Condition, str, Seen, Tensor]]:
+    """Every method, the case as each condition shows it, and its prediction; what attacks did is added to
+    ``found``."""
     for fraction, by_name in methods.items():
         seen = case.thinned(fraction, conditions.seed)
         for name, method in by_name.items():
-            yield Condition(fraction), name, seen, method
+            with torch.no_grad():
+                prediction = method.predict(seen.inputs)
+            yield Condition(fraction), name, seen, prediction
     most = conditions.attacked_samples
     part = case if most is None else case.first(most - case.first_index)
-    for kind, attack in conditions.attacks.items() if part is not None else ():
-        for name, method in methods[1.0].items():
-            if method.attackable and part is not None:
-                worst = attack.on(method, part)
-                condition = Condition(1.0, kind)
+    if part is not None and conditions.attacks:
+        yield from _attacked(part, methods[1.0], conditions.attacks, found)
+
+
+def _attacked(
+    case: Seen, methods: Mapping[str, Method], attacks: Mapping[str, BoundedAttack], found: Outcome
+) -> Iterator[tuple[Condition, str, Seen, Tensor]]:
+    """The same under every attack; clean predictions are in ``found`` already."""
+    expected, samples = case.expected(), len(case.inputs.values)
+    for kind, attack in attacks.items():
+        condition = Condition(1.0, kind)
+        for name, method in methods.items():
+            if method.attackable:
+                clean = found.predictions[name][:samples]
+                worst, prediction = attack.on(method, case, clean, expected)
                 found.attacked[condition][name] = AttackRecord(*worst[1:])
-                yield condition, name, part.with_values(worst.worst), method
+                yield condition, name, case.with_values(worst.worst), prediction

@@ -1,7 +1,7 @@
 """Tables of an evaluation, each written as CSV, Markdown and LaTeX.
 
-NRMSE, contrast to noise, relative bias and slope are defined in ``hspi_learn/metrics``; activity
-concentrations are in Bq/mL, counts are those of a scan in all energy windows.
+Metrics are defined in ``hspi_learn/metrics``; activity concentrations are in Bq/mL, counts are those of a
+scan in all energy windows. A dagger marks what the Cramer-Rao bound calls not identifiable.
 """
 
 from __future__ import annotations
@@ -15,16 +15,46 @@ from pathlib import Path
 
 import torch
 
+from hspi_learn.evaluation.identifiability import LIMIT
 from hspi_learn.evaluation.reconstruction import ReconstructionOutcome
 from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
+from hspi_learn.evaluation.summary import size_classes
 from hspi_learn.io.atomic import write_text
-from hspi_learn.metrics import relative_bias
+from hspi_learn.metrics import reduce_scans, relative_bias
 from hspi_learn.visual import method_label
 
 Cell = str | float
 _LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\u2020": r"$^{\dagger}$"}
 )
+
+
+FAILED = "failed"
+"""Stands in place of every figure of a method that failed on a sample: it is not ranked."""
+
+MARK = "\u2020"
+"""Stands behind a figure of an activity that the Cramer-Rao bound calls not identifiable."""
+
+
+class NotIdentifiable(float):
+    """A number that is shown with a dagger; in CSV it is the number, beside the bound."""
+
+
+def mark_told(numbers: Mapping[str, float]) -> str:
+    """What the dagger means; nothing where no bound is known."""
+    if not any(name.startswith("test/least_sd") for name in numbers):
+        return ""
+    return (
+        f"{MARK} Not identifiable: the Cramer-Rao bound (least relative SD of an unbiased estimate, "
+        "outlines known, median over what is shown) is over 50 %: the figure tells what a method learned "
+        "or assumes."
+    )
+
+
+def marked(value: float, bound: float | None) -> float:
+    """A figure of an activity, marked where the activity's bound (least relative SD) is above a half."""
+    return NotIdentifiable(value) if bound is not None and bound > LIMIT else value
 
 
 @dataclass(frozen=True)
@@ -75,6 +105,8 @@ def shown(cell: Cell) -> str:
         return cell
     if _unknown(cell):
         return "-"
+    if isinstance(cell, NotIdentifiable):
+        return f"{shown(float(cell))} {MARK}"
     return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}" if abs(cell) >= 1 else f"{cell:.3f}"
 
 
@@ -86,25 +118,111 @@ def _latex_line(cells: Sequence[str]) -> str:
     return " & ".join(cell.translate(_LATEX) for cell in cells) + " \\\\\n"
 
 
-def headline_table(outcome: ReconstructionOutcome, numbers: dict[str, float]) -> Table:
-    """A row for each method: NRMSE, NRMSE over tumour voxels, slope, and NRMSE under each attack."""
-    columns = ["Method", "NRMSE median", "mean", "worst", "tumours only", "slope"]
-    columns += [f"median, {kind}" for kind in outcome.attacks]
+def headline_table(
+    outcome: ReconstructionOutcome, numbers: Mapping[str, float], groups: Sequence[str]
+) -> Table:
+    """A row for each method and map: tumours first, then organs, then all voxels, clean and attacked."""
+    columns = ["Method", "map", "tumour error", "slope", "AUC", "false lesions", "organ error"]
+    columns += ["NRMSE", *(f"NRMSE, {kind}" for kind in outcome.attacks), "least SD"]
     rows: list[tuple[Cell, ...]] = []
     for method in outcome.methods:
-        keys = [
-            f"test/{name}/{method}"
-            for name in ("nrmse", "nrmse_mean", "nrmse_worst", "nrmse_tumour", "slope")
-        ]
-        keys += [f"test/nrmse/{method}_{kind}" for kind in outcome.attacks]
-        rows.append((method_label(method), *(numbers.get(key, math.nan) for key in keys)))
-    caption = (
-        f"NRMSE over {len(outcome.truths)} unseen mice: mean over activity maps of ||x - t|| / ||t||, in the "
-        "body where sensitivity is 10 % of its maximum or more. Tumours only: median over mice. Slope: "
-        "regional means, each mouse divided by the mean of its true organ means, least squares with "
-        "intercept; 1 is ideal but does not exclude a constant bias."
+        for group in groups:
+            bounds = {
+                of: numbers.get(f"test/least_sd_{of}/{group}", math.nan) for of in ("tumours", "organs")
+            }
+            found: list[Cell] = []
+            for name, of in _HEADLINE.items():
+                found.append(
+                    _cell(outcome, FULL, method, numbers, f"{name}/{method}/{group}", bounds.get(of))
+                )
+            for kind in outcome.attacks:
+                key = f"nrmse/{method}_{kind}/{group}"
+                found.append(_cell(outcome, Condition(1.0, kind), method, numbers, key))
+            rows.append((method_label(method), group, *found, bounds["tumours"]))
+    return Table("methods", _headline_caption(outcome, numbers), tuple(columns), tuple(rows))
+
+
+_HEADLINE = {
+    "tumour_error": "tumours",
+    "tumour_slope": "tumours",
+    "tumour_auc": "",
+    "false_lesions": "",
+    "organ_error": "organs",
+    "nrmse": "",
+}
+"""Figures of the headline, and whose bound says whether they are identifiable."""
+
+
+def _cell(
+    outcome: Outcome,
+    condition: Condition,
+    method: str,
+    numbers: Mapping[str, float],
+    key: str,
+    bound: float | None = None,
+) -> Cell:
+    """A number of a method, marked by the bound of its activity; or that the method failed."""
+    if method in outcome.failed.get(condition, {}) and outcome.failures(condition, method):
+        return FAILED
+    return marked(numbers.get(f"test/{key}", math.nan), bound)
+
+
+def _headline_caption(outcome: ReconstructionOutcome, numbers: Mapping[str, float]) -> str:
+    """What the columns of the headline are."""
+    attacked = ""
+    if outcome.attacks:
+        mice = int(numbers.get("test/mice_attacked", 0))
+        attacked = f" Under {' and '.join(outcome.attacks)}: over the first {mice} mice."
+    return (
+        f"{len(outcome.truths)} unseen mice with {int(numbers['test/tumours'])} tumours. Tumour error: "
+        "relative error (no sign) of a tumour's mean activity, median over tumours. Slope: of this mean "
+        "against truth, each mouse divided by the mean of its true organ means; 1 is ideal. AUC: chance "
+        "that a tumour voxel is hotter than one of soft tissue, median over mice. False lesions: peaks "
+        "of soft tissue in a scan, above the threshold that finds 80 % of the tumours. Organ error: "
+        "median over mice, mean over organs. NRMSE: ||x - t|| / ||t|| over all voxels of the body where "
+        f"sensitivity is 10 % of its maximum or more, median over mice.{attacked}{mark_told(numbers)}"
     )
-    return Table("methods", caption, tuple(columns), tuple(rows))
+
+
+def nrmse_table(outcome: ReconstructionOutcome, numbers: Mapping[str, float]) -> Table:
+    """A row for each method: NRMSE over all voxels and over tumour voxels, slope over all regions."""
+    figures = ("nrmse", "nrmse_mean", "nrmse_worst", "nrmse_tumour", "slope")
+    rows: list[tuple[Cell, ...]] = []
+    for method in outcome.methods:
+        cells = [_cell(outcome, FULL, method, numbers, f"{figure}/{method}") for figure in figures]
+        for kind in outcome.attacks:
+            cells.append(_cell(outcome, Condition(1.0, kind), method, numbers, f"nrmse/{method}_{kind}"))
+        rows.append((method_label(method), *cells))
+    columns = ["Method", "NRMSE median", "mean", "worst", "tumours only", "slope"]
+    columns += [f"median, {kind}" for kind in outcome.attacks]
+    caption = (
+        f"NRMSE over {len(outcome.truths)} unseen mice, mean over activity maps. Tumours only: over their "
+        "voxels, median over mice. Slope: over means of all organs and tumours, with intercept; 1 is "
+        "ideal but does not exclude a constant bias."
+    )
+    return Table("nrmse", caption, tuple(columns), tuple(rows))
+
+
+def tumours_table(
+    outcome: ReconstructionOutcome, numbers: Mapping[str, float], groups: Sequence[str]
+) -> Table:
+    """A row for each method, map and third of tumours by volume: error and bias of their mean activity."""
+    (low, high), classes = size_classes(outcome.lesion_mm3)
+    spans = {"small": f"to {low:.0f}", "middle": f"{low:.0f} to {high:.0f}", "large": f"over {high:.0f}"}
+    rows: list[tuple[Cell, ...]] = []
+    for method in outcome.methods:
+        for group in groups:
+            for size, chosen in classes.items():
+                bound = numbers.get(f"test/least_sd_tumours_{size}/{group}", math.nan)
+                keys = (f"{figure}_{size}/{method}/{group}" for figure in ("tumour_error", "tumour_bias"))
+                cells = [_cell(outcome, FULL, method, numbers, key, bound) for key in keys]
+                rows.append((method_label(method), group, spans[size], float(chosen.sum()), *cells, bound))
+    columns = ("Method", "map", "volume (mm3)", "tumours", "error", "bias", "least SD")
+    caption = (
+        "Relative error (without sign) and bias of the mean activity of tumours, by third of their volume, "
+        f"median over tumours.{mark_told(numbers)}"
+    )
+    return Table("tumours", caption, columns, tuple(rows))
 
 
 def counts_table(outcome: Outcome) -> Table:
@@ -113,7 +231,7 @@ def counts_table(outcome: Outcome) -> Table:
     for fraction in outcome.fractions:
         by_method = outcome.scores[Condition(fraction)]
         counts = float(next(iter(by_method.values())).counts.quantile(0.5))
-        errors = (float(by_method[m].scan_nrmse.nanquantile(0.5)) for m in outcome.methods)
+        errors = (_median_nrmse(outcome, Condition(fraction), method) for method in outcome.methods)
         rows.append((f"{fraction:g}", counts, *errors))
     columns = ("Share of counts", "counts (median)", *(method_label(m) for m in outcome.methods))
     return Table(
@@ -121,13 +239,26 @@ def counts_table(outcome: Outcome) -> Table:
     )
 
 
-def bias_table(outcome: ReconstructionOutcome, groups: Sequence[str], organs: Sequence[str]) -> Table:
+def _median_nrmse(outcome: Outcome, condition: Condition, method: str, first: int | None = None) -> Cell:
+    """Median over the (first so many) mice, or that the method failed on one."""
+    if outcome.failures(condition, method):
+        return FAILED
+    return float(reduce_scans(outcome.scores[condition][method].scan_nrmse[:first], "median"))
+
+
+def bias_table(
+    outcome: ReconstructionOutcome,
+    groups: Sequence[str],
+    organs: Sequence[str],
+    numbers: Mapping[str, float],
+) -> Table:
     """Relative bias of the mean of each organ, map and method: median over mice, and the SD between mice.
 
     Args:
         outcome: outcome of the study.
         groups: names of the activity maps.
         organs: names of the labels.
+        numbers: what ``metrics.json`` holds, bounds among it.
     """
     rows: list[tuple[Cell, ...]] = []
     truth = outcome.truth_regions
@@ -135,17 +266,25 @@ def bias_table(outcome: ReconstructionOutcome, groups: Sequence[str], organs: Se
         for m, group in enumerate(groups):
             if not bool((truth[:, m, o] > 0).any()):
                 continue
-            row: list[Cell] = [organ, group, float(truth[:, m, o].nanquantile(0.5))]
+            bound = numbers.get(f"test/least_sd/{organ}/{group}", math.nan)
+            row: list[Cell] = [organ, group, float(truth[:, m, o].nanquantile(0.5)), bound]
             for method in outcome.methods:
+                if method not in outcome.ranked:
+                    row += [FAILED, FAILED]
+                    continue
                 bias = relative_bias(outcome.scores[FULL][method].regions[:, m, o], truth[:, m, o])
                 known = bias[torch.isfinite(bias)]
-                row += [float(known.quantile(0.5)), float(known.std(unbiased=False))]
+                row += [
+                    marked(float(known.quantile(0.5)), bound),
+                    marked(float(known.std(unbiased=False)), bound),
+                ]
             rows.append(tuple(row))
     named = [(f"{method_label(m)} bias", f"{method_label(m)} SD") for m in outcome.methods]
-    columns = ("Organ", "map", "true Bq/mL", *(name for pair in named for name in pair))
+    columns = ("Organ", "map", "true Bq/mL", "least SD", *(name for pair in named for name in pair))
     caption = (
         "Relative bias of regional means, median over mice, and its SD between mice, both as fractions of "
         "the true mean. Means are over voxels with 10 % or more of the maximum sensitivity."
+        f"{mark_told(numbers)}"
     )
     return Table("regional_bias", caption, columns, tuple(rows))
 
@@ -167,7 +306,9 @@ def mice_table(outcome: Outcome, groups: Sequence[str], facts: Mapping[str, Sequ
                     cells = (float(metric[mouse, m]) for metric in metrics)
                     about = (float(facts[name][mouse]) for name in facts)
                     shares = (condition.fraction, float(scores.counts[mouse]))
-                    rows.append((str(mouse), *about, condition.kind, *shares, method, group, *cells))
+                    rows.append(
+                        (str(mouse), *about, condition.kind, *shares, method_label(method), group, *cells)
+                    )
     columns = (
         "mouse",
         *facts,
@@ -190,8 +331,9 @@ def attacks_table(outcome: ReconstructionOutcome) -> Table:
     mice = min((len(s.nrmse) for found in by_attack for s in found.values()), default=len(outcome.truths))
     rows: list[tuple[Cell, ...]] = []
     for method in (m for m in outcome.methods if all(m in found for found in by_attack)):
-        shown_to = [outcome.scores[FULL][method].of_first(mice), *(found[method] for found in by_attack)]
-        rows.append((method_label(method), *(float(s.scan_nrmse.nanquantile(0.5)) for s in shown_to)))
+        attacked = (_median_nrmse(outcome, Condition(1.0, kind), method) for kind in outcome.attacks)
+        cells = (_median_nrmse(outcome, FULL, method, mice), *attacked)
+        rows.append((method_label(method), *cells))
     caption = f"Median NRMSE, clean and under attack, over the {mice} mice that were attacked."
     return Table("attacks", caption, ("Method", CLEAN, *outcome.attacks), tuple(rows))
 
@@ -210,7 +352,7 @@ def attacked_samples_table(outcome: Outcome) -> Table:
                 zip(*(column.tolist() for column in record), strict=True)
             ):
                 flags = ("yes" if masked else "no", "yes" if not_converged else "no")
-                rows.append((str(sample), condition.kind, method, clean, value, *flags))
+                rows.append((str(sample), condition.kind, method_label(method), clean, value, *flags))
     columns = (
         "sample",
         "attack",

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from data_gen.core.files import whole_file
 from hspi_learn.evaluation.figures import CaptionedFigure
-from hspi_learn.evaluation.report import verdict, write_report
+from hspi_learn.evaluation.report import findings, write_report
 from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
 from hspi_learn.evaluation.summary import attack_numbers
-from hspi_learn.evaluation.tables import Cell, Table, attacked_samples_table
+from hspi_learn.evaluation.tables import FAILED, Cell, Table, attacked_samples_table
 from hspi_learn.metrics import Reduction, paired_interval, reduce_scans
 from hspi_learn.visual import method_label
 
@@ -65,19 +65,25 @@ class TaskReport:
 
         ``test/SCORE/METHOD`` is reduced over samples as the task does it, ``SCORE_median``, ``_mean`` and
         ``_worst`` stand beside it; ``METHOD_ATTACK`` is under an attack, ``SCORE_unattacked`` clean on the
-        attacked samples, and ``SCORE_at_0.3`` at that share of the counts.
+        attacked samples, and ``SCORE_at_0.3`` at that share of the counts. ``test/failed/METHOD`` counts the
+        samples with a NaN or infinite prediction; such a method has no other number.
         """
         first = next(iter(self.outcome.scores[FULL].values()))
         found = {"test/samples": float(len(next(iter(first.values()))))}
         for condition, method, score, values in self._columns():
             at, name = condition.level, condition.named(method)
+            failures = len(self.outcome.failures(condition, method))
+            found[f"test/failed{at}/{name}"] = float(failures)
+            if condition.kind != CLEAN:
+                found["test/samples_attacked"] = float(len(values))
+            if failures:
+                continue
             found[f"test/{score}{at}/{name}"] = self._over(score, values, self.headline)
             for reduction in REDUCTIONS:
                 found[f"test/{score}_{reduction}{at}/{name}"] = self._over(score, values, reduction)
-            if condition.kind != CLEAN:
+            if condition.kind != CLEAN and method in self.outcome.ranked:
                 same = self.outcome.scores[FULL][method][score][: len(values)]
                 found[f"test/{score}_unattacked/{method}"] = self._over(score, same, self.headline)
-                found["test/samples_attacked"] = float(len(values))
         found |= attack_numbers(self.outcome) | self._differences()
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
@@ -96,23 +102,24 @@ class TaskReport:
         return float(reduce_scans(values, reduction))
 
     def _differences(self) -> dict[str, float]:
-        """Paired differences in the watched score with 95 % bootstrap intervals over samples."""
+        """Paired differences in the watched score between methods that did not fail, with 95 % intervals."""
         numbers: dict[str, float] = {}
         for condition, by_method in self.outcome.scores.items():
             if condition.fraction != 1:
                 continue
             suffix = "" if condition.kind == CLEAN else f"_{condition.kind}"
-            for a, b in combinations(by_method, 2):
-                found = paired_interval(by_method[a][self.watched], by_method[b][self.watched])
+            ranked = [m for m in by_method if not self.outcome.failures(condition, m)]
+            for a, b in combinations(ranked, 2):
+                first, second = (by_method[m][self.watched] for m in (a, b))
+                found = paired_interval(first, second)
                 key = f"test/{self.watched}_difference{suffix}/{a}_minus_{b}"
                 numbers |= {key: found.value, f"{key}/low": found.low, f"{key}/high": found.high}
+                numbers[f"{key}/scans"] = float((~(torch.isnan(first) & torch.isnan(second))).sum())
         return numbers
 
     def statements(self, numbers: Mapping[str, float]) -> list[str]:
         """What may be said of each pair of methods."""
-        higher = self.watched in self.higher_is_better
-        pairs = combinations(self.outcome.methods, 2)
-        return [verdict(numbers, a, b, self.watched, higher) for a, b in pairs]
+        return findings(self.outcome, numbers, (self.watched,), self.higher_is_better)
 
     def tables(self, numbers: Mapping[str, float]) -> list[Table]:
         """Methods by score, and every condition."""
@@ -125,12 +132,20 @@ class TaskReport:
         columns += [f"{score}, {kind}" for kind in self.outcome.attacks for score in first]
         rows: list[tuple[Cell, ...]] = []
         for method in self.outcome.methods:
-            names = [method, *(f"{method}_{kind}" for kind in self.outcome.attacks)]
-            cells = [numbers.get(f"test/{score}/{name}", math.nan) for name in names for score in first]
+            shown_to = [FULL, *(Condition(1.0, kind) for kind in self.outcome.attacks)]
+            cells = [
+                self._cell(numbers, condition, method, score) for condition in shown_to for score in first
+            ]
             rows.append((method_label(method), *cells))
         over = "means" if self.headline == "mean" else "medians"
         caption = f"Scores of the task, {over} over {int(numbers['test/samples'])} unseen samples."
         return Table("methods", caption, tuple(columns), tuple(rows))
+
+    def _cell(self, numbers: Mapping[str, float], condition: Condition, method: str, score: str) -> Cell:
+        """A score over samples, or that the method failed."""
+        if method in self.outcome.failed[condition] and self.outcome.failures(condition, method):
+            return FAILED
+        return numbers.get(f"test/{score}/{condition.named(method)}", math.nan)
 
     def _conditions_table(self) -> Table:
         """A row for each condition, method and score: median, mean and worst."""
@@ -141,19 +156,25 @@ class TaskReport:
                 method_label(method),
                 score,
                 float(len(values)),
-                *(self._over(score, values, reduction) for reduction in REDUCTIONS),
+                *self._reduced(condition, method, score, values),
             )
             for condition, method, score, values in self._columns()
         ]
         columns = ("Condition", "share of counts", "method", "score", "samples", *REDUCTIONS)
         return Table("conditions", "Every score under every condition.", columns, tuple(rows))
 
+    def _reduced(self, condition: Condition, method: str, score: str, values: Tensor) -> list[Cell]:
+        """Median, mean and worst, or that the method failed."""
+        if self.outcome.failures(condition, method):
+            return [FAILED] * len(REDUCTIONS)
+        return [self._over(score, values, reduction) for reduction in REDUCTIONS]
+
     def _samples_table(self) -> Table:
         """A row for each sample, condition, method and score, from which all tables and plots can be made
         again.
         """
         rows: list[tuple[Cell, ...]] = [
-            (str(sample), condition.kind, f"{condition.fraction:g}", method, score, value)
+            (str(sample), condition.kind, f"{condition.fraction:g}", method_label(method), score, value)
             for condition, method, score, values in self._columns()
             for sample, value in enumerate(values.double().tolist())
         ]

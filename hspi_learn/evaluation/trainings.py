@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from scipy import stats
+import torch
 
 from data_gen.core.errors import UserError
 from hspi_learn.evaluation.tables import Cell, Table
 from hspi_learn.io.atomic import write_text
 from hspi_learn.io.run_folder import RunFolder, flat_config, read_config
+from hspi_learn.metrics import mean_interval
 
 ABSENT = "-"
 """What stands for a setting that a run does not have."""
@@ -31,23 +32,39 @@ class Run:
             result. An evaluation has the settings of each training in place of the training's folder.
         metrics: resulting metrics by name.
         problem: why it counts for nothing, in words; "" for a run that counts.
+        repeated: whether another run with the same settings and seed counts.
     """
 
     folder: Path
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
     problem: str = ""
+    repeated: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is a training of its own that has no figures."""
+        return bool(self.problem) and not self.repeated and bool(self.settings)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric over n independent trainings: mean, standard deviation (n - 1), 95 % interval of the mean."""
+    """A metric over n independent trainings: mean, standard deviation (n - 1), 95 % interval of the mean.
+
+    ``missing`` counts trainings of the same setting that lack the figure, since they failed, for instance.
+    """
 
     n: int
+    missing: int
     mean: float
     sd: float
     low: float
     high: float
+
+    @property
+    def figures(self) -> tuple[float, float, float, float]:
+        """Mean, SD, and the ends of the interval."""
+        return self.mean, self.sd, self.low, self.high
 
 
 @dataclass(frozen=True)
@@ -70,22 +87,22 @@ class Summary:
         for values, metric, found in self.rows:
             named = zip(self.differing, values, strict=True)
             told = ", ".join(f"{name}={value}" for name, value in named) or "all"
-            rows.append((told, metric, str(found.n), found.mean, found.sd, found.low, found.high))
+            rows.append((told, metric, str(found.n), str(found.missing), *found.figures))
         caption = (
             "Mean, standard deviation (SD) and 95 % interval of the mean (Student's t) over n trainings that "
-            "differ in their seed alone."
+            "differ in their seed alone. Missing: trainings of the same setting without the figure, since "
+            "they failed or are not finished; the mean of the others says nothing of them."
         )
-        return Table(
-            "summary", caption, ("Settings", "metric", "n", "mean", "SD", "low", "high"), tuple(rows)
-        )
+        columns = ("Settings", "metric", "n", "missing", "mean", "SD", "low", "high")
+        return Table("summary", caption, columns, tuple(rows))
 
     def full_table(self) -> Table:
         """Mean, SD and interval of each metric by setting, with a column for each setting, for CSV."""
         rows: list[tuple[Cell, ...]] = [
-            (*values, metric, float(found.n), found.mean, found.sd, found.low, found.high)
+            (*values, metric, float(found.n), float(found.missing), *found.figures)
             for values, metric, found in self.rows
         ]
-        columns = (*self.differing, "metric", "n", "mean", "sd", "low", "high")
+        columns = (*self.differing, "metric", "n", "missing", "mean", "sd", "low", "high")
         return Table("summary", "", columns, tuple(rows))
 
     def runs_table(self) -> Table:
@@ -130,8 +147,13 @@ def summarise_runs(folders: Iterable[Path], metrics: Sequence[str] | None = None
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in counted:
         groups.setdefault(tuple(shown_setting(run, name) for name in differing), []).append(run)
+    failed = Counter(tuple(shown_setting(run, name) for name in differing) for run in runs if run.failed)
     rows = [
-        (values, metric, interval([run.metrics[metric] for run in group if metric in run.metrics]))
+        (
+            values,
+            metric,
+            interval([r.metrics[metric] for r in group if metric in r.metrics], len(group) + failed[values]),
+        )
         for values, group in groups.items()
         for metric in dict.fromkeys(name for run in group for name in run.metrics)
         if metrics is None or any(fnmatchcase(metric, pattern) for pattern in metrics)
@@ -177,25 +199,31 @@ def shown_setting(run: Run, name: str) -> str:
     return str(run.settings[name]) if name in run.settings else ABSENT
 
 
-def interval(values: Sequence[float]) -> Interval:
-    """Mean, standard deviation and 95 % interval of the mean by Student's t; one value has a mean alone."""
-    n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return Interval(n, mean, math.nan, math.nan, math.nan)
-    sd = float(np.std(values, ddof=1))
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
-    return Interval(n, mean, sd, mean - half, mean + half)
+def interval(values: Sequence[float], trainings: int | None = None) -> Interval:
+    """Mean, standard deviation and 95 % interval of the mean by Student's t; one value has a mean alone.
+
+    Args:
+        values: of the trainings that have the figure.
+        trainings: number of all trainings of the setting; None: those with the figure.
+    """
+    n = len(values)
+    found = mean_interval(torch.tensor(values, dtype=torch.float64))
+    sd = float(torch.tensor(values, dtype=torch.float64).std()) if n > 1 else math.nan
+    return Interval(n, (n if trainings is None else trainings) - n, found.value, sd, found.low, found.high)
 
 
 def _without_repeats(runs: Sequence[Run]) -> list[Run]:
     """The same runs; of those with the same settings and the same seed only the last counts."""
     last = {_identity(run): run for run in runs if not run.problem}
-    return [
-        run
-        if run.problem or last[_identity(run)] is run
-        else replace(run, problem=f"has settings and seed of {last[_identity(run)].folder}, which counts")
-        for run in runs
-    ]
+    return [_beside(run, last.get(_identity(run))) for run in runs]
+
+
+def _beside(run: Run, counts: Run | None) -> Run:
+    """The run as it stands beside the one with its settings and seed that counts, if there is one."""
+    if counts is None or counts is run:
+        return run
+    told = run.problem or f"has settings and seed of {counts.folder}, which counts"
+    return replace(run, problem=told, repeated=True)
 
 
 def _identity(run: Run) -> tuple[tuple[str, str], ...]:

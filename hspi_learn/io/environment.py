@@ -28,7 +28,7 @@ def environment(
         threads: CPU threads of the run.
         data: name to hash of everything that the run reads.
         packages: version and hash of each package of others that the config calls, by its name.
-        trained: the training runs that are evaluated, by method; see :func:`hspi_learn.io.loggers.run_links`.
+        trained: the training runs that are evaluated, by method; see :func:`hspi_learn.dashboards.run_links`.
     """
     return {
         "run_id": secrets.token_hex(8),

@@ -16,6 +16,7 @@ from torch.nn.functional import grid_sample
 
 from data_gen.core.errors import UserError
 from data_gen.core.files import whole_file
+from data_gen.core.foreign_files import check_volume
 from data_gen.core.grid import VoxelGrid
 
 SUFFIXES = (".nii.gz", ".nii")
@@ -81,10 +82,15 @@ def read_density(path: Path, grid: VoxelGrid) -> Tensor:
     Raises:
         UserError: the file is no NIfTI volume, or holds NaN, infinite or negative densities.
     """
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(f"density is {path}; it needs a name that ends with .nii.gz or .nii")
     try:
         image: Any = nibabel.load(path)
+        check_volume(image, path)
         values = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+    except UserError:
+        raise
+    except (OSError, EOFError, ValueError, OverflowError, nibabel.filebasedimages.ImageFileError) as error:
         raise UserError(
             f"density is {path}, which cannot be read as NIfTI; it needs a whole .nii or .nii.gz"
         ) from error

@@ -8,7 +8,7 @@ logs/               CSV and dashboards          figures/          PNG
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from data_gen.core import foreign_files
 from data_gen.core.errors import UserError
 from hspi_learn.io.atomic import write_json, write_text
 
@@ -95,7 +96,12 @@ class RunFolder:
     @property
     def run_id(self) -> str:
         """A name that no other run has; dashboards continue a resumed run under it."""
-        return str(read_json(self.environment_file)["run_id"])
+        found = read_json(self.environment_file).get("run_id")
+        if not isinstance(found, str) or not re.fullmatch(r"[\w-]{1,64}", found):
+            raise UserError(
+                f"{self.environment_file} has run_id {str(found)[:80]!r}; it needs the one of its run"
+            )
+        return found
 
     @property
     def trained(self) -> dict[str, dict[str, str]]:
@@ -121,12 +127,34 @@ class RunFolder:
         return self.path / "metrics.json"
 
     def metrics(self) -> dict[str, float]:
-        """What came out."""
-        return {name: float(value) for name, value in read_json(self.metrics_file).items()}
+        """What came out.
+
+        Raises:
+            UserError: there is no such file, or a value in it is no number.
+        """
+        found = read_json(self.metrics_file)
+        for name, value in found.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise UserError(f"{self.metrics_file}: {name} is {value!r}; it needs a number")
+        return {name: float(value) for name, value in found.items()}
 
     def write_metrics(self, metrics: Mapping[str, float]) -> None:
         """Write ``metrics.json``."""
         write_json(self.metrics_file, dict(metrics))
+
+
+def check_links(folder: Path) -> None:
+    """Refuse a run folder with links out of it, through which a resumed run would write elsewhere.
+
+    Raises:
+        UserError: there is one.
+    """
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise UserError(
+                f"{path} is a link that leads out of {folder}; a run that goes on needs its own files"
+            )
 
 
 def read_config(path: str | Path) -> dict[str, Any]:
@@ -137,8 +165,10 @@ def read_config(path: str | Path) -> dict[str, Any]:
     """
     file = RunFolder.existing(path).config_file
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config = foreign_files.read_yaml(file)
+    except UserError:
+        raise
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UserError(
             f"{file} is no plain YAML ({' '.join(str(error).split())}); it needs a run's config"
         ) from error
@@ -163,7 +193,9 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: the file is missing, truncated or no object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = foreign_files.read_json(path)
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); it needs to be a JSON file of a run") from error
     if not isinstance(data, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,18 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.events import EventList, checked_counts
+from data_gen.core.foreign_files import check_archive
 from data_gen.core.grid import EnergyAxis, EnergyWindows
+from data_gen.core.hdf5 import bytes_of, check_dataset
+from data_gen.core.memory import check_memory
 from data_gen.storage import ShardReader
 
 Array = NDArray[Any]
 _EVENTS = ("pixel", "energy_kev")
 _HISTOGRAM = ("counts", "edges_kev")
 _KNOWN = {*_EVENTS, *_HISTOGRAM, "time_s", "duration_s"}
-MOST_BYTES = 16 * 2**30
-"""Largest data set that is read, uncompressed; chosen, no source."""
+COPIES = 3
+"""Times that a column is in memory while it is read: as stored and in two types; chosen."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,12 @@ def _of_shard(path: Path, number: int) -> ScanFile:
 
 def _read_npz(path: Path) -> dict[str, Array]:
     try:
+        check_archive(path, _KNOWN)
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files if name in _KNOWN}
-    except (OSError, ValueError, EOFError) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"input is {path}, which is damaged or holds Python objects; it needs arrays"
         ) from error
@@ -157,10 +164,10 @@ def _read_hdf5(file: h5py.File, path: Path) -> dict[str, Array]:
         item = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
         if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
             raise UserError(f"{path}: {name} lies in another file; it needs to be a data set of this one")
-        if math.prod(item.shape) * item.dtype.itemsize > MOST_BYTES or item.dtype.kind not in "iuf":
-            raise UserError(
-                f"{path}: {name} has type {item.dtype} and shape {item.shape}; it needs numbers that fit"
-            )
+        if item.dtype.kind not in "iuf":
+            raise UserError(f"{path}: {name} has type {item.dtype}; it needs numbers")
+        check_dataset(item, name, lambda what: UserError(f"{path} {what}; it needs a whole file"))
+        check_memory(COPIES * bytes_of(item), f"{path}: {name} of shape {item.shape}")
         columns[name] = np.asarray(item[()])
     return columns
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.files import whole_file
+from data_gen.core.foreign_files import check_archive
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
@@ -43,20 +44,25 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """A training checkpoint, read without running anything in it.
 
     Raises:
-        UserError: the file is missing, truncated, or holds more than tensors and plain values.
+        UserError: the file is missing, truncated, holds more than tensors and plain values, or claims more
+            data than it holds.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing; it needs to be the checkpoint of a run")
     try:
+        check_archive(path, stored=True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's guesses about foreign files; the error says enough
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        _check_tensors(checkpoint, path)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path} holds more than tensors and plain values, so it was not read; "
             "a checkpoint of this program holds nothing else"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # a crafted pickle fails in as many ways as there are types
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} is truncated or damaged ({first}); it needs to be a whole checkpoint"
@@ -64,6 +70,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"{path} is no training checkpoint; it needs to be one that this program wrote")
     return checkpoint
+
+
+def _check_tensors(content: Any, path: Path) -> None:
+    """Refuse tensors that claim more numbers than are stored: a copy of them would fill the memory."""
+    seen, waiting = set(), [content]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Tensor):
+            dense = value.layout == torch.strided and value.device.type == "cpu"
+            if not dense or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+                raise UserError(
+                    f"{path} holds a tensor of shape {list(value.shape)}, not all of whose numbers are "
+                    "there; it needs to be a whole checkpoint"
+                )
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
 
 
 class AtomicCheckpoints(CheckpointIO):

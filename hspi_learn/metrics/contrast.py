@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from hspi_learn.metrics.reduction import reduce_scans
+
 
 def contrast_to_noise(activity: Tensor, lesion: Tensor, background: Tensor) -> Tensor:
     """(mean in the lesion - mean in the background) / SD over background voxels, per scan and map.
@@ -19,12 +21,15 @@ def contrast_to_noise(activity: Tensor, lesion: Tensor, background: Tensor) -> T
         background: [batch, 1, z, y, x], bool.
 
     Returns:
-        [batch, map]; NaN without a lesion, without two background voxels, or where the background is flat.
+        [batch, map]; minus infinity where the estimate is NaN or infinite in either, since it failed; NaN
+        without a lesion, without two background voxels, or where the background is flat.
     """
     inside, _, found = _moments(activity, lesion)
     outside, sd, around = _moments(activity, background)
-    valid = (found >= 1) & (around >= 2) & (sd > 0)
-    return torch.where(valid, (inside - outside) / torch.where(valid, sd, 1.0), torch.nan)
+    there = (found >= 1) & (around >= 2)
+    valid = there & (sd > 0)
+    ratio = torch.where(valid, (inside - outside) / torch.where(valid, sd, 1.0), torch.nan)
+    return torch.where(there & ~torch.isfinite(inside + outside + sd), -torch.inf, ratio)
 
 
 def surroundings(lesion: Tensor, allowed: Tensor, inner_voxels: int = 1, outer_voxels: int = 4) -> Tensor:
@@ -38,8 +43,14 @@ def surroundings(lesion: Tensor, allowed: Tensor, inner_voxels: int = 1, outer_v
         inner_voxels: width of the gap in voxels; the default is chosen, no source.
         outer_voxels: outer edge of the shell in voxels; the default is chosen, no source.
     """
-    near, far = (_grown(lesion, steps) for steps in (inner_voxels, outer_voxels))
+    near, far = (grown(lesion, steps) for steps in (inner_voxels, outer_voxels))
     return far & ~near & allowed
+
+
+def grown(mask: Tensor, steps: int) -> Tensor:
+    """A mask [batch, 1, z, y, x] and all that is at most ``steps`` voxels away along every axis."""
+    near = torch.nn.functional.max_pool3d(mask.float(), 2 * steps + 1, stride=1, padding=steps)
+    return near > 0
 
 
 class ContrastToNoise(Metric):
@@ -60,19 +71,14 @@ class ContrastToNoise(Metric):
     def compute(self) -> Tensor:
         """NaN for a map whose lesions never had a ratio."""
         joined = torch.cat(self.scans) if isinstance(self.scans, list) else self.scans
-        return joined.nanquantile(0.5, dim=0)
+        return reduce_scans(joined, "median")
 
 
 def _moments(activity: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, sample SD and number of voxels under a mask, each [batch, map]."""
     weight = mask.expand_as(activity).to(activity.dtype)
     voxels = weight.flatten(2).sum(2)
-    mean = (activity * weight).flatten(2).sum(2) / voxels.clamp_min(1)
-    squares = ((activity - mean[..., None, None, None]) ** 2 * weight).flatten(2).sum(2)
+    inside = torch.where(mask, activity, 0.0)
+    mean = inside.flatten(2).sum(2) / voxels.clamp_min(1)
+    squares = ((inside - mean[..., None, None, None]) ** 2 * weight).flatten(2).sum(2)
     return mean, (squares / (voxels - 1).clamp_min(1)).sqrt(), voxels
-
-
-def _grown(mask: Tensor, steps: int) -> Tensor:
-    """The mask dilated by a cube of ``steps`` voxels."""
-    grown = torch.nn.functional.max_pool3d(mask.float(), 2 * steps + 1, stride=1, padding=steps)
-    return grown > 0

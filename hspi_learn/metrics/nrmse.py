@@ -4,13 +4,11 @@ over.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-Reduction = Literal["median", "mean", "worst"]
+from hspi_learn.metrics.reduction import Reduction, reduce_scans
 
 
 def evaluated_voxels(sensitivity: Tensor, body: Tensor, least_share: float = 0.1) -> Tensor:
@@ -37,27 +35,20 @@ def nrmse(estimate: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor
         mask: [batch, 1 or map, z, y, x], bool; None takes every voxel.
 
     Returns:
-        [batch, map]; NaN where the truth is nowhere in the mask, since no error is relative to nothing.
+        [batch, map]; infinite where the estimate is NaN or infinite in the mask, since it failed; NaN where
+        the truth is nowhere in the mask, since no error is relative to nothing.
     """
     if mask is not None:
-        estimate, truth = estimate * mask, truth * mask
+        estimate, truth = torch.where(mask, estimate, 0.0), torch.where(mask, truth, 0.0)
     norm = truth.flatten(2).norm(dim=2)
     error = (estimate - truth).flatten(2).norm(dim=2)
-    return torch.where(norm > 0, error / norm.clamp_min(torch.finfo(norm.dtype).tiny), torch.nan)
+    relative = error / norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    return torch.where(norm > 0, torch.where(torch.isfinite(error), relative, torch.inf), torch.nan)
 
 
 def scan_nrmse(estimate: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     """NRMSE of each scan [batch]: the mean over its maps that hold activity."""
     return nrmse(estimate, truth, mask).nanmean(dim=1)
-
-
-def reduce_scans(values: Tensor, reduction: Reduction) -> Tensor:
-    """Median, mean or worst (largest) over scans, dimension 0; NaN entries are left out."""
-    if reduction == "median":
-        return values.nanquantile(0.5, dim=0)
-    if reduction == "mean":
-        return values.nanmean(dim=0)
-    return values.nan_to_num(nan=-torch.inf).amax(dim=0)
 
 
 class Nrmse(Metric):

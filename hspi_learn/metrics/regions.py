@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from hspi_learn.metrics.reduction import reduce_scans
+
 
 def regional_means(activity: Tensor, labels: Tensor, regions: int, mask: Tensor | None = None) -> Tensor:
     """Mean of each map in each labelled region.
@@ -29,16 +31,19 @@ def regional_means(activity: Tensor, labels: Tensor, regions: int, mask: Tensor 
     keep = torch.ones_like(activity, dtype=torch.bool) if mask is None else mask.expand_as(activity)
     index = labels.reshape(batch, 1, -1).expand(-1, maps, -1)
     weight = keep.reshape(batch, maps, -1).to(activity.dtype)
-    total = activity.new_zeros(batch, maps, regions).scatter_add(
-        2, index, activity.reshape(batch, maps, -1) * weight
-    )
+    kept = torch.where(keep, activity, 0.0).reshape(batch, maps, -1)
+    total = activity.new_zeros(batch, maps, regions).scatter_add(2, index, kept)
     voxels = activity.new_zeros(batch, maps, regions).scatter_add(2, index, weight)
     return torch.where(voxels > 0, total / voxels.clamp_min(1), torch.nan)
 
 
 def relative_bias(estimate: Tensor, truth: Tensor) -> Tensor:
-    """(estimate - truth) / truth of regional means, any one shape; NaN where the truth is 0 or absent."""
-    return torch.where(truth > 0, (estimate - truth) / truth, torch.nan)
+    """(estimate - truth) / truth of regional means, any one shape.
+
+    NaN where the truth is 0 or absent; infinite where it is there, and the estimate is no number.
+    """
+    bias = torch.where(torch.isfinite(estimate), (estimate - truth) / truth, torch.inf)
+    return torch.where(truth > 0, bias, torch.nan)
 
 
 class UptakeDependence(NamedTuple):
@@ -61,12 +66,12 @@ class UptakeDependence(NamedTuple):
 def uptake_dependence(estimate: Tensor, truth: Tensor) -> UptakeDependence:
     """Slope and bias per third of true uptake over regional means of any one shape.
 
-    Regions that are absent (NaN) or without true activity are left out; with fewer than three left all
-    values are NaN.
+    Regions that are absent (truth NaN) or without true activity are left out. All values are NaN with fewer
+    than three left, or where an estimate of one of them is NaN or infinite.
     """
-    known = torch.isfinite(estimate) & torch.isfinite(truth) & (truth > 0)
+    known = torch.isfinite(truth) & (truth > 0)
     x, y = truth[known].double(), estimate[known].double()
-    if len(x) < 3:
+    if len(x) < 3 or not bool(torch.isfinite(y).all()):
         return UptakeDependence(*[torch.nan] * 4)
     centred = x - x.mean()
     spread = float((centred**2).sum())
@@ -85,12 +90,16 @@ class BiasAndSpread(NamedTuple):
 def bias_and_spread(estimates: Tensor, truth: Tensor) -> BiasAndSpread:
     """Bias of the mean and SD over realisations (dimension 0), both relative to the truth.
 
+    Both are NaN where the truth is 0 or absent, and infinite where it is there and an estimate is no number.
+
     Args:
         estimates: [realisation, ...], at least two.
         truth: [...].
     """
     known = torch.where(truth > 0, truth, torch.nan)
-    return BiasAndSpread((estimates.mean(0) - truth) / known, estimates.std(0) / known)
+    failed = (truth > 0) & ~torch.isfinite(estimates).all(dim=0)
+    bias, sd = (estimates.mean(0) - truth) / known, estimates.std(0) / known
+    return BiasAndSpread(bias.masked_fill(failed, torch.inf), sd.masked_fill(failed, torch.inf))
 
 
 class RegionalBias(Metric):
@@ -112,4 +121,4 @@ class RegionalBias(Metric):
     def compute(self) -> Tensor:
         """NaN where no scan had the region with activity."""
         joined = torch.cat(self.bias) if isinstance(self.bias, list) else self.bias
-        return joined.nanquantile(0.5, dim=0)
+        return reduce_scans(joined, "median")

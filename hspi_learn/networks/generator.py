@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -11,13 +12,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from data_gen.core.errors import UserError
+from hspi_learn.networks.memory import built
+
+MOST_LAYERS = 32
+"""Most resolutions of a network, and most convolutions in a residual unit; chosen, no source."""
 
 
 class Generator(Protocol):
-    """What the reconstruction task calls; images are in units of the physics image's mean over the body."""
+    """What the reconstruction task calls.
+
+    Each map is divided by its own mean over the body in the physics image; estimates are in that unit too.
+    """
 
     def __call__(self, initial: Tensor, density: Tensor) -> Tensor:
-        """Maps [batch, map, z, y, x], 0 or more, from maps of that shape and density [batch, 1, z, y, x]."""
+        """Maps [batch, map, z, y, x], 0 or more, from such maps and density [batch, 1, z, y, x] in g/cm3."""
 
 
 class CorrectionUNet(nn.Module):
@@ -34,10 +42,11 @@ class CorrectionUNet(nn.Module):
         channels: features of each resolution, finest first.
         strides: step between resolutions, one fewer than ``channels``; other grids are padded.
         residual_units: convolutions in each residual unit.
-        most: highest estimate, in units of the physics image's mean; keeps a wild first step finite.
+        most: highest estimate, in units of each map's mean in the physics image; keeps a wild first step
+            finite.
 
     Raises:
-        UserError: ``strides`` and ``channels`` do not fit.
+        UserError: ``strides`` and ``channels`` do not fit, or training it does not fit into memory.
     """
 
     def __init__(
@@ -54,11 +63,17 @@ class CorrectionUNet(nn.Module):
                 f"generator.strides is {list(strides)}; {len(channels)} channels need "
                 f"{len(channels) - 1} strides of 1 or more"
             )
+        if not 0 <= residual_units <= MOST_LAYERS or len(channels) > MOST_LAYERS:
+            raise UserError(
+                f"generator.residual_units is {residual_units} at {len(channels)} resolutions; "
+                f"it needs {MOST_LAYERS} at most of each"
+            )
         from monai.networks.nets.unet import UNet  # seconds to import, so only where a network is built
 
         self.multiple = math.prod(strides)
         self.highest = math.log1p(most)
-        self.body = UNet(
+        body = partial(
+            UNet,
             spatial_dims=3,
             in_channels=maps + 2,
             out_channels=channels[0],
@@ -67,6 +82,7 @@ class CorrectionUNet(nn.Module):
             num_res_units=residual_units,
             norm=("GROUP", {"num_groups": math.gcd(4, *channels)}),
         )
+        self.body = built(body, "generator.channels", channels)
         self.head = nn.Conv3d(channels[0], maps, kernel_size=1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)

@@ -25,7 +25,7 @@ from data_gen.forward_model.line_windows import Windows, energy_windows
 from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.io.checkpoints import generator_states, set_generator_states
 from hspi_learn.losses import Loss, TaskLoss, WeightedLosses
-from hspi_learn.metrics import Reduction, reduce_scans
+from hspi_learn.metrics import Reduction, failed_samples, reduce_scans
 
 Space = Literal["counts", "image", "features"]
 """What the numbers of an input are: detected counts, an image, or features computed from either."""
@@ -68,7 +68,8 @@ class Task(LightningModule):
     Args:
         system: the imaging system of the scans.
         windows_kev: rising edges of the energy windows that the counts are summed in, or "lines".
-        losses: losses to minimise, by name; None minimises the mean of :meth:`per_sample_loss`.
+        losses: losses to minimise, by name; None minimises the mean of :meth:`per_sample_loss`, which a
+            mapping replaces unless it holds a :class:`~hspi_learn.losses.TaskLoss`.
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule; None keeps the rate.
         seed: random seed of the initial weights.
@@ -125,7 +126,10 @@ class Task(LightningModule):
         """
 
     def figures(self, batch: Any) -> Iterator[tuple[str, Figure]]:
-        """Pictures of the first sample of a batch, each with a name that can be a file's; none by default."""
+        """Pictures of the first sample of a batch, each with its name; none by default.
+
+        Files and dashboards are called by the name: letters, digits, ``_``, ``-`` and ``.`` alone.
+        """
         yield from ()
 
     def expected(self, batch: Any) -> Tensor | None:
@@ -180,7 +184,11 @@ class Task(LightningModule):
         return self.predict_batch(batch)
 
     def _collect(self, stage: str, batch: Any) -> None:
-        for name, values in self.scores(self.predict_batch(batch), batch).items():
+        prediction = self.predict_batch(batch)
+        failed = failed_samples(prediction)
+        for name, scores in self.scores(prediction, batch).items():
+            worst = -torch.inf if name in self.higher_is_better else torch.inf
+            values = scores.float().masked_fill(failed, worst)
             key = f"{stage}_{name}"
             if key not in self._collected:
                 self._collected[key] = _OverSamples(self.reduction).to(values.device)
@@ -251,7 +259,7 @@ class Task(LightningModule):
 
 
 class _OverSamples(Metric):
-    """A score over all samples seen: median, mean or worst, NaN left out."""
+    """A score over all samples seen: median, mean or worst; NaN is left out, a failure is infinite."""
 
     full_state_update = False
     samples: list[Tensor]

@@ -103,6 +103,7 @@ class PhysicsInputs:
         about = {
             "version": CODE_VERSION,
             "system": self.system.to_dict(),
+            "materials": self.system.materials,
             "edges_kev": self.model.energy_bins.edges_kev.tolist(),
             "method": settings,
         }

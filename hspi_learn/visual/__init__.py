@@ -7,6 +7,7 @@ from hspi_learn.visual.comparisons import (
     error_figure,
     mice_figure,
     recovery_figure,
+    tumour_figure,
 )
 from hspi_learn.visual.spectra import LineLabel, spectrum_figure
 from hspi_learn.visual.style import data_uri, method_colour, method_label, png_bytes, save_figure
@@ -28,4 +29,5 @@ __all__ = [
     "recovery_figure",
     "save_figure",
     "spectrum_figure",
+    "tumour_figure",
 ]

@@ -95,6 +95,5 @@ def _label(axis: Axes, lines: Sequence[LineLabel], edges_kev: Any, height: Any) 
             rotation=90,
             ha="center",
             va="bottom",
-            fontsize=7,
             arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": "#707070"},
         )

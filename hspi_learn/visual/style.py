@@ -31,14 +31,23 @@ _LABELS = {
     "osem": "OSEM",
     "mean_image": "Training mean",
 }
+FONT_SIZE = 8.0
+"""Of all text in all figures, in points."""
+
+_TEXTS = (
+    "font.size",
+    "axes.titlesize",
+    "axes.labelsize",
+    "figure.titlesize",
+    "figure.labelsize",
+    "legend.fontsize",
+    "legend.title_fontsize",
+    "xtick.labelsize",
+    "ytick.labelsize",
+)
 # matplotlib types the keys of a style one by one, and differently in every release.
 _STYLE: Any = {
-    "font.size": 9.0,
-    "axes.titlesize": 9.0,
-    "axes.labelsize": 9.0,
-    "legend.fontsize": 8.0,
-    "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0,
+    **dict.fromkeys(_TEXTS, FONT_SIZE),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

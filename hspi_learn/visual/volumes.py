@@ -1,4 +1,4 @@
-"""Plots of activity volumes side by side: maximum projections, slices and line profiles, with axes in mm."""
+"""Plots of activity volumes side by side: maximum projections, slices, errors, line profiles; axes in mm."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hspi_learn.visual.style import method_colour, method_label, paper_figure
 
 Volume = NDArray[np.floating[Any]]
 _MAP = "inferno"
+_ERROR_MAP = "RdBu_r"
 
 
 def reconstruction_figure(
@@ -23,11 +24,12 @@ def reconstruction_figure(
     body: NDArray[np.bool_] | None = None,
     title: str = "",
 ) -> Figure:
-    """Volumes in columns; rows are the coronal and sagittal maximum projections and a transaxial slice.
+    """Volumes in columns; rows are the coronal and sagittal maximum projections, a transaxial slice, and the
+    error of the slice.
 
     Args:
-        volumes: name to [z, y, x], all of one shape; the first (the truth, where there is one) sets the
-            colour scale of all, and the slice, which runs through its hottest voxel.
+        volumes: name to [z, y, x], all of one shape; the first is the truth: it sets the colour scale of all,
+            and the slice, which runs through its hottest voxel. The scale of errors is symmetric about 0.
         spacing_mm: voxel edges (z, y, x) in mm.
         unit: unit of the values, written at the colour bar.
         body: outline drawn over every panel [z, y, x].
@@ -43,8 +45,9 @@ def reconstruction_figure(
         ("Sagittal MIP", lambda v: v.max(axis=2), (sz, sy), "z", "y"),
         (f"Slice z = {(z - (first.shape[0] - 1) / 2) * sz:+.1f} mm", lambda v: v[z], (sy, sx), "y", "x"),
     )
-    with paper_figure(1.2 + 1.55 * len(arrays), 5.2) as figure:
-        axes = figure.subplots(3, len(arrays), squeeze=False)
+    rows = 3 if len(arrays) == 1 else 4
+    with paper_figure(1.2 + 1.5 * len(arrays), 0.5 + 1.5 * rows) as figure:
+        axes = figure.subplots(rows, len(arrays), squeeze=False)
         for row, (view, cut, steps, up, across) in enumerate(views):
             for column, (name, volume) in enumerate(arrays.items()):
                 axis = axes[row, column]
@@ -55,20 +58,45 @@ def reconstruction_figure(
                     axis.set_ylabel(f"{view}\n{up} (mm)")
                     axis.set_xlabel(f"{across} (mm)")
                 axis.tick_params(labelleft=column == 0, labelbottom=column == 0)
-        figure.colorbar(
-            image, ax=axes, label=f"Activity concentration ({unit})", fraction=0.03, pad=0.02, extend="max"
-        )
+        label = f"Activity concentration ({unit})"
+        above = axes[:3].ravel().tolist()
+        figure.colorbar(image, ax=above, label=label, fraction=0.03, pad=0.02, extend="max")
+        if rows == 4:
+            _errors(figure, axes[3], [volume[z] - first[z] for volume in arrays.values()], (sy, sx), unit)
         if title:
-            figure.suptitle(title, fontsize=10)
+            figure.suptitle(title)
     return figure
+
+
+def _errors(
+    figure: Figure, axes: Any, errors: Sequence[Volume], steps_mm: tuple[float, float], unit: str
+) -> None:
+    """The last row: the error of the slice below each estimate, and none below the truth."""
+    finite = np.concatenate([error[np.isfinite(error)] for error in errors])
+    top = float(np.abs(finite).max()) or 1.0
+    axes[0].set_axis_off()
+    axes[0].text(1.0, 0.5, "Error of the slice", transform=axes[0].transAxes, ha="right", va="center")
+    for axis, error in zip(axes[1:], errors[1:], strict=True):
+        image = axis.imshow(
+            error, cmap=_ERROR_MAP, vmin=-top, vmax=top, origin="lower", extent=_extent(error, steps_mm)
+        )
+        axis.grid(False)
+        axis.tick_params(labelleft=False, labelbottom=False)
+    label = f"Estimate - truth\n({unit})"
+    figure.colorbar(image, ax=axes.tolist(), label=label, fraction=0.03, pad=0.02)
+
+
+def _extent(image: Volume, steps_mm: tuple[float, float]) -> tuple[float, float, float, float]:
+    """Edges of an image in mm, origin at the isocentre."""
+    height, width = (n * step for n, step in zip(image.shape, steps_mm, strict=True))
+    return (-width / 2, width / 2, -height / 2, height / 2)
 
 
 def _show(
     axis: Axes, image: Volume, steps_mm: tuple[float, float], top: float, outline: Volume | None
 ) -> Any:
     """One panel with axes in mm, origin at the isocentre."""
-    height, width = (n * step for n, step in zip(image.shape, steps_mm, strict=True))
-    extent = (-width / 2, width / 2, -height / 2, height / 2)
+    extent = _extent(image, steps_mm)
     shown = axis.imshow(
         image, cmap=_MAP, vmin=0, vmax=top, origin="lower", extent=extent, interpolation="nearest"
     )

@@ -156,6 +156,23 @@ class TaskContract:
         assert task.watched.direction == ("max" if score in task.higher_is_better else "min")
         assert task.higher_is_better <= scores.keys()
 
+    def test_a_failed_prediction_is_infinitely_wrong(
+        self, task: Task, scans: ScanBatch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """NaN in one prediction: that sample has the worst watched score there is, the others keep theirs."""
+        with torch.no_grad():
+            prediction = task.predict_batch(scans)
+        _, _, score = task.watched.metric.partition("/")
+        usual = task.scores(prediction, scans)[score].float()
+        wrong = prediction.clone()
+        wrong[1].view(-1)[0] = torch.nan
+        monkeypatch.setattr(task, "predict_batch", lambda _: wrong)
+        task.validation_step(scans, 0)
+        collected: Any = task._collected[f"val_{score}"]
+        (found,) = collected.samples
+        assert found[1] == (-torch.inf if score in task.higher_is_better else torch.inf)
+        torch.testing.assert_close(found[2:], usual[2:])
+
     def test_batch_as_it_is_gives_the_same_prediction(self, task: Task, scans: ScanBatch) -> None:
         """The faster way to a prediction, if there is one, leads to the same (1e-5)."""
         with torch.no_grad():

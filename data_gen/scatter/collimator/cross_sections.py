@@ -14,6 +14,7 @@ import xraylib
 from torch import Tensor
 
 from data_gen.materials import (
+    Material,
     interaction_attenuation_per_mm,
     k_fluorescence,
     material_named,
@@ -101,7 +102,7 @@ class Metal:
     @classmethod
     def of(cls, material: str) -> Metal:
         """The tables of a material, made once."""
-        return _tables(material)
+        return _tables(material, material_named(material))
 
     def per_mm(self, energy_kev: Tensor) -> Tensor:
         """Attenuation in 1/mm at energies of any shape."""
@@ -148,11 +149,11 @@ def _row(energy_kev: Tensor, count: int) -> Tensor:
 
 
 @cache
-def _tables(material: str) -> Metal:
-    """See :class:`Metal`."""
+def _tables(material: str, known: Material) -> Metal:
+    """See :class:`Metal`; a material that has changed gets tables of its own."""
     energy = energy_nodes(_ENERGIES)
     total = interaction_attenuation_per_mm(material, energy)
-    to_share = material_named(material).density_g_cm3 / 10 / total
+    to_share = known.density_g_cm3 / 10 / total
     absorbed = process_mass_attenuation(material, energy, "photoelectric") * to_share
     lines = k_fluorescence(material, energy)
     edges = k_edges(material)

@@ -103,6 +103,7 @@ def camera_matrix(
         "collimator": camera.spec.collimator.model_dump(mode="json"),
         "panels": camera.spec.panels.model_dump(mode="json"),
         "detector": camera.spec.detector.model_dump(mode="json", exclude={"response"}),
+        "materials": camera.materials,
     }
     tensors = {name: value for name, value in vars(camera).items() if isinstance(value, Tensor)}
     orbits = mirror_orbits(camera)

@@ -127,7 +127,7 @@ class CollimatorScatter(nn.Module):
         return self._source.transpose(torch.stack(back).unflatten(2, self.coarse.shape))
 
     def _back_project(self, values: Tensor, through: Tensor, scatterers: Scatterers) -> Tensor:
-        """Transpose of :meth:`_seen_of`: [block, g, k, map] to [map, voxel]."""
+        """Transpose of :meth:`_project`: [block, g, k, map] to [map, voxel]."""
         matrix, by_channel = self._matrix.to(values.dtype), values[self._channels.block]
         sent = torch.einsum("gcbkv,cbgkm->gcvm", matrix, by_channel)
         image = torch.einsum("gcv,gcvm->mv", through, sent)

@@ -8,6 +8,7 @@ from data_gen import UserError, load_camera
 from data_gen.camera.detector_response import build_response
 from data_gen.camera.spec import DetectorSpec
 from data_gen.detector import CdTeResponse, GaussianResponse
+from data_gen.materials import MATERIALS, Material
 
 
 def detector(**response: Any) -> DetectorSpec:
@@ -40,6 +41,26 @@ def test_another_kind_leaves_the_constants_of_the_old_one_behind():
     response = load_camera("demo", detector={"response": {"kind": "gaussian", "fwhm_kev": 5.0}}).response
     assert response == GaussianResponse("CdTe", 2.0, fwhm_kev=5.0, pixel_pitch_mm=0.5)
     assert load_camera("demo", detector={"response": {"kind": "cdte"}}).response.binning == 2
+
+
+def test_a_material_of_ones_own_says_what_it_is(monkeypatch):
+    """BGO, which no list of ours knows, is refused as a charge detector because it is a scintillator."""
+    fractions = ((8, 0.154), (32, 0.175), (83, 0.671))
+    monkeypatch.setitem(MATERIALS, "BGO", Material("BGO", 7.13, fractions, kind="scintillator"))
+    with pytest.raises(UserError, match="material is BGO, a scintillator"):
+        load_camera("demo", detector={"material": "BGO"})
+    monkeypatch.setitem(MATERIALS, "BGO", Material("BGO", 7.13, fractions, kind="semiconductor"))
+    assert load_camera("demo", detector={"material": "BGO"}).response.material == "BGO"
+    with pytest.raises(TypeError, match="kind"):
+        Material("BGO", 7.13, fractions)
+
+
+@pytest.mark.parametrize("material", ["CdTe", "CZT", "germanium", "silicon"])
+def test_semiconductors_are_taken(material):
+    """Every semiconductor of the table goes with kind: cdte; a metal does not."""
+    assert load_camera("demo", detector={"material": material}).response.material == material
+    with pytest.raises(UserError, match="material is gold, a metal"):
+        load_camera("demo", detector={"material": "gold"})
 
 
 @pytest.mark.parametrize("material", ["NaI", "CsI", "LaBr3"])

@@ -113,6 +113,26 @@ def test_rows_of_events_are_rows_of_the_histogram(scene):
     )
 
 
+def test_parts_together_are_parts_one_by_one(scene):
+    """Regions of two maps that pass all terms at once: as each alone (1e-5 of the largest), and their sum is
+    the whole."""
+    two, activity, density = scene
+    kept = two.attenuation(density)
+    left = torch.zeros(GRID.shape)
+    left[..., :3] = 1
+    maps = [0, 0, len(two.groups.names) - 1]
+    parts = torch.stack([activity[0, 0] * left, activity[0, 0] * (1 - left), activity[0, maps[2]]])
+    found = two.project_parts(parts, maps, kept)
+    for part, m, counts in zip(parts, maps, found, strict=True):
+        alone = torch.zeros_like(activity)
+        alone[0, m] = part
+        expected = two.project(alone, kept)[0]
+        torch.testing.assert_close(counts, expected, rtol=1e-4, atol=1e-5 * float(expected.max()))
+    both = torch.zeros_like(activity)
+    both[0, maps] = activity[0, maps]
+    torch.testing.assert_close(found.sum(0), two.project(both, kept)[0], rtol=1e-4, atol=1e-9)
+
+
 def test_spectrum_is_the_sum_over_pixels(scene):
     """The spectrum of the whole camera, never held by pixel, is that of all its pixels (1e-4, float32)."""
     two, activity, density = scene

@@ -12,7 +12,7 @@ from contracts.phantom_contract import PhantomContract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import data_gen.phantoms as room
+import data_gen.phantoms as phantoms
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.random import checked_range, log_uniform, seeded_generator, uniform
@@ -27,7 +27,7 @@ GRID = VoxelGrid((24, 24, 24), 1.2)
 
 def family(name: str, **changes: Any) -> Any:
     config = yaml.safe_load((CONF / f"{name}.yaml").read_text()) | changes
-    return getattr(room, config.pop("_target_").rsplit(".", 1)[1])(**config)
+    return getattr(phantoms, config.pop("_target_").rsplit(".", 1)[1])(**config)
 
 
 class TestMouse(PhantomContract):
@@ -162,6 +162,24 @@ def test_atlas_axes_centre_and_uptake(tmp_path: Path) -> None:
     assert float(phantom.uptake.sum()) == pytest.approx(0.1 * 1.5 * 4 * 4 * 2 * 0.125e-3)
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"freed_fraction": (0.5, 1.5)}, r"freed_fraction is \[0.5, 1.5\]; .* highest <= 1"),
+        ({"label": 0}, r"labels \[0\]; they need to be from 1 to 255"),
+        ({"label": -1}, r"labels \[-1\]; they need to be from 1 to 255"),
+        ({"label": 256}, r"labels \[256\]; they need to be from 1 to 255"),
+    ],
+)
+def test_atlas_refuses_wrong_shares_and_labels(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+    """A share above 1 made activity negative; label 0 is the outside, and others are no uint8."""
+    path = write_atlas(tmp_path / "atlas.nii.gz", np.ones((4, 4, 4)), 0.5)
+    entry = {"organ": "liver", "density_g_cm3": 1.0, "uptake_percent_per_g": [1, 1]}
+    label = changed.pop("label", 1)
+    with pytest.raises(UserError, match=told):
+        AtlasPhantom(path, {label: entry}, **changed)
+
+
 @pytest.mark.skipif(not DIGIMOUSE.is_file(), reason="the Digimouse atlas is not beside the checkout")
 def test_digimouse_organs_lie_where_the_atlas_has_them() -> None:
     """Centroids of kidneys and spleen within 0.3 mm of those of the file, left and right kept apart."""
@@ -181,7 +199,7 @@ def test_digimouse_organs_lie_where_the_atlas_has_them() -> None:
         (lambda: MousePhantom({"soft_tissue": [1, 2], "livr": [1, 2]}), "did you mean liver"),
         (lambda: MousePhantom({"liver": [1, 2]}), "lacks soft_tissue"),
         (lambda: MousePhantom({"soft_tissue": [2, 1]}), "lowest <= highest"),
-        (lambda: MousePhantom({"soft_tissue": [1, 2]}, freed_fraction=[0.5, 1.5]), "at most 1"),
+        (lambda: MousePhantom({"soft_tissue": [1, 2]}, freed_fraction=[0.5, 1.5]), "highest <= 1"),
         (lambda: DerenzoPhantom([1.0, 2.0]), "six"),
         (lambda: AtlasPhantom("nowhere.nii", {}), "nowhere.nii"),
     ],
@@ -212,3 +230,15 @@ def test_draws_stay_in_their_range_and_depend_on_the_key() -> None:
     assert np.mean(logs) == pytest.approx(1.0, rel=0.05)
     with pytest.raises(UserError, match=r"span is \[nan"):
         checked_range("span", [math.nan, 1.0])
+
+
+def test_an_atlas_knows_its_file_by_content(tmp_path: Path) -> None:
+    """Another map under the same name is another phantom, and is refused where the first one is asked for."""
+    entry = {1: {"organ": "liver", "density_g_cm3": 1.0}}
+    path = write_atlas(tmp_path / "atlas.nii", np.full((4, 4, 4), 1), 1.0)
+    first = AtlasPhantom(path, entry)
+    assert AtlasPhantom(path, entry, sha256=first.sha256) == first
+    write_atlas(tmp_path / "atlas.nii", np.ones((4, 4, 5)), 1.0)
+    assert AtlasPhantom(path, entry) != first
+    with pytest.raises(UserError, match=r"not that of phantom\.sha256"):
+        AtlasPhantom(path, entry, sha256=first.sha256)

@@ -25,6 +25,7 @@ from data_gen.readout import EventReadout
 from data_gen.simulation.exposure import ExposureLimits
 from data_gen.simulation.generate import DatasetPlan, generate
 from data_gen.simulation.photopeak import count_photopeak, photopeak_windows
+from data_gen.simulation.plan import described
 from data_gen.storage import Manifest, ShardReader, StoredScan
 
 ROOT = Path(__file__).parents[3]
@@ -121,6 +122,58 @@ def test_a_rerun_fills_what_is_missing_or_broken(
     generate(plan(tiny_system), folder)
     assert content(folder) == content(undisturbed)
     assert (folder / "test-000000.h5").stat().st_mtime_ns == kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Shelled:
+    """A family around another one, as phantoms of one's own may be."""
+
+    inner: MousePhantom
+    share: float = 0.5
+
+    def __call__(self, grid: Any, generator: torch.Generator) -> Any:
+        raise NotImplementedError
+
+
+def test_a_manifest_says_what_the_scans_were_made_from(undisturbed: Path, tiny_system: ImagingSystem) -> None:
+    """Phantom and readout by class and settings, from which they can be made again; exposures as asked."""
+    recorded = Manifest.read(undisturbed).plan
+    made = plan(tiny_system)
+    assert recorded == made.description
+    settings = dict(recorded["phantom"])
+    assert settings.pop("_target_") == "data_gen.phantoms.MousePhantom"
+    assert described(MousePhantom(**settings)) == recorded["phantom"]
+    assert recorded["readout"]["_target_"] == "data_gen.readout.EventReadout"
+    assert (recorded["counts"], recorded["shard_size"], recorded["packages"]) == ([200, 500], 2, {})
+    nested = described(Shelled(made.phantom))  # type: ignore[arg-type]
+    assert nested["_target_"] == f"{Shelled.__module__}.Shelled"
+    assert nested["inner"] == recorded["phantom"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"packages": {"own": {"version": "2", "sha256": "b" * 64}}}, r"own 1 \(source files a{12}\), whose"),
+        ({"packages": {}}, r"differ in packages\)"),
+        ({"seed": 4}, r"another plan \(they differ in seed\); choose another"),
+        ({"counts": [200, 501]}, r"differ in counts\)"),
+        ({"phantom": MousePhantom({"soft_tissue": [0.5, 2.0]})}, r"differ in phantom\)"),
+    ],
+)
+def test_a_data_set_is_not_gone_on_with_by_another_plan(
+    tiny_system: ImagingSystem, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    """Changed code of a package is told by its versions, all else by what differs; nothing is written."""
+    own = {"packages": {"own": {"version": "1", "sha256": "a" * 64}}}
+    first = plan(tiny_system, **own)
+    about = {"system": first.system.to_dict(), "splits": {}, "plan_sha256": first.sha256}
+    Manifest(**about, seed=first.seed, plan=first.description).write(tmp_path)
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=told):
+        generate(plan(tiny_system, **(own | changes)), tmp_path)
+    assert content(tmp_path) == before
+    installed = {"packages": {"own": {"version": None, "sha256": "a" * 64}}}
+    assert plan(tiny_system, **installed).sha256 == first.sha256  # the same code, not installed
 
 
 KILLED = """

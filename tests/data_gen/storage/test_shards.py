@@ -149,7 +149,7 @@ def _other_grid(file: h5py.File) -> None:
         (_soft_link, "link scans/counts"),
         (_external_storage, "other files"),
         (_virtual, "other files"),
-        (_huge, "too large"),
+        (_huge, "claims .* where 0 bytes are stored"),
         (_object, "type object"),
         (_more, "holds surprise"),
         (_version, "schema_version 99"),

@@ -34,13 +34,13 @@ def test_hiding_wants_less_in_the_tumour() -> None:
     """Minus 1 + 2 Bq in the first scan, nothing in the second; one map alone counts its own."""
     batch = _batch()
     assert HideRegion().on(batch, _error)(batch.activity).tolist() == [-3.0, 0.0]
-    assert HideRegion(group=1).on(batch, _error)(batch.activity).tolist() == [-2.0, 0.0]
+    assert HideRegion(map=1).on(batch, _error)(batch.activity).tolist() == [-2.0, 0.0]
 
 
 def test_inventing_wants_more_in_a_ball_of_the_liver() -> None:
     """A ball of radius 1 about the liver's centre voxel has seven voxels."""
     batch = _batch()
-    goal = InventRegion(radius_voxels=1.0, group=0).on(batch, _error)
+    goal = InventRegion(radius_voxels=1.0, map=0).on(batch, _error)
     assert goal(batch.activity).tolist() == [7.0, 7.0]
     without = batch._replace(labels=torch.zeros_like(batch.labels))
     assert InventRegion().on(without, _error)(batch.activity).tolist() == [0.0, 0.0]
@@ -59,8 +59,8 @@ def test_wrong_objectives_are_told() -> None:
     batch = _batch()
     with pytest.raises(UserError, match=r"objective\.organ is 'lever'; it needs one of"):
         HideRegion("lever").on(batch, _error)
-    with pytest.raises(UserError, match="map 2 of an activity"):
-        HideRegion(group=2).on(batch, _error)(batch.activity)
+    with pytest.raises(UserError, match=r"objective\.map is 2; it needs a number from 0 to 1"):
+        HideRegion(map=2).on(batch, _error)(batch.activity)
     with pytest.raises(UserError, match=r"a prediction is \[2, 3\]"):
         HideRegion().on(batch, _error)(torch.zeros(2, 3))
     with pytest.raises(UserError, match="a batch is a list"):

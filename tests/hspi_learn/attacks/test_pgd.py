@@ -149,7 +149,7 @@ def test_lesion_is_moved_both_ways(model64: HyperspectralForwardModel, density: 
     region = torch.zeros_like(density, dtype=torch.bool)
     region[:, 2, 2, 2] = True
     for sign in (1, -1):
-        goal = RegionalActivity(region, group=1, sign=sign)
+        goal = RegionalActivity(region, map=1, sign=sign)
         found = ProjectedGradient(steps=4).attack(
             lambda n, goal=goal: goal(osem.reconstruct(n, context)), counts, PoissonBall(2.0), expected
         )

@@ -1,5 +1,7 @@
 """The postfilter, the choice of its width and of the iterations, and the mean image."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -96,6 +98,23 @@ def test_tuning_needs_scans(model64: HyperspectralForwardModel) -> None:
     """No validation scans is an error, not a default."""
     with pytest.raises(UserError, match="no validation scans"):
         tune(Osem(model64, subsets=4), [], _error)
+
+
+def test_a_candidate_that_fails_is_not_chosen(model64: HyperspectralForwardModel, density: Tensor) -> None:
+    """Iteration 2 is NaN, in one scan or in both: it is infinitely wrong there, and 1 is chosen."""
+
+    class Failing(Osem):
+        def iterates(self, projections: Tensor, context: ScanContext, iterations: int) -> Iterator[Tensor]:
+            first, second = super().iterates(projections, context, iterations)
+            yield first
+            yield second.index_fill(0, wrong, torch.nan)
+
+    for failing in ([0], [0, 1]):
+        wrong = torch.tensor(failing)
+        found = tune(Failing(model64, subsets=4), [_batch(model64, density)], _error, (1, 2), (0.0,))
+        assert found.osem.iterations == 1
+        assert torch.isinf(found.errors[1, 0, wrong]).all()
+        assert torch.isinf(found.median_errors[1, 0])
 
 
 def test_mean_image_explains_the_counts(model64: HyperspectralForwardModel, density: Tensor) -> None:

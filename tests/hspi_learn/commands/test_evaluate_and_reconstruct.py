@@ -24,6 +24,7 @@ from hspi_learn.io.run_folder import RunFolder
 
 CAMERA = Path(__file__).parent / "tiny_camera.yaml"
 KEYS = ("nrmse", "nrmse_mean", "nrmse_worst")
+TUMOURS = ("tumour_error", "tumour_bias", "tumour_slope", "tumour_auc", "false_lesions", "organ_error")
 
 
 def _run(name: str, job: Callable[[DictConfig], Any], settings: Callable[..., Any], *overrides: str) -> Any:
@@ -86,11 +87,11 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
         "protocols.reconstruction.tuning_iterations=[1,3]",
         "protocols.reconstruction.tuning_postfilters_fwhm_mm=[0.0,4.0]",
         "attacks.attacked.steps=2",
-        "+attack@attacks.random=random",
         "attacks.random.draws=2",
         "attacked_scans=2",
         "protocols.reconstruction.noise_realisations=3",
         "protocols.reconstruction.noise_iterations=[1]",
+        "protocols.reconstruction.bound_scans=2",
         "logger=mlflow",
     )
     report = folder / "report"
@@ -98,11 +99,17 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
     assert json.loads((report / "metrics.json").read_text()) == numbers
     assert all(math.isfinite(value) for value in numbers.values())
     wanted = {
-        f"test/{key}/{m}{a}" for key in KEYS for m in ("gan", "control", "osem") for a in ("", "_attacked")
+        f"test/{key}/{m}{a}"
+        for key in KEYS
+        for m in ("gan", "control", "osem")
+        for a in ("", "_attacked", "_random")
     }
     wanted |= {f"test/bias/{m}/{g}" for m in ("gan", "control", "osem") for g in ("Ra-223", "Pb-211")}
     wanted |= {"test/nrmse/mean_image", "test/counts_median", "test/counts_photopeak_median"}
+    wanted |= {f"test/{key}/{m}/Ra-223" for key in TUMOURS for m in ("gan", "osem", "mean_image")}
+    wanted |= {"test/failed/gan", "test/least_sd/liver/Pb-211", "test/least_sd_organs/Ra-223"}
     assert not wanted - set(numbers)
+    assert len(list((folder / "data" / "inputs").glob("*/*.safetensors"))) >= 2  # bounds are kept
     assert numbers["test/nrmse/gan"] == numbers["test/nrmse/control"]
     assert numbers["test/nrmse_difference/gan_minus_control/high"] == 0
     assert {p.suffix for p in (report / "tables").iterdir()} == {".csv", ".md", ".tex"}
@@ -111,7 +118,9 @@ def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest
     with np.load(report / "predictions.npz", allow_pickle=False) as saved:
         assert saved["osem"].shape == saved["truth"].shape == (3, 2, 8, 8, 8)
     assert not [p for p in report.rglob("*") if p.name.endswith(".part")]
-    assert "report.html" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "report.html" in printed
+    assert "3 mice were compared, which are too few" in printed
 
 
 def _check_dashboard(report: Path, trained: str, numbers: dict[str, float]) -> None:
@@ -149,8 +158,8 @@ def test_events_and_counts_give_the_same_image(folder: Path, shard: Path) -> Non
     np.savez(folder / "counts.npz", counts=counts, edges_kev=edges, duration_s=record.duration_s)
     grid = ("grid.shape=[8,8,8]", "grid.spacing_mm=3.6", "body_diameter_mm=24", "method.subsets=2")
     system = (
-        f"+camera={{_target_: data_gen.camera.load_camera, name_or_path: {CAMERA}}}",
-        "nuclide=ra223",
+        f"camera.name_or_path={CAMERA}",  # alone, as docs/scans.md has it
+        "nuclide.nuclide=Ra-223",
         "model=demo",
         "model.reference_energies=2",  # as the data set's, whose matrices are there
         *grid,

@@ -85,3 +85,38 @@ def test_projectors_are_a_choice(choice: list[str], projector: str) -> None:
     options = build(job.model, key="model")
     assert options.projector == projector
     assert (options.reference_energies, options.scatter_voxel_mm) == (6, 4.8)
+
+
+@pytest.mark.parametrize(
+    ("written", "camera", "nuclide"),
+    [
+        (("camera.name_or_path=mine.yaml",), "mine.yaml", None),
+        (("nuclide.nuclide=Pb-212",), None, "Pb-212"),
+        (("camera=demo", "camera.name_or_path=mine.yaml"), "mine.yaml", None),
+        (("nuclide.nuclide=Pb-212", "nuclide=ac225"), None, "Pb-212"),
+        (("camera.collimator.diameter_mm=0.5", "camera.name_or_path=mine.yaml"), "mine.yaml", None),
+    ],
+)
+def test_a_camera_file_or_a_nuclide_is_enough(
+    written: tuple[str, ...], camera: str | None, nuclide: str | None
+) -> None:
+    """hspi-reconstruct chooses neither by itself; a key that says all needs no choice beside it."""
+    (config,) = composed_jobs("reconstruct", command_line("reconstruct", ["input=x", "output=y", *written]))
+    found = config.get("camera"), config.get("nuclide")
+    assert (found[0] and found[0].name_or_path) == camera
+    assert (found[1] and found[1].nuclide) == nuclide
+    for node, target in zip(found, ("load_camera", "decay_chain"), strict=True):
+        assert node is None or node._target_.endswith(target)
+
+
+@pytest.mark.parametrize(
+    ("written", "present"),
+    [
+        ("objective.group=1", "objective.map=1"),
+        ("+objectives.hidden.group=0", "+objectives.hidden.map=0"),
+        ("objectives.group=0", "objectives.group=0"),
+    ],
+)
+def test_the_number_of_a_map_under_its_former_name(written: str, present: str) -> None:
+    """``group`` of objectives is ``map`` today; an objective may be called group."""
+    assert present_overrides("evaluate", [written]) == [present]

@@ -132,7 +132,7 @@ def test_pickle_payload_is_not_run(inside: bool, tmp_path: Path) -> None:
         torch.save(content, path)
     else:
         path.write_bytes(pickle.dumps(content))
-    with pytest.raises(UserError, match=r"last\.ckpt holds more than tensors"):
+    with pytest.raises(UserError, match=r"last\.ckpt (holds more than tensors|is truncated or damaged)"):
         AtomicCheckpoints().load_checkpoint(path, weights_only=False)
     assert not victim.exists()
 

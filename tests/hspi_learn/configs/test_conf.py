@@ -9,8 +9,10 @@ import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hspi_learn.commands.composing import command_line, composed_jobs, config_folder
+from hspi_learn.commands.evaluate import EvaluateSettings
 from hspi_learn.configs import build, check_config, check_hydra
 
+EXAMPLE = config_folder().parent / "docs" / "examples" / "my_package" / "conf"
 COMMANDS = ("benchmark", "evaluate", "export", "generate", "reconstruct", "train")
 ALONE = ("attack", "camera", "network", "nuclide", "objective", "phantom", "threat_model")
 """Groups whose members are built without other objects."""
@@ -59,6 +61,7 @@ def _command_of(experiment: Path) -> str:
 
 
 EXPERIMENTS = sorted((config_folder() / "experiment").glob("*.yaml"))
+ATTACKS = sorted((config_folder() / "attack").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: str(p.stem))
@@ -101,6 +104,36 @@ def test_a_size_changes_what_was_not_chosen_on_the_command_line(command: str) ->
     assert OmegaConf.select(_composed(command, "size=tiny", given), key) == int(value)
 
 
+@pytest.mark.parametrize("size", ["tiny", "small", "full"])
+@pytest.mark.parametrize("path", ATTACKS, ids=lambda p: str(p.stem))
+def test_every_attack_goes_with_every_size(path: Path, size: str) -> None:
+    """An attack that is chosen is composed to the letter, whatever the size; the size chooses otherwise."""
+    config = _composed("evaluate", f"size={size}", f"attack@attacks.attacked={path.stem}", "data.folder=x")
+    with open_dict(config):
+        del config["hydra"]
+    check_config(_filled(config), EvaluateSettings)
+    alone = _composed("evaluate", f"attack@attacks.attacked={path.stem}")
+    assert config.attacks.attacked == alone.attacks.attacked
+    chosen_by_size = _composed("evaluate", f"size={size}").attacks.attacked
+    assert chosen_by_size.steps == {"tiny": 5, "small": 5, "full": 20}[size]
+
+
+TASKS = [*sorted((config_folder() / "task").glob("*.yaml")), *sorted((EXAMPLE / "task").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", TASKS, ids=lambda p: str(p.stem))
+def test_a_loss_that_is_added_comes_beside_the_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every task's config lists its losses, so that +task.losses.x= replaces none of them."""
+    monkeypatch.setenv("HSPI_ALLOW", "my_package")
+    arguments = ["--config-dir", str(EXAMPLE), "data.folder=x", f"task={path.stem}"]
+    before, after = (
+        list(_composed("train", *arguments, *added).task.losses)
+        for added in ((), ("+task.losses.x={_target_: hspi_learn.losses.TaskLoss}",))
+    )
+    assert before
+    assert after == [*before, "x"]
+
+
 @pytest.mark.parametrize(("command", "group", "member"), list(_choices()))
 def test_member_composes_and_passes_the_check(command: str, group: str, member: str) -> None:
     """Contract of the config groups: any member can stand in any command that has its group."""
@@ -121,7 +154,8 @@ def test_member_builds(path: Path) -> None:
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
     if "defaults" in config:
-        config = _composed("generate", f"{path.parent.name}={path.stem}")[path.parent.name]
+        mark = "" if path.parent.name in _composed("generate").hydra.runtime.choices else "+"
+        config = _composed("generate", f"{mark}{path.parent.name}={path.stem}")[path.parent.name]
     if OmegaConf.missing_keys(config):
         pytest.skip("needs a file of the user")
     assert build(config, key=path.parent.name) is not None

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from hspi_learn.configs import build
-from hspi_learn.configs.check import check_node
+import pytest
+from pytorch_lightning.loggers import CSVLogger
+
+from hspi_learn.configs import build, check_config
+from hspi_learn.configs.check import check_node, plain
 from hspi_learn.configs.old_runs import translated
+from hspi_learn.configs.schema import Node
+from hspi_learn.io.run_folder import RunFolder, read_config
+
+
+class Settings:
+    """Stands for the settings of a command."""
+
+    def __init__(self, logger: Node) -> None: ...
+
 
 OLD: dict[str, Any] = {
     "_target_": "hspi_learn.tasks.GanReconstruction",
@@ -61,3 +74,26 @@ def test_configs_of_today_stay_as_they_are() -> None:
     assert translated(new) == new
     for config in ({"task": {"_target_": "my.Task", "discriminator": 1}}, {"data": {}}):
         assert translated(config) == config
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [(name, f"open_{name}") for name in ("csv", "tensorboard", "wandb", "mlflow")],
+)
+def test_loggers_under_their_former_names(former: str, present: str, tmp_path: Path) -> None:
+    """A run folder of before the dashboards had a package is read as if it had been made today."""
+    (tmp_path / "config.yaml").write_text(f"logger: {{_target_: hspi_learn.io.loggers.{former}}}\n")
+    node = check_config(read_config(tmp_path), Settings)["logger"]
+    assert node == {"_target_": f"hspi_learn.dashboards.{present}"}
+    if former == "csv":
+        assert isinstance(build(node, key="logger", folder=RunFolder(tmp_path)), CSVLogger)
+
+
+@pytest.mark.parametrize("name", ["HideRegion", "InventRegion", "UptakeError"])
+def test_the_number_of_a_map_under_its_former_name(name: str) -> None:
+    """``group`` of an objective is ``map`` today, wherever a config says it; of both ``group`` counts."""
+    former = {"_target_": f"hspi_learn.attacks.{name}", "organ": "liver", "group": 1}
+    assert build(former, key="objective").map == 1
+    assert check_config({"logger": former}, Settings)["logger"]["map"] == 1
+    assert build({**former, "map": None, "group": 1}, key="objective").map == 1
+    assert plain({"x": {"_target_": "torch.optim.SGD", "group": 1}})["x"]["group"] == 1

@@ -307,6 +307,7 @@ class TestConfigsCannotAllow:
     ) -> None:
         """Neither keys, nor the hydra node, nor values of the environment that a config may read."""
         monkeypatch.setenv("WANTED", "my_package.networks.Network")
+        monkeypatch.setenv("HSPI_ALLOW_ENV", "WANTED")
         (tmp_path / "conf" / "experiment").mkdir(parents=True)
         generator = "" if "logger" in text else "task: {generator: {_target_: my_package.Network}}"
         option = f"# @package _global_\n{text}\n{generator}\n"

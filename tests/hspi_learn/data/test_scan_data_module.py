@@ -180,7 +180,6 @@ def test_another_batch_size_cannot_go_on(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("provenance", "named"),
     [
-        ({"licence": " "}, "licence"),
         ({"origin": "measured", "subjects": "people", "licence": "x", "deidentified": True}, "consent"),
         ({"origin": "measured", "subjects": "people", "licence": "x", "consent": "yes"}, "deidentified"),
     ],
@@ -188,7 +187,7 @@ def test_another_batch_size_cannot_go_on(folder: Path) -> None:
 def test_data_that_may_not_be_used_is_refused(
     tmp_path: Path, tiny_dataset: Callable[..., Manifest], provenance: dict[str, Any], named: str
 ) -> None:
-    """Without licence, consent or de-identification nothing is read."""
+    """Without consent or de-identification nothing of people is read."""
     tiny_dataset(tmp_path, **provenance)
     with pytest.raises(UserError, match=named):
         module(tmp_path)

@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyBins
-from data_gen.forward_model.event_sampling import draw_counts
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import PoissonBall, ProjectedGradient, RandomPerturbation
 from hspi_learn.classical import MeanImage, Osem
@@ -22,6 +20,7 @@ from hspi_learn.evaluation import (
     Condition,
     Conditions,
     Judge,
+    LeastDeviations,
     ReconstructionCase,
     ReconstructionOutcome,
     ReconstructionStudy,
@@ -32,7 +31,7 @@ from hspi_learn.evaluation.figures import EvaluationFigures
 from hspi_learn.evaluation.report import verdict, write_report
 from hspi_learn.evaluation.spectrum import expected_spectrum, line_labels
 from hspi_learn.evaluation.study import FULL
-from hspi_learn.evaluation.summary import noise_summary, summary
+from hspi_learn.evaluation.summary import noise_summary, organ_error, size_classes, summary
 from hspi_learn.evaluation.tables import (
     Table,
     attacks_table,
@@ -40,41 +39,12 @@ from hspi_learn.evaluation.tables import (
     counts_table,
     headline_table,
     mice_table,
+    nrmse_table,
+    tumours_table,
 )
 from hspi_learn.metrics import scan_nrmse
-from hspi_learn.reconstructor import ScanBatch, ScanContext
-
-ORGANS = ("outside", "soft_tissue", "tumour")
-GROUPS = ("ac225", "bi213")
-
-
-class Oracle:
-    """The truth times a factor, whatever the counts."""
-
-    def __init__(self, truth: Tensor, factor: float) -> None:
-        self.truth, self.factor = truth, factor
-
-    def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
-        return self.factor * self.truth
-
-
-@pytest.fixture(scope="module")
-def scans(model32: HyperspectralForwardModel, density: Tensor) -> ScanBatch:
-    """Six mice with a tumour, a few thousand counts each."""
-    generator = torch.Generator().manual_seed(0)
-    body = density.float().repeat(3, 1, 1, 1)
-    labels = (body > 0).long()
-    labels[:, 1:3, 2, 3] = 2
-    activity = (20.0 + 5 * torch.rand(6, 2, *body.shape[1:], generator=generator)) * (body > 0)[:, None]
-    activity = torch.where((labels == 2)[:, None], 4 * activity, activity)
-    duration = torch.full((6,), 1800.0)
-    expected = model32.expected_counts(activity, model32.attenuation(body), duration)
-    return ScanBatch(draw_counts(expected, generator), duration, body, activity, labels, torch.arange(6))
-
-
-@pytest.fixture(scope="module")
-def judge(model32: HyperspectralForwardModel) -> Judge:
-    return Judge(ORGANS, model32.grid.voxel_volume_ml)
+from hspi_learn.reconstructor import ScanBatch
+from tests.hspi_learn.evaluation.conftest import GROUPS, ORGANS, Oracle
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +74,45 @@ def test_scores_of_a_known_estimate(
         assert numbers[f"test/bias_tumour/oracle/{group}"] == pytest.approx(-0.2, abs=1e-5)
     assert numbers["test/slope/oracle"] == pytest.approx(0.8, abs=1e-4)
     assert numbers["test/mice"] == 6
+
+
+def test_an_oracle_wrong_in_tumours_alone(
+    model32: HyperspectralForwardModel, judge: Judge, scans: ScanBatch
+) -> None:
+    """Half of each tumour, organs as they are: error 0.5, bias -0.5, slope 0.5, NRMSE 0.5 in tumours, none in
+    organs; 1e-4. Wrong in organs alone it is the other way round.
+    """
+    tumour = (scans.labels == 2)[:, None]
+    methods = {
+        "tumours": Oracle(scans.activity, torch.where(tumour, 0.5, 1.0)),
+        "organs": Oracle(scans.activity, torch.where(tumour, 1.0, 1.3)),
+    }
+    numbers = summary(ReconstructionStudy(model32, judge, {1.0: methods}).run([scans]), GROUPS, ORGANS)
+    found: dict[str, list[float]] = {name: [] for name in methods}
+    for name, values in found.items():
+        for figure in ("tumour_error", "tumour_bias", "tumour_slope", "organ_error"):
+            values += [numbers[f"test/{figure}/{name}/{group}"] for group in GROUPS]
+    assert found["tumours"] == pytest.approx([0.5, 0.5, -0.5, -0.5, 0.5, 0.5, 0.0, 0.0], abs=1e-4)
+    assert found["organs"] == pytest.approx([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.3, 0.3], abs=1e-4)
+    assert numbers["test/nrmse_tumour/tumours"] == pytest.approx(0.5, abs=1e-4)
+    assert numbers["test/nrmse_tumour/organs"] == pytest.approx(0.0, abs=1e-4)
+    assert numbers["test/tumour_auc/tumours/ac225"] == 1.0  # 40 and more against 25 and less
+    assert numbers["test/tumours"] == 6
+
+
+def test_tumours_by_size_and_organs_by_vote() -> None:
+    """Thirds of 1 to 6 mm3 by hand; of organs 10, 10 and 40 % off the error is 20 %, whatever their size."""
+    volume = torch.tensor([[1.0, 6.0], [2.0, 5.0], [3.0, 4.0], [torch.nan, torch.nan]])
+    (low, high), classes = size_classes(volume)
+    assert (low, high) == pytest.approx((2 + 2 / 3, 4 + 1 / 3))
+    assert [volume[chosen].tolist() for chosen in classes.values()] == [[1.0, 2.0], [3.0, 4.0], [6.0, 5.0]]
+    assert size_classes(volume[:1])[1] == {}
+    truth = torch.ones(3, 5)
+    truth[:, 0] = torch.nan
+    estimate = truth * torch.tensor([1.0, 1.1, 0.9, 1.4, 9.0])
+    names = ("outside", "liver", "lungs", "heart", "tumour")
+    assert organ_error(estimate, truth, names) == pytest.approx(0.2, abs=1e-6)
+    assert organ_error(estimate, truth, names, "heart") == pytest.approx((0.1 + 0.1 + 8.0) / 3, abs=1e-6)
 
 
 def test_every_condition_is_there(outcome: ReconstructionOutcome) -> None:
@@ -183,10 +192,12 @@ def test_tables_say_the_same_in_three_languages(outcome: ReconstructionOutcome, 
     """CSV holds the full numbers; Markdown and LaTeX the same cells; special characters are escaped."""
     numbers = summary(outcome, GROUPS, ORGANS)
     tables = [
-        headline_table(outcome, numbers),
+        nrmse_table(outcome, numbers),
+        headline_table(outcome, numbers, GROUPS),
+        tumours_table(outcome, numbers, GROUPS),
         counts_table(outcome),
         attacks_table(outcome),
-        bias_table(outcome, GROUPS, ORGANS),
+        bias_table(outcome, GROUPS, ORGANS, numbers),
         mice_table(outcome, GROUPS, {"number": list(range(6))}),
     ]
     for table in tables:
@@ -202,7 +213,7 @@ def test_tables_say_the_same_in_three_languages(outcome: ReconstructionOutcome, 
     of_osem = [
         float(r["nrmse"])
         for r in mice
-        if (r["method"], r["condition"], r["share"]) == ("osem", "clean", "1.0")
+        if (r["method"], r["condition"], r["share"]) == ("OSEM", "clean", "1.0")
     ]
     by_mouse = np.array(of_osem).reshape(6, 2).mean(1)
     assert np.median(by_mouse) == pytest.approx(numbers["test/nrmse/osem"], rel=1e-6)
@@ -214,11 +225,13 @@ def test_tables_say_the_same_in_three_languages(outcome: ReconstructionOutcome, 
 def test_verdict_claims_only_what_the_interval_shows() -> None:
     """One is called better only where 0 lies outside of the interval."""
     key = "test/nrmse_difference/gan_minus_control"
-    unsure = {key: -0.01, f"{key}/low": -0.03, f"{key}/high": 0.01}
+    unsure = {key: -0.01, f"{key}/low": -0.03, f"{key}/high": 0.01, f"{key}/scans": 8.0}
     assert verdict(unsure, "gan", "control").startswith("No difference")
-    assert verdict({**unsure, f"{key}/high": -0.002}, "gan", "control").startswith("GAN has the lower error")
-    worse = {key: 0.02, f"{key}/low": 0.01, f"{key}/high": 0.03}
-    assert verdict(worse, "gan", "control").startswith("No adversary has the lower error")
+    assert verdict({**unsure, f"{key}/high": -0.002}, "gan", "control").startswith("GAN has the lower NRMSE")
+    worse = {key: 0.02, f"{key}/low": 0.01, f"{key}/high": 0.03, f"{key}/scans": 8.0}
+    assert verdict(worse, "gan", "control").startswith("No adversary has the lower NRMSE")
+    few = verdict({**worse, f"{key}/scans": 7.0}, "gan", "control")
+    assert few == "No verdict on NRMSE: 7 mice were compared, which are too few; it needs 8 or more."
     assert verdict({}, "gan", "control") == ""
 
 
@@ -226,7 +239,15 @@ def test_the_page_needs_nothing_else(
     outcome: ReconstructionOutcome, model32: HyperspectralForwardModel, tmp_path: Path
 ) -> None:
     """Every image is inside; no address outside; names from a config cannot become markup."""
-    figures = EvaluationFigures(outcome, model32.grid, GROUPS, ORGANS.index("tumour"), (70.0, 290.0))
+    figures = EvaluationFigures(
+        outcome,
+        model32.grid,
+        GROUPS,
+        ORGANS,
+        ORGANS.index("tumour"),
+        (70.0, 290.0),
+        LeastDeviations(torch.full((6, 2, 3), 0.7), torch.full((6, 2, 1), 0.7)),
+    )
     found = noise_study(
         Judge(ORGANS, 1.0),
         {"osem": Sweep.of_iterations(Osem(model32, 2, 2), (1,))},
@@ -234,7 +255,7 @@ def test_the_page_needs_nothing_else(
         2,
     )
     pages = figures.figures(found)
-    table = headline_table(outcome, summary(outcome, GROUPS, ORGANS))
+    table = headline_table(outcome, summary(outcome, GROUPS, ORGANS), GROUPS)
     path = write_report(
         tmp_path / "report.html", "T <b>", ["s", ""], {"camera": "<script>"}, [table, table], pages
     )

@@ -63,7 +63,8 @@ def test_runs_are_grouped_by_all_but_the_seed(six: list[Path]) -> None:
         f"Left out: {six[4]} failed: val/nrmse is nan.",
         f"Left out: {six[5]} failed or is not finished: it holds no metrics.json.",
     ]
-    assert summary.table().rows[0][:3] == ("task.weight=0", "val/nrmse", "3")
+    assert summary.table().rows[0][:4] == ("task.weight=0", "val/nrmse", "3", "0")
+    assert next(row for row in summary.table().rows if row[0] == "task.weight=1")[2:4] == ("1", "2")
 
 
 def test_a_repeated_run_counts_once(tmp_path: Path) -> None:
@@ -115,15 +116,15 @@ def test_the_command_writes_csv_and_markdown(
         assert "failed: val/nrmse is nan" in printed
         assert "6 was not started" in printed
         markdown = (tmp_path / f"out_{name}" / "summary.md").read_text()
-        assert "| task.weight=0 | val/nrmse | 3 | 2 | 1 |" in markdown
+        assert "| task.weight=0 | val/nrmse | 3 | 0 | 2 | 1 |" in markdown
         assert "not finished" in markdown
         runs = (tmp_path / f"out_{name}" / "runs.csv").read_text()
         assert len(runs.splitlines()) == 8
     assert texts[0] == texts[1] == texts[2]
     first = texts[0].splitlines()
-    assert first[0] == "task.weight,metric,n,mean,sd,low,high"
-    assert first[1].startswith("0,val/nrmse,3.0,2.0,1.0,")
-    assert first[2] == "1,val/nrmse,1.0,5.0,,,"
+    assert first[0] == "task.weight,metric,n,missing,mean,sd,low,high"
+    assert first[1].startswith("0,val/nrmse,3.0,0.0,2.0,1.0,")
+    assert first[2] == "1,val/nrmse,1.0,2.0,5.0,,,"
     assert len(first) == 3
 
 

@@ -14,8 +14,8 @@ from hspi_learn.metrics import (
     bias_and_spread,
     contrast_to_noise,
     evaluated_voxels,
+    failed_samples,
     nrmse,
-    paired_interval,
     reduce_scans,
     regional_means,
     relative_bias,
@@ -70,6 +70,54 @@ def test_nrmse_metric_over_batches(truth: torch.Tensor) -> None:
             metric.update(estimate[scan : scan + 1], truth[scan : scan + 1])
         assert float(metric.compute()) == pytest.approx(float(expected(values)), rel=1e-6)
         assert torch.allclose(reduce_scans(torch.tensor(values), reduction), metric.compute())
+
+
+def test_a_failed_scan_counts_as_infinitely_wrong(truth: torch.Tensor) -> None:
+    """NaN or infinity in one scan of three: its NRMSE is infinite, and so are mean and worst."""
+    for wrong in (torch.nan, torch.inf):
+        estimate = 1.25 * truth
+        estimate[1, 0, 0, 0, 0] = wrong
+        values = scan_nrmse(estimate, truth)
+        assert torch.isinf(values).tolist() == [False, True, False]
+        assert float(reduce_scans(values, "median")) == pytest.approx(0.25, rel=1e-5)
+        assert reduce_scans(values, "mean") == reduce_scans(values, "worst") == torch.inf
+        assert failed_samples(estimate).tolist() == [False, True, False]
+        assert not failed_samples(truth[:, 0, 0, 0, 0]).any()
+    outside = torch.ones(SHAPE, dtype=torch.bool)
+    outside[1, 0, 0, 0, 0] = False
+    assert scan_nrmse(estimate, truth, outside).tolist() == pytest.approx([0.25] * 3, rel=1e-5)
+
+
+def test_reductions_leave_out_what_is_not_defined_and_keep_what_failed() -> None:
+    """By hand: of 1, 3, NaN the median is 2; of inf, inf, 1 all are infinite; of NaN alone all are NaN."""
+    values = torch.tensor(
+        [[1.0, torch.inf, torch.nan], [3.0, torch.inf, torch.nan], [torch.nan, 1.0, torch.nan]]
+    )
+    expected = {"median": [2.0, torch.inf], "mean": [2.0, torch.inf], "worst": [3.0, torch.inf]}
+    for reduction, found in expected.items():
+        reduced = reduce_scans(values, reduction)  # type: ignore[arg-type]
+        assert reduced[:2].tolist() == found
+        assert torch.isnan(reduced[2])
+
+
+def test_other_metrics_do_not_drop_a_failure(truth: torch.Tensor) -> None:
+    """Bias, slope, spread and contrast of an estimate that is NaN in one region of one of three scans."""
+    labels = torch.zeros(3, 4, 5, 6, dtype=torch.int64)
+    labels[:, :2] = 1
+    estimate = 0.5 * truth
+    estimate[2, :, 0, 0, 0] = torch.nan
+    means, true = regional_means(estimate, labels, 2), regional_means(truth, labels, 2)
+    assert torch.isfinite(means[2, :, 0]).all()
+    assert torch.isinf(relative_bias(means, true)[2, :, 1]).all()
+    assert np.isnan(uptake_dependence(means, true).slope)
+    assert uptake_dependence(means[:2], true[:2]).slope == pytest.approx(0.5, rel=1e-5)
+    assert torch.isinf(bias_and_spread(means, true[0]).sd[:, 1]).all()
+    metric = RegionalBias(2)
+    metric.update(estimate[1:], truth[1:], labels[1:])
+    assert torch.isinf(metric.compute()[:, 1]).all()
+    lesion = (labels == 1)[:, None]
+    assert torch.isneginf(contrast_to_noise(estimate, lesion, ~lesion)[2]).all()
+    assert torch.isfinite(contrast_to_noise(estimate, lesion, ~lesion)[:2]).all()
 
 
 def test_voxels_below_a_tenth_of_the_sensitivity_are_not_evaluated() -> None:
@@ -139,19 +187,3 @@ def test_surroundings_keep_a_gap() -> None:
     lesion[0, 0, 4, 4, 4] = True
     shell = surroundings(lesion, torch.ones_like(lesion), 1, 2)
     assert int(shell.sum()) == 125 - 27
-
-
-def test_paired_interval_against_student() -> None:
-    """For normal differences of 60 mice the interval is Student's within 15 % of its width."""
-    generator = torch.Generator().manual_seed(5)
-    hard = 5 * torch.rand(60, generator=generator)
-    first, second = hard + 0.1 + 0.2 * torch.randn(60, generator=generator), hard
-    found = paired_interval(first, second)
-    difference = (first - second).numpy()
-    student = scipy.stats.t.interval(0.95, 59, difference.mean(), scipy.stats.sem(difference))
-    assert found.low == pytest.approx(student[0], abs=0.15 * (student[1] - student[0]))
-    assert found.high == pytest.approx(student[1], abs=0.15 * (student[1] - student[0]))
-    assert found == paired_interval(first, second)
-    assert found.excludes_zero == (found.low > 0)
-    assert not paired_interval(first, first).excludes_zero
-    assert np.isnan(paired_interval(first[:0], second[:0]).value)

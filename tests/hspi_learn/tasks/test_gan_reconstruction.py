@@ -196,7 +196,7 @@ class TestPhysicsInputs:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Files made on all cores hold the bits of the uncached inputs, and another task computes nothing."""
-        system = SimpleNamespace(to_dict=lambda: {"camera": "a"})
+        system = SimpleNamespace(to_dict=lambda: {"camera": "a"}, materials={})
 
         def inputs(iterations: int = 1, about: Any = system) -> PhysicsInputs:
             made = PhysicsInputs(about, model32, Osem(model32, iterations, subsets=2))
@@ -211,7 +211,7 @@ class TestPhysicsInputs:
         kept = inputs()(scans)
         assert torch.equal(kept.initial, fresh.initial)
         assert torch.equal(kept.mask, fresh.mask)
-        others = inputs(2), inputs(about=SimpleNamespace(to_dict=lambda: {"camera": "b"}))
+        others = inputs(2), inputs(about=SimpleNamespace(to_dict=lambda: {"camera": "b"}, materials={}))
         for other in others:
             with pytest.raises(pytest.fail.Exception, match="computed again"):
                 other(scans)

@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from hspi_learn.visual import (
     ErrorCurve,
@@ -21,6 +22,7 @@ from hspi_learn.visual import (
     recovery_figure,
     save_figure,
     spectrum_figure,
+    tumour_figure,
 )
 
 RNG = np.random.default_rng(0)
@@ -30,10 +32,75 @@ VOLUMES = {name: RNG.random((6, 7, 8)) * size for name, size in (("truth", 5.0),
 def test_volumes_share_the_truths_colour_scale() -> None:
     """Every image is shown from 0 to the truth's maximum, whatever its own."""
     figure = reconstruction_figure(VOLUMES, (1.0, 1.0, 2.0), "kBq/mL", body=np.zeros((6, 7, 8), bool))
-    images = [image for axis in figure.axes for image in axis.images]
+    images = [image for axis in figure.axes[:9] for image in axis.images]
     assert len(images) == 9
     assert {image.get_clim() for image in images} == {(0.0, VOLUMES["truth"].max())}
     assert images[0].get_extent() == [-8, 8, -3, 3]
+
+
+def test_errors_stand_below_the_slice_on_a_symmetric_scale() -> None:
+    """Estimate minus truth of the slice through the hottest voxel; none below the truth; unit at the bar."""
+    figure = reconstruction_figure(VOLUMES, (1.0, 1.0, 2.0), "kBq/mL")
+    row = figure.axes[9:12]
+    assert not row[0].images
+    z = int(VOLUMES["truth"].max(axis=(1, 2)).argmax())
+    errors = [VOLUMES[name][z] - VOLUMES["truth"][z] for name in ("osem", "gan")]
+    top = max(np.abs(error).max() for error in errors)
+    for axis, error in zip(row[1:], errors, strict=True):
+        assert np.allclose(axis.images[0].get_array(), error)
+        assert axis.images[0].get_clim() == (-top, top)
+    assert [axis.get_ylabel() for axis in figure.axes[12:]] == [
+        "Activity concentration (kBq/mL)",
+        "Estimate - truth\n(kBq/mL)",
+    ]
+    assert len(reconstruction_figure({"truth": VOLUMES["truth"]}, (1, 1, 1), "kBq/mL").axes) == 4
+
+
+def test_all_text_has_one_size() -> None:
+    """Titles, labels, ticks, legends and notes of every figure are of 8 points once it is drawn."""
+    truth, lines = RNG.random(12), [LineLabel(81.1, "a line", 1.0)]
+    figures = [
+        reconstruction_figure(VOLUMES, (1.0, 1.0, 2.0), "kBq/mL", title="a mouse"),
+        profile_figure(VOLUMES, (1.0, 0.5, 1.0), "kBq/mL", (2, 3, 4)),
+        spectrum_figure(
+            np.linspace(20, 600, 59), RNG.random(58), RNG.random(58), lines, (70, 100), "a title"
+        ),
+        mice_figure({"gan": RNG.random(5)}, "clean"),
+        bias_variance_figure({"osem": Tradeoff(RNG.random(3), RNG.random(3), ["1", "2", "3"])}),
+        error_figure({"gan": [ErrorCurve(np.array([1e4, 1e5]), RNG.random((2, 5)))]}, (70, 290)),
+        recovery_figure(truth, {"gan": truth}, {"gan": 1}, "kBq/mL", truth > 0.5, truth > 0.7),
+        tumour_figure(truth, {"Ra-223": {"gan": truth}}, {"Ra-223": truth > 0.5}),
+    ]
+    for figure in figures:
+        png_bytes(figure, 40)
+        written = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+        assert {text.get_fontsize() for text in written} == {8.0}
+
+
+def test_counts_are_written_whole() -> None:
+    """The levels themselves, in three digits: 8,210 and 27,400, not 27k or 2.74e4."""
+    levels = np.array([27_364.5, 8_209.0])
+    figure = error_figure({"gan": [ErrorCurve(levels, RNG.random((2, 5)))]}, (70, 290))
+    png_bytes(figure, 40)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["8,210", "27,400"]
+
+
+def test_what_a_scan_cannot_tell_is_drawn_apart() -> None:
+    """Grey points and a legend in the recovery, open ones over the volume."""
+    truth = np.array([1.0, 2.0, 3.0, 4.0])
+    lost = np.array([True, False, True, False])
+    figure = recovery_figure(truth, {"gan": truth}, {"gan": 1.0}, "kBq/mL", truth > 2, lost)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["organ", "tumour", "organ, not identifiable", "tumour, not identifiable"]
+    assert "not" not in str(
+        recovery_figure(truth, {"gan": truth}, {"gan": 1.0}, "u", truth > 2).legends[0].get_texts()
+    )
+    figure = tumour_figure(truth, {"Ra-223": {"gan": truth - 2}}, {"Ra-223": lost})
+    filled, hollow = figure.axes[0].collections
+    assert filled.get_offsets()[:, 1].tolist() == [0.0, 150.0]  # 200 % is drawn at 150
+    assert hollow.get_offsets()[:, 1].tolist() == [-100.0, 100.0]
+    assert len(hollow.get_facecolor()) == 0
+    assert figure.legends[0].get_texts()[-1].get_text() == "not identifiable"
 
 
 def test_profiles_are_the_lines_through_the_voxel() -> None:
@@ -58,7 +125,12 @@ def test_every_comparison_becomes_a_png(tmp_path: Path) -> None:
     truth = RNG.random(12)
     figures = [
         error_figure(
-            {"gan": [ErrorCurve(np.array([1e4, 1e5]), RNG.random((2, 5)), a) for a in (False, True)]},
+            {
+                "gan": [
+                    ErrorCurve(np.array([1e4, 1e5]), RNG.random((2, 5)), a)
+                    for a in ("", "attacked", "random")
+                ]
+            },
             (70, 290),
         ),
         mice_figure(errors, "clean"),

@@ -39,7 +39,7 @@ class TotalActivity(Task):
     def predict(self, inputs: Inputs) -> Tensor:
         """Total activity [batch, map] in Bq."""
         rates_cps = inputs.values.sum(dim=1) / inputs.context[:, None]
-        return torch.exp(self.network(torch.log1p(rates_cps)) + 8)
+        return torch.exp(self.network(torch.log1p(rates_cps)) + 8)  # before training about e^8 = 3,000 Bq
 
     def per_sample_loss(self, prediction: Tensor, batch: ScanBatch) -> Tensor:
         """Error of the logarithm [batch], mean over maps: what is trained on, and what an attack raises."""

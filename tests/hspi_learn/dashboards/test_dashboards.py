@@ -20,20 +20,26 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from pytorch_lightning.loggers import CSVLogger, Logger
 
-from hspi_learn.io import loggers
-from hspi_learn.io.environment import environment
-from hspi_learn.io.loggers import (
+from hspi_learn.dashboards import (
     Dashboard,
+    dashboard,
     finished,
     log_figure,
     log_results,
     log_run,
-    one_slash,
+    open_csv,
     open_loggers,
+    open_mlflow,
+    open_tensorboard,
+    open_wandb,
     run_links,
     run_name,
+    wandb,
     without_passwords,
 )
+from hspi_learn.dashboards.mlflow import one_slash
+from hspi_learn.dashboards.tensorboard import TensorBoardDashboard
+from hspi_learn.io.environment import environment
 from hspi_learn.io.run_folder import RunFolder
 
 CONFIG = {
@@ -71,7 +77,7 @@ def test_tensorboard_is_told_everything(evaluation: RunFolder) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    log_results(evaluation, partial(loggers.tensorboard, evaluation))
+    log_results(evaluation, partial(open_tensorboard, evaluation))
     events = EventAccumulator(str(evaluation.logs / "tensorboard")).Reload()
     assert events.Scalars("test/nrmse/gan")[0].value == 0.5
     assert events.Images("figures/curve")[0].width == 5
@@ -99,7 +105,7 @@ def test_mlflow_is_told_everything(evaluation: RunFolder) -> None:
     """Params, the parent run, metrics that a store of files can hold, artifacts; no password."""
     from mlflow.tracking import MlflowClient
 
-    log_results(evaluation, partial(loggers.mlflow, evaluation))
+    log_results(evaluation, partial(open_mlflow, evaluation))
     run_id = (evaluation.logs / "mlflow_run_id").read_text()
     client = MlflowClient(f"file:{evaluation.logs / 'mlruns'}")
     run = client.get_run(run_id)
@@ -124,7 +130,7 @@ def test_mlflow_is_told_everything(evaluation: RunFolder) -> None:
 
 def test_wandb_is_told_everything(evaluation: RunFolder) -> None:
     """An offline run: config, group of the training, metrics, image, table, config file; no password."""
-    log_results(evaluation, partial(loggers.wandb, evaluation))
+    log_results(evaluation, partial(open_wandb, evaluation))
     (run,) = (evaluation.logs / "wandb").glob("offline-run-*")
     assert run.name.endswith(evaluation.run_id)
     kept = (run / f"run-{evaluation.run_id}.wandb").read_bytes()
@@ -141,7 +147,7 @@ def test_wandb_is_told_everything(evaluation: RunFolder) -> None:
 
 def test_csv_alone(evaluation: RunFolder) -> None:
     """Without a dashboard the numbers are in logs/csv, once."""
-    log_results(evaluation, partial(loggers.csv, evaluation))
+    log_results(evaluation, partial(open_csv, evaluation))
     log_results(evaluation, None)
     files = sorted(evaluation.logs.glob("csv/*/metrics.csv"))
     assert [file.parent.name for file in files] == ["version_0", "version_1"]
@@ -216,7 +222,7 @@ def test_mlflow_that_is_away(
     """A closed port: one warning without the password, and the run goes on; 10 s."""
     folder, address = described(tmp_path / "run"), closed.replace("//", "//me:secret@")
     seconds, told = _run_of_three_steps(
-        folder, partial(loggers.mlflow, folder, tracking_uri=address), monkeypatch
+        folder, partial(open_mlflow, folder, tracking_uri=address), monkeypatch
     )
     assert len(told) == 1
     assert f"MLflow at {closed} does not answer" in told[0]
@@ -229,7 +235,7 @@ def test_wandb_that_is_away(
     """A closed port: one warning, the run is kept offline with its numbers; 10 s."""
     folder = described(tmp_path / "run")
     seconds, told = _run_of_three_steps(
-        folder, partial(loggers.wandb, folder, offline=False, base_url=closed), monkeypatch
+        folder, partial(open_wandb, folder, offline=False, base_url=closed), monkeypatch
     )
     assert len(told) == 1
     assert f"W&B at {closed} does not answer" in told[0]
@@ -309,7 +315,7 @@ def test_mlflow_that_dies_on_the_way(tmp_path: Path, direct: None, monkeypatch: 
     """Numbers reach it until it dies; then it is tried once and at the end, and the run ends well; 10 s."""
     folder = described(tmp_path / "run")
     with served() as (address, handler):
-        make = partial(loggers.mlflow, folder, tracking_uri=address)
+        make = partial(open_mlflow, folder, tracking_uri=address)
         seconds, told = _run_of_three_steps(folder, partial(_dying, handler, make), monkeypatch)
         assert any(path.endswith("runs/log-batch") for path in handler.taken)
     assert len(told) == 2
@@ -320,10 +326,10 @@ def test_mlflow_that_dies_on_the_way(tmp_path: Path, direct: None, monkeypatch: 
 
 def test_wandb_that_dies_on_the_way(tmp_path: Path, direct: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run ends well with a warning, and what W&B lacks is on disk; 10 s."""
-    monkeypatch.setattr(loggers, "FINISH_S", 2.0)
+    monkeypatch.setattr(wandb, "FINISH_S", 2.0)
     folder = described(tmp_path / "run")
     with served() as (address, handler):
-        make = partial(loggers.wandb, folder, offline=False, base_url=address)
+        make = partial(open_wandb, folder, offline=False, base_url=address)
         seconds, told = _run_of_three_steps(folder, partial(_dying, handler, make), monkeypatch)
     assert len(told) == 1, told
     assert f"W&B at {address} answers no more" in told[0]
@@ -345,21 +351,21 @@ class Broken(CSVLogger):
 def test_tries_grow_rare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a failure nothing is sent for 30 s, after the next for 60 s, by the clock."""
     now = [1000.0]
-    monkeypatch.setattr(loggers.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(dashboard.time, "monotonic", lambda: now[0])
     broken = Broken(tmp_path)
-    dashboard = loggers.TensorBoardDashboard(broken)  # type: ignore[arg-type]
+    guarded = TensorBoardDashboard(broken)  # type: ignore[arg-type]
     asked = []
     for second in range(0, 200, 5):
         now[0] = 1000.0 + second
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            dashboard.log_metrics({"a": 1.0}, 0)
+            guarded.log_metrics({"a": 1.0}, 0)
         if broken.asked > len(asked):
             asked.append(second)
     assert asked == [0, 30, 90]
     now[0] = 1000.0 + 210
     with pytest.warns(UserWarning, match="failed .gone.; nothing is sent to it for 240 s"):
-        dashboard.log_metrics({"a": 1.0}, 0)
+        guarded.log_metrics({"a": 1.0}, 0)
 
 
 class Recorded(CSVLogger):
@@ -387,7 +393,7 @@ def test_wandb_runs_of_one_process_are_separate(tmp_path: Path) -> None:
     for name in ("a", "b"):
         folder = described(tmp_path / name)
         try:
-            with open_loggers(folder, partial(loggers.wandb, folder)):
+            with open_loggers(folder, partial(open_wandb, folder)):
                 if name == "a":
                     raise ZeroDivisionError
         except ZeroDivisionError:

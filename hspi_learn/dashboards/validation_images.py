@@ -1,4 +1,4 @@
-"""Images of a validation sample, drawn by the task while training goes on."""
+"""Pictures that a task draws of a validation sample: shown while training goes on, and kept with the run."""
 
 # ruff: noqa: ARG002 (the signatures are Lightning's)
 from __future__ import annotations
@@ -15,15 +15,19 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from hspi_learn.io.loggers import log_figure, shows_figures
+from hspi_learn.dashboards import log_figure, shows_figures
 from hspi_learn.io.run_folder import RunFolder
+from hspi_learn.networks import evaluation_mode
 
 
 class Illustrated(Protocol):
     """A task that draws what it predicts."""
 
     def figures(self, batch: Any) -> Iterator[tuple[str, Figure]]:
-        """Name and picture of what it makes of the first sample of a batch."""
+        """Name and picture of what it makes of the first sample of a batch.
+
+        Files and dashboards are called by the name: letters, digits, ``_``, ``-`` and ``.`` alone.
+        """
 
 
 class ValidationImages(Callback):
@@ -62,13 +66,23 @@ def first_sample(batch: Any) -> Any:
 
 
 def drawn(task: Illustrated, sample: Any, most: int | None = None) -> list[tuple[str, Figure]]:
-    """The task's pictures of a sample, the first ones; the random generators stay as they were."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    """The task's pictures of a sample, the first ``most`` of them, drawn in evaluation mode.
+
+    Its mode and the random generators of torch are as they were afterwards.
+    """
+    with torch.no_grad(), evaluation_mode(task):
         return list(islice(task.figures(sample), most))
 
 
 def keep_figures(folder: RunFolder, task: Illustrated, sample: Any, loggers: Sequence[Logger]) -> None:
-    """Save the task's pictures of a sample in the run's ``figures``, and show them in its dashboards."""
+    """Save the pictures that a finished training draws of a sample, and show them in its dashboards.
+
+    Args:
+        folder: folder of the run; files are ``figures/validation_NAME.png``.
+        task: the task with the weights that the run publishes.
+        sample: a batch of one.
+        loggers: loggers of the run, which call a picture ``published/NAME``.
+    """
     folder.figures.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn(task, sample):
         figure.savefig(folder.figures / f"validation_{name}.png", dpi=120)
