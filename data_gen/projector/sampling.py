@@ -51,6 +51,11 @@ class RaySampling:
         """Rays for each pair of pixel and aperture; the fewest where they are not chosen yet."""
         return self.rays or FEWEST_RAYS
 
+    @property
+    def most(self) -> int:
+        """Rays for each pair of pixel and aperture, whatever the voxels."""
+        return self.rays or MOST_RAYS
+
     def chosen(self, seen_mm: float, voxel_mm: float) -> RaySampling:
         """These numbers, with the rays chosen where none are asked for: twenty a voxel of those that a
         pixel sees, 64 at least and 512 at most.
