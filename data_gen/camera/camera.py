@@ -18,6 +18,7 @@ from torch import Tensor
 
 from data_gen.camera.detector_response import build_response
 from data_gen.camera.spec import CameraSpec, checked_spec
+from data_gen.core.errors import UserError
 from data_gen.materials import composition, density_g_cm3
 
 if TYPE_CHECKING:
@@ -143,6 +144,23 @@ class Camera:
         """
         rotation = self.spec.panels.rotation
         return torch.full((self.pixel_count,), 1.0 / (rotation.steps if rotation else 1), dtype=torch.float64)
+
+    @property
+    def asked_gradients(self) -> list[str]:
+        """Names of its tensors that require a gradient."""
+        return [n for n, part in vars(self).items() if isinstance(part, Tensor) and part.requires_grad]
+
+    def check_fixed(self, part: str) -> None:
+        """Refuse a camera whose gradients a part of a model would lose.
+
+        Raises:
+            UserError: a tensor of the camera requires a gradient.
+        """
+        if self.asked_gradients:
+            raise UserError(
+                f"camera.{self.asked_gradients[0]} requires a gradient, which {part} does not give; detach "
+                "it, or use the ray projector (model.projector=ray) with no scatter term but leakage"
+            )
 
     def neighbours(self, offset: tuple[int, int]) -> Tensor:
         """Pixel at (row, column) + offset of the same panel, [pixel] int64; -1 where there is none."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,13 +27,9 @@ LEAK_RAYS = 0.25
 
 
 class OtherRays(RayCaster):
-    """As many rays as :class:`RayCaster` casts, all of them different."""
+    """As many rays as :class:`RayCaster` casts, with other shifts."""
 
-    def _spread(self, rays: int) -> None:
-        super()._spread(2 * rays)
-        self.rays = rays
-        self.heading, self.depth_share = self.heading[rays:], self.depth_share[rays:]
-        self.pixel_offset_mm = self.pixel_offset_mm[rays:]
+    stream: ClassVar[int] = 1
 
 
 class DesignCounts(NamedTuple):
@@ -100,7 +96,7 @@ class DesignObjective:
         Leakage is computed on blocks of pixels, whose size depends on the aperture plane.
         """
         model, task = self.model, self.task
-        sampling = RaySampling(max(1, round(LEAK_RAYS * self.sampling.rays)), self.sampling.plate_steps)
+        sampling = RaySampling(max(1, round(LEAK_RAYS * self.sampling.count)), self.sampling.plate_steps)
         projector = partial(RayProjector, sampling=sampling)
         leakage = Leakage(camera, model.grid, blocks.terms[0].energies_kev, SHARP_KEV, projector)
         seen = leakage.forward(task.shape[None], leakage.state(task.density[None]))[0, :, :, 0]

@@ -160,7 +160,7 @@ class Comparison:
 def compare(problem: DesignProblem, designs: Sequence[MaterialDesign]) -> Comparison:
     """Compare the camera as it came with the best design, with :data:`FINER` times the rays."""
     sampling = problem.options.ray_sampling
-    options = replace(problem.options, ray_sampling=replace(sampling, rays=FINER * sampling.rays))
+    options = replace(problem.options, ray_sampling=replace(sampling, rays=FINER * sampling.count))
     finer, best = replace(problem, options=options), best_of(designs)
     own = finer.objective(problem.camera.collimator_material)
     with torch.no_grad():

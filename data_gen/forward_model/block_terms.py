@@ -271,7 +271,14 @@ def block_terms(
     projector: ProjectorFactory,
     sampling: ScatterSampling,
 ) -> list[ScatterTerm]:
-    """The terms of these names, for emission at the reference energies."""
+    """The terms of these names, for emission at the reference energies.
+
+    Raises:
+        UserError: a term would lose a gradient that a tensor of the camera asks for.
+    """
+    for name in names:
+        if name != "leakage":
+            camera.check_fixed(f"scatter_terms with {name}")
     terms: list[ScatterTerm] = []
     if "leakage" in names:
         terms.append(Leakage(camera, grid, reference_kev, sharp_kev, projector))

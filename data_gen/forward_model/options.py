@@ -56,8 +56,8 @@ class ModelOptions:
             raise UserError(f"reference_energies is {self.reference_energies}; it needs at least 1")
         sampling = self.ray_sampling
         check_memory(
-            RAY_BYTES * sampling.rays * sampling.plate_steps,
-            f"ray_sampling of {sampling.rays} rays and {sampling.plate_steps} plate_steps",
+            RAY_BYTES * sampling.most * sampling.plate_steps,
+            f"ray_sampling of {sampling.most} rays and {sampling.plate_steps} plate_steps",
         )
         if not self.scatter_voxel_mm > 0:
             raise UserError(f"scatter_voxel_mm is {self.scatter_voxel_mm}; it needs a positive number of mm")

@@ -136,6 +136,8 @@ def interpolation_weights(
 class _Around:
     """Collimator paths of rays around one aperture, mm, and the area of waist that each stands for, mm2,
     [path].
+
+    Differentiable in the mean diameter of the apertures, and in their widest opening.
     """
 
     camera: Camera
@@ -147,20 +149,17 @@ class _Around:
     @classmethod
     def of(cls, camera: Camera) -> _Around:
         plate, panel = camera.spec.collimator, camera.spec.detector
-        radius = float(camera.aperture_diameter_mm.detach().median()) / 2
-        slope = float(camera.aperture_opening.detach().max()) / 2
+        radius, slope = camera.aperture_diameter_mm.mean() / 2, camera.aperture_opening.amax() / 2
         rim = torch.tensor([*(r for r in RIM_MM if r < plate.plate_mm), plate.plate_mm], dtype=torch.float64)
         disks = math.pi * (radius + slope * rim).square()
         nearer = plate.plane_mm / camera.spec.panels.detector_mm
         panel_mm2 = panel.rows * panel.columns * (nearer * panel.pitch_mm) ** 2
-        flat = max(panel_mm2 * camera.panels / camera.aperture_count - float(disks[-1]), 0.0)
+        flat = (panel_mm2 * camera.panels / camera.aperture_count - disks[-1:]).clamp_min(0)
         path = [0.0, *((rim[1:] + rim[:-1]) / 2).tolist(), plate.plate_mm, 1.15 * plate.plate_mm]
-        area = [float(disks[0]), *disks.diff().tolist(), flat / 2, flat / 2]
+        area = [disks[:1], disks.diff(), flat / 2, flat / 2]
         if plate.septa:
-            path, area = [*path, plate.septa_mm, 2 * plate.septa_mm], [*area, *2 * [float(disks[0])]]
-        return cls(
-            camera, rim, torch.tensor(path, dtype=torch.float64), torch.tensor(area, dtype=torch.float64)
-        )
+            path, area = [*path, plate.septa_mm, 2 * plate.septa_mm], [*area, disks[:1], disks[:1]]
+        return cls(camera, rim, torch.tensor(path, dtype=torch.float64), torch.cat(area))
 
     def seen(self, energy_kev: Tensor) -> Tensor:
         """Area times transmission times detection probability, [energy, path] mm2."""

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from data_gen.core.cache import cached, content_key
 from data_gen.core.grid import VoxelGrid
+from data_gen.projector.leak import LeakCaster, leak_rows
 from data_gen.projector.ray_casting import RayCaster
 from data_gen.projector.sparse import SparseMatrix, transposed
 from data_gen.projector.symmetry import MirrorOrbits
 from data_gen.projector.weights import build_rows
 
-CODE_VERSION = 12
+CODE_VERSION = 13
 """To be raised whenever the numbers in the matrix change, so that cached ones are rebuilt."""
 
 _PARTS = ("start", "column", "value", "start_t", "column_t", "value_t")
@@ -51,7 +52,11 @@ def kept_blocks(
     camera = caster.camera
 
     def build() -> dict[str, Tensor]:
-        rows = build_rows(caster, camera.pairs[orbits.first_pair], grid, drop_share, dtype)
+        pairs = camera.pairs[orbits.first_pair]
+        if isinstance(caster, LeakCaster):
+            rows = leak_rows(caster, pairs, grid, drop_share, dtype)
+        else:
+            rows = build_rows(caster, pairs, grid, drop_share, dtype)
         first = 0
         tensors = {"dropped": torch.tensor(rows.dropped)}
         for block, count in enumerate(torch.bincount(orbits.orbit).tolist()):

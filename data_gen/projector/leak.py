@@ -7,7 +7,8 @@ They are cast on cells of the waist plane, one around each aperture. Lengths are
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,11 +16,13 @@ from torch import Tensor
 
 from data_gen.camera import Camera
 from data_gen.core.grid import VoxelGrid
+from data_gen.core.parallel import on_all_cores
 from data_gen.projector.collimator_path import between_apertures, waist_on_panel
-from data_gen.projector.ray_casting import EDGE_FOLDS, CasterFactory, RayCaster
+from data_gen.projector.ray_casting import EDGE_FOLDS, UNROUNDED, CasterFactory, RayCaster
 from data_gen.projector.rings import Rings
-from data_gen.projector.sampling import RaySampling
+from data_gen.projector.sampling import RaySampling, place_shifts, root_steps
 from data_gen.projector.symmetry import octant
+from data_gen.projector.weights import Rows, assembled, threshold
 
 
 def nearest_apertures(camera: Camera, aperture: Tensor, most: int) -> Tensor:
@@ -105,13 +108,14 @@ RAYS_PER_MM2 = 0.13
 MOST_PLATE_RAYS_PER_RAY = 64.0
 """... up to this many: a plate of one aperture is wider than the object."""
 
+RAYS_PER_LINE = 16
+"""Rays asked for, of each pair of pixel and aperture, for which a pair of pixel and voxel has a line."""
+
+LINES_AT_ONCE = 200_000
+"""Lines held at a time, which bounds the memory."""
+
 MOST_BESIDE = 9
 """Openings that a ray through the plate may pass: that of its own cell and those around it."""
-
-SHIFTS = torch.tensor(
-    [[0.8191725, 0.6710436, 0.5497005], [0.3819660, 0.7320508, 0.2360680]], dtype=torch.float64
-)
-"""Shifts of the rays, in angle and in radius, from one pair to the next along x, y and z."""
 
 
 class LeakCaster(RayCaster):
@@ -130,6 +134,7 @@ class LeakCaster(RayCaster):
         sampling: numbers of rays.
         everything: rays through the pixel's own aperture too, for energies without a sharp projector.
         within_mm: largest distance of activity from the isocentre; None: anywhere before the plates.
+        store: lines shared with casters of other energies.
     """
 
     order: ClassVar[list[int]] = [0, 1, 2, 3]  # pairs are turned against each other, so that arms do no harm
@@ -142,16 +147,20 @@ class LeakCaster(RayCaster):
         sampling: RaySampling,
         everything: bool = False,
         within_mm: float | None = None,
+        store: LineStore | None = None,
     ) -> None:
         super().__init__(camera, energy_kev, sampling)
         plate_mm = camera.spec.collimator.plane_mm - camera.plate_mm / 2
         self.everything = everything
         self.within_mm = plate_mm if within_mm is None else min(within_mm, plate_mm)
-        self.plate_rays = self._plate_rays()
+        self.plate_rays = self._rays_of_a_cell()
         plate = camera.plate_mm * self.plate_mu
         radius = float(camera.aperture_diameter_mm.detach().median()) / 2
-        self.rings = Rings(radius + self.edge_mm, 1 / self.fold_mm, max(0.0, plate - EDGE_FOLDS))
-        self._spread(sum(self.counts) + self.plate_rays)
+        # Rounded, so that a small change of the diameter moves nodes with the aperture alone.
+        first_mm = max(0.1, round(radius + self.edge_mm, 1))
+        self.rings = Rings(first_mm, 1 / self.fold_mm, max(0.0, plate - EDGE_FOLDS))
+        self._spread()
+        self.lines, self.store = max(1, round(sampling.count / RAYS_PER_LINE)), store or LineStore()
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -159,6 +168,7 @@ class LeakCaster(RayCaster):
         return super().numbers | {
             "everything": self.everything,
             "plate_rays": self.plate_rays,
+            "lines": self.lines,
             "within_mm": self.within_mm,
         }
 
@@ -167,51 +177,183 @@ class LeakCaster(RayCaster):
         """0: no width is known of what leaks, so every voxel counts."""
         return 0.0, 0.0
 
-    def _plate_rays(self) -> int:
+    def _rays_of_a_cell(self) -> int:
         """Rays through the plate for each pair, by the size of the first aperture's cell."""
         turn = torch.linspace(0, 2 * math.pi, 17, dtype=torch.float64)
         heading = torch.stack((turn.cos(), turn.sin()), dim=-1)[None]
         with torch.no_grad():
             reach_mm = float(cell_mm(self.camera, torch.tensor([0]), heading, self.within_mm).median())
         wanted = max(PLATE_RAYS_PER_RAY, RAYS_PER_MM2 * math.pi * reach_mm**2)
-        return max(1, round(self.sampling.rays * min(wanted, MOST_PLATE_RAYS_PER_RAY)))
+        return max(1, round(self.sampling.count * min(wanted, MOST_PLATE_RAYS_PER_RAY)))
 
-    def _nodes(self, pairs: Tensor, heading: Tensor) -> tuple[Tensor, Tensor]:
+    def choose_rays(self, grid: VoxelGrid) -> None:
+        """As they are: the image of leakage is smooth, whatever the voxels."""
+
+    def _nodes(self, pairs: Tensor, heading: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
         """Nodes in aperture and zone, and in the rest of the aperture's cell; see :class:`RayCaster`."""
         near = sum(self.counts)
-        turn, further = self._shifts(pairs)
-        heading = _turned(heading, 2 * math.pi * turn)
-        place, area = super()._nodes(pairs, heading[:, :near])
+        place, area = super()._nodes(pairs, heading[:, :near], shift)
         aperture = pairs[:, 1]
         first = self.camera.aperture_diameter_mm[aperture, None] / 2 + self.edge_mm
         last = torch.maximum(cell_mm(self.camera, aperture, heading[:, near:], self.within_mm), first)
-        share = torch.arange(self.plate_rays, dtype=torch.float64, device=further.device) + further[:, None]
+        share = torch.arange(self.plate_rays, dtype=torch.float64, device=shift.device) + shift[:, None]
         radius, plate_area = self.rings.nodes(first, last, share / self.plate_rays)
         outside = radius[..., None] * heading[:, near:]
         return torch.cat((place, outside), dim=1), torch.cat((area, plate_area), dim=1)
 
-    def _through(self, pairs: Tensor, passed: Tensor, passed_whole: Tensor) -> Tensor:
+    def _through(self, pairs: Tensor, waist: Tensor, passed: Tensor, passed_whole: Tensor) -> Tensor:
         """All but what :class:`RayCaster` counts through the pixel's own aperture and its zone."""
         if self.everything:
             return passed
         left = passed_whole if self.is_level else torch.zeros_like(passed)
-        near = torch.arange(self.rays, device=passed.device) < sum(self.counts)
+        zone_mm = self.camera.aperture_diameter_mm.detach()[pairs[:, 1]] / 2 + self.edge_mm
+        near = waist.detach().norm(dim=-1) < zone_mm[:, None]
         return torch.where(near & looks_unhidden(self.camera, pairs)[:, None], left, passed)
 
-    def _shifts(self, pairs: Tensor) -> Tensor:
-        """Shifts of the rays of each pair, 0 to 1, [angle or radius, pair].
+    def weights(self, pairs: Tensor, lines: LeakLines) -> Tensor:
+        """First interactions in each pair's pixel per photon from anywhere in each voxel, by photons on these
+        lines, [line]."""
+        camera, cosine = self.camera, lines.cosine
+        per_mm = self.plate_mu / cosine
+        passed, passed_whole = torch.exp(-per_mm * lines.plate_mm), torch.exp(-per_mm * camera.plate_mm)
+        through = self._through(
+            pairs[lines.pair], lines.waist[:, None], passed[:, None], passed_whole[:, None]
+        )
+        # Depths are drawn evenly, for all energies alike.
+        slant = self.detector_mu / cosine
+        stopped = slant * camera.detector_thickness_mm * torch.exp(-slant * lines.depth_mm)
+        solid = camera.pitch_mm**2 * cosine / (4 * math.pi * lines.distance_mm.square())
+        return solid * stopped * through[:, 0] * torch.exp(-per_mm * lines.septa_mm) / self.lines
 
-        Neighbouring blocks sample elsewhere, so that errors average out; pairs that mirror each other alike.
+    def lines_between(self, pairs: Tensor, grid: VoxelGrid) -> LeakLines:
+        """Straight lines between points of pixels and of voxels, :attr:`lines` for each two of them, of the
+        pair of pixel and aperture whose cell of the plate they cross.
+
+        So each voxel has lines of its own however small it is, where few rays of a pixel meet it. Points are
+        spread evenly over both, also over neighbours together, and lines of pairs that mirror each other are
+        mirrored.
         """
-        pixel, aperture = pairs.unbind(dim=1)
-        centre = self.camera.aperture_centre_mm.detach()[aperture]
-        place = (self.camera.pixel_centre_mm.detach()[pixel] + centre / 3) * octant(centre)
-        shifts: Tensor = (SHIFTS.to(place.device) @ place.T / self.camera.pitch_mm) % 1.0
-        return shifts
+        camera, aperture = self.camera, pairs[:, 1]
+        panel = camera.aperture_panel[aperture]
+        axes = torch.stack((camera.panel_u[panel], camera.panel_v[panel], camera.panel_normal[panel]), dim=1)
+        centre = camera.aperture_centre_mm[aperture]
+        parts = []
+        for point, source, depth in self._ends(pairs, axes, grid):
+            way = torch.einsum("pkx,pvx->pvk", axes, point - source)
+            start = torch.einsum("pkx,pvx->pvk", axes, source - centre[:, None])
+            slope = way[..., :2] / way[..., 2:]
+            waist = start[..., :2] - slope * start[..., 2:]
+            pair, voxel = (self._within_cell(aperture, waist) & (start[..., 2] < 0)).nonzero(as_tuple=True)
+            way, waist, slope = way[pair, voxel], waist[pair, voxel], slope[pair, voxel]
+            plate, septa = self._paths(pairs[pair], waist[:, None], slope[:, None])
+            distance = way.norm(dim=-1)
+            found = (plate[:, 0], septa[:, 0], way[:, 2] / distance, distance, depth[pair, voxel], waist)
+            parts.append((pair.to(torch.int32), voxel.to(torch.int32), *(part.float() for part in found)))
+        return LeakLines(*(torch.cat(same) for same in zip(*parts, strict=True)))
+
+    def _ends(self, pairs: Tensor, axes: Tensor, grid: VoxelGrid) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Ends of each of the lines of pairs and voxels, in the detector and in the voxel [pair, voxel, 3],
+        and the depth in the detector [pair, voxel], mm.
+
+        Args:
+            pairs: pixel and aperture, [pair, 2].
+            axes: (u, v, normal) of their panels, [pair, 3, 3].
+            grid: voxels.
+        """
+        camera, middle = self.camera, grid.centres_mm().reshape(-1, 3)
+        pixel, spacing = camera.pixel_centre_mm[pairs[:, 0]], middle.new_tensor(grid.spacing_mm[::-1])
+        # Mirrored by the pixel, so that the lines of one are the same for all apertures.
+        fold = octant(pixel)
+        hand = self._hand(fold, camera.aperture_panel[pairs[:, 1]])
+        place = torch.einsum("pkx,px->pk", axes[:, :2], pixel) * hand * (2 / camera.pitch_mm)
+        told = torch.cat((place, 100 * axes[:, 2] * fold + UNROUNDED), dim=1).round()
+        steps = root_steps(64)[-24:].reshape(4, 6)
+        base = place_shifts(told, 6)[:, None]
+        base = base + torch.einsum("vx,px,xk->pvk", middle / spacing, fold, steps[:3])
+        for number in range(self.lines):
+            draw = (base + number * steps[3]) % 1.0
+            aside = (draw[..., :2] - 0.5) * camera.pitch_mm * hand[:, None]
+            inside = torch.cat((aside, draw[..., 2:3] * camera.detector_thickness_mm), dim=-1)
+            point = pixel[:, None] + torch.einsum("pvk,pkx->pvx", inside, axes)
+            yield point, middle + (draw[..., 3:] - 0.5) * spacing * fold[:, None], inside[..., 2]
+
+    def _within_cell(self, aperture: Tensor, waist: Tensor) -> Tensor:
+        """Whether points (u, v) of the waist plane, from their aperture, [pair, point, 2], are nearer to it
+        than to any other."""
+        own, nearest = waist.square().sum(-1), torch.ones_like(waist[..., 0], dtype=torch.bool)
+        for other in _same_panel(self.camera, aperture).unbind(dim=1):
+            way = between_apertures(self.camera, aperture, other)
+            nearest &= own <= (waist - way[:, None]).square().sum(-1)
+        return nearest
 
     def _beside(self, aperture: Tensor) -> Tensor:
         """See :class:`RayCaster`."""
         return nearest_apertures(self.camera, aperture, MOST_BESIDE)
+
+
+@dataclass(frozen=True)
+class LeakLines:
+    """Lines between points of pixels and of voxels through the plate, float32: what of them is the same at
+    every energy, [line] each."""
+
+    pair: Tensor
+    """Pair of pixel and aperture, int32."""
+    voxel: Tensor
+    """Flat index of the voxel, int32."""
+    plate_mm: Tensor
+    """Path in the plate along the panel's normal."""
+    septa_mm: Tensor
+    """Path in septa along the panel's normal."""
+    cosine: Tensor
+    """Of the incidence."""
+    distance_mm: Tensor
+    """From emission to interaction."""
+    depth_mm: Tensor
+    """Of the interaction in the detector."""
+    waist: Tensor
+    """(u, v) where the line crosses the waist plane, from the aperture's centre, [line, 2] mm."""
+
+
+class LineStore:
+    """The lines of a camera and a grid, kept from one energy to the next: their paths in metal cost most."""
+
+    def __init__(self) -> None:
+        self._key: tuple[object, ...] = ()
+        self._parts: list[tuple[Tensor, LeakLines]] = []
+
+    def of(self, caster: LeakCaster, pairs: Tensor, grid: VoxelGrid) -> list[tuple[Tensor, LeakLines]]:
+        """Indices of a few pairs at a time, and their lines."""
+        key = (caster.camera, grid, len(pairs), caster.lines, caster.sampling.plate_steps)
+        if key != self._key:
+            chosen = torch.arange(len(pairs)).split(max(1, LINES_AT_ONCE // grid.voxels))
+            found = on_all_cores(lambda part: caster.lines_between(pairs[part], grid), chosen)
+            self._key, self._parts = key, list(zip(chosen, found, strict=True))
+        return self._parts
+
+
+def leak_rows(
+    caster: LeakCaster, pairs: Tensor, grid: VoxelGrid, drop_share: float, dtype: torch.dtype
+) -> Rows:
+    """The rows of some pairs, from lines between pixels and voxels; see ``weights.build_rows``."""
+
+    def entries(part: tuple[Tensor, LeakLines]) -> tuple[tuple[Tensor, Tensor, Tensor], float, float]:
+        """The entries of a few pairs that are kept, the weight of all and that of those left out."""
+        chosen, lines = part
+        found = torch.zeros(len(chosen) * grid.voxels, dtype=dtype)
+        place = lines.pair.to(torch.int64) * grid.voxels + lines.voxel
+        found = found.index_add_(0, place, caster.weights(pairs[chosen], lines).to(dtype))
+        row, voxel = found.reshape(len(chosen), -1).nonzero(as_tuple=True)
+        value = found[row * grid.voxels + voxel]
+        keep = value > threshold(row, value, len(chosen), drop_share)[row]
+        kept = chosen[row[keep]], voxel[keep].to(torch.int32), value[keep]
+        return kept, float(value.sum()), float(value[~keep].sum())
+
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    total = lost = 0.0
+    for part, weight, dropped in on_all_cores(entries, caster.store.of(caster, pairs, grid)):
+        kept.append(part)
+        total, lost = total + weight, lost + dropped
+    return assembled(kept, len(pairs), lost / total if total else 0.0)
 
 
 def leak_caster(grid: VoxelGrid, sharp_kev: float = math.inf, share: float = 1.0) -> CasterFactory:
@@ -219,17 +361,10 @@ def leak_caster(grid: VoxelGrid, sharp_kev: float = math.inf, share: float = 1.0
 
     ``share`` of the rays that are asked for are cast, where there are so many pixels that errors average out.
     """
-    within_mm = math.hypot(*(edge / 2 for edge in grid.extent_mm))
+    within_mm, store = math.hypot(*(edge / 2 for edge in grid.extent_mm)), LineStore()
 
     def caster(camera: Camera, energy_kev: float, sampling: RaySampling) -> LeakCaster:
-        fewer = replace(sampling, rays=max(1, round(share * sampling.rays)))
-        return LeakCaster(camera, energy_kev, fewer, energy_kev > sharp_kev, within_mm)
+        fewer = replace(sampling, rays=max(1, round(share * sampling.count)))
+        return LeakCaster(camera, energy_kev, fewer, energy_kev > sharp_kev, within_mm, store)
 
     return caster
-
-
-def _turned(heading: Tensor, angle: Tensor) -> Tensor:
-    """Unit vectors [pair, ray, 2] turned by angles [pair]."""
-    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-    along, across = heading.unbind(dim=-1)
-    return torch.stack((cos * along - sin * across, sin * along + cos * across), dim=-1)

@@ -46,6 +46,9 @@ class MatrixProjector(nn.Module):
         drop_share: fraction of each row's weight that may be left out.
         dtype: of the weights.
         caster: of the rays; by default those through apertures.
+
+    Raises:
+        UserError: a tensor of the camera asks for a gradient.
     """
 
     def __init__(
@@ -60,12 +63,15 @@ class MatrixProjector(nn.Module):
         caster: CasterFactory = RayCaster,
     ) -> None:
         super().__init__()
+        camera.check_fixed("a stored system matrix")
         self.grid, self.pixels = grid, camera.pixel_count
         self.register_buffer("energies_kev", energies_kev.to(torch.float64), persistent=False)
         orbits = mirror_orbits(camera)
         folder = Path(cache_dir) if cache_dir else cache_folder()
         casters = [caster(camera, energy, sampling or RaySampling()) for energy in self.energies_kev.tolist()]
         self.columns = nn.ModuleList(Columns.of(grid, *caster.seen_mm) for caster in casters)
+        for own, columns in zip(casters, self._columns, strict=True):
+            own.choose_rays(columns.grid)
         kept = []
         with told("system matrices", len(casters)) as advance:
             for own, columns in zip(casters, self._columns, strict=True):

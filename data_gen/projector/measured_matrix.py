@@ -51,7 +51,8 @@ class MeasuredMatrix(MatrixProjector):
         dtype: number type of the weights.
 
     Raises:
-        UserError: pixels, voxels or energies are not those asked for.
+        UserError: pixels, voxels or energies are not those asked for, or a tensor of the camera asks for a
+        gradient.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class MeasuredMatrix(MatrixProjector):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         nn.Module.__init__(self)  # the weights are here, nothing is to be cast
+        camera.check_fixed("a measured system matrix")
         _check_fit(content, camera, grid)
         self.grid, self.pixels = grid, camera.pixel_count
         self.register_buffer("energies_kev", energies_kev.to(torch.float64), persistent=False)

@@ -55,7 +55,9 @@ class RayProjector(nn.Module):
         self.planes_per_voxel = planes_per_voxel
         self.register_buffer("energies_kev", energies_kev.to(torch.float64), persistent=False)
         self.register_buffer("mass_attenuation", tissue_attenuation(self.energies_kev), persistent=False)
-        casters = (caster(camera, e, sampling or RaySampling()) for e in self.energies_kev.tolist())
+        casters = [caster(camera, e, sampling or RaySampling()) for e in self.energies_kev.tolist()]
+        for own in casters:
+            own.choose_rays(grid)
         self.casters = nn.ModuleList(casters)
         self.register_buffer("pairs", camera.pairs, persistent=False)
         self.register_buffer("axes", main_axis(camera, camera.pairs), persistent=False)
@@ -74,7 +76,7 @@ class RayProjector(nn.Module):
     def forward(self, activity: Tensor, attenuation: Tensor) -> Tensor:
         """First interactions a second [batch, pixel, g, map]; see ``Projector.forward``."""
         batch, maps = checked_activity(activity, self.grid).shape[:2]
-        asked = activity.requires_grad or attenuation.requires_grad or _requires_grad(self.camera)
+        asked = activity.requires_grad or attenuation.requires_grad or bool(self.camera.asked_gradients)
         seen = []
         for g, caster in enumerate(self._casters()):
             total = activity.new_zeros(batch, self.pixels, maps)
@@ -89,7 +91,7 @@ class RayProjector(nn.Module):
         batch, _, _, maps = values.shape
         image = values.new_zeros(batch, maps, *self.grid.shape)
         keep = torch.is_grad_enabled() and (
-            values.requires_grad or attenuation.requires_grad or _requires_grad(self.camera)
+            values.requires_grad or attenuation.requires_grad or bool(self.camera.asked_gradients)
         )
         for g, caster in enumerate(self._casters()):
             for pairs, axis in self._chunks(caster):
@@ -164,11 +166,6 @@ class RayProjector(nn.Module):
         flat = where.reshape(len(field), 1, 1, -1, 3)
         sampled = functional.grid_sample(field, flat, padding_mode="zeros", align_corners=False)
         return sampled.reshape(*field.shape[:2], *point_mm.shape[:3])
-
-
-def _requires_grad(camera: Camera) -> bool:
-    """Whether any tensor of the camera requires a gradient."""
-    return any(part.requires_grad for part in vars(camera).values() if isinstance(part, Tensor))
 
 
 def _towards_detector(optical: Tensor, towards_last: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def build_rows(
         """The entries of a chunk that are kept, the weight of all and that of those left out."""
         chosen, axis = chunk
         row, voxel, value = _entries(caster, pairs[chosen], grid, axis, dtype)
-        keep = value > _threshold(row, value, len(chosen), drop_share)[row]
+        keep = value > threshold(row, value, len(chosen), drop_share)[row]
         kept = chosen[row[keep]], voxel[keep].to(torch.int32), value[keep]
         return kept, float(value.sum()), float(value[~keep].sum())
 
@@ -58,7 +58,7 @@ def build_rows(
     for part, weight, dropped in on_all_cores(entries, _chunks(caster, pairs, grid)):
         kept.append(part)
         total, lost = total + weight, lost + dropped
-    return _assembled(kept, len(pairs), lost / total if total else 0.0)
+    return assembled(kept, len(pairs), lost / total if total else 0.0)
 
 
 def _chunks(caster: RayCaster, pairs: Tensor, grid: VoxelGrid) -> Iterator[tuple[Tensor, int]]:
@@ -125,7 +125,7 @@ def _window(place_mm: Tensor, grid: VoxelGrid, axis: int) -> tuple[Tensor, int, 
     return low.to(torch.int64), int(inside.max()) + 2, inside, index - below
 
 
-def _threshold(pair: Tensor, value: Tensor, pairs: int, drop_share: float) -> Tensor:
+def threshold(pair: Tensor, value: Tensor, pairs: int, drop_share: float) -> Tensor:
     """For each pair, a value below which its entries hold at most ``drop_share`` of its weight, [pairs]."""
     total = value.new_zeros(pairs).index_add_(0, pair, value)
     # Weight of entries between powers of 2 of their row's total.
@@ -138,7 +138,7 @@ def _threshold(pair: Tensor, value: Tensor, pairs: int, drop_share: float) -> Te
     return total * 2.0 ** (small.sum(dim=1) - octaves)
 
 
-def _assembled(parts: list[tuple[Tensor, Tensor, Tensor]], rows: int, dropped: float) -> Rows:
+def assembled(parts: list[tuple[Tensor, Tensor, Tensor]], rows: int, dropped: float) -> Rows:
     """Rows from entries (row, column, value), sorted by row within each part; a row is in one part."""
     count = torch.zeros(rows, dtype=torch.int64)
     for row, _, _ in parts:

@@ -11,6 +11,8 @@ from data_gen.validation.counting import dead_time, poisson
 from data_gen.validation.crystal import response
 from data_gen.validation.derivatives import gradients
 from data_gen.validation.energy_windows import windows
+from data_gen.validation.fine_sources import fine_sources
+from data_gen.validation.fixed_pattern import fixed_pattern
 from data_gen.validation.grouped import grouping
 from data_gen.validation.growth import scaling
 from data_gen.validation.measured_crystals import crystals
@@ -21,7 +23,7 @@ from data_gen.validation.scattered_photons import object_scatter
 from data_gen.validation.sensitivity import finite_plates, knife_edges
 from data_gen.validation.slabs import attenuation
 from data_gen.validation.speed import speed
-from data_gen.validation.straight_photons import straight
+from data_gen.validation.straight_photons import panel_images, straight
 from data_gen.validation.widths import resolution
 
 __all__ = [
@@ -31,12 +33,15 @@ __all__ = [
     "dead_time",
     "decay",
     "design",
+    "fine_sources",
     "finite_plates",
+    "fixed_pattern",
     "geometry",
     "gradients",
     "grouping",
     "knife_edges",
     "object_scatter",
+    "panel_images",
     "poisson",
     "refinement",
     "resolution",

@@ -17,11 +17,13 @@ from data_gen.validation import (
     dead_time,
     decay,
     design,
+    fine_sources,
     finite_plates,
     formulas,
     geometry,
     knife_edges,
     object_scatter,
+    panel_images,
     poisson,
     refinement,
     resolution,
@@ -134,7 +136,17 @@ def test_object_scatter() -> None:
 
 def test_straight_photons() -> None:
     """The Monte Carlo's unscattered first interactions, 3 %; its own error is 0.3 %."""
-    held(straight(("pinhole",), ("point",), (82.0,), photons=100_000, rays=64))
+    held(straight(("pinhole",), ("point",), (82.0,), photons=100_000))
+
+
+def test_panel_images() -> None:
+    """The Monte Carlo's image of unscattered photons, block by block, 5 % beyond its own error."""
+    held(panel_images(("pinhole",), ("point",), (82.0,), photons=200_000))
+
+
+def test_fine_sources() -> None:
+    """Total 2 %, columns 1 %, centroid 0.02 pixel, against many rays, with the rays that ship."""
+    held(fine_sources((82.0,), finer=512, sources=("line", "voxel_1mm_beside")))
 
 
 @pytest.mark.parametrize("angle_deg", [0.0, 20.0])
