@@ -165,6 +165,7 @@ def test_example_runs(name: str, argument: str, told: str, checkout: Path, monke
     assert re.search(told, capsys.readouterr().out)
 
 
+@pytest.mark.filterwarnings("ignore:.*recorded nothing, where chance")  # of a matrix of made-up numbers
 def test_a_measured_matrix_as_its_page_writes_it(checkout: Path, monkeypatch) -> None:
     """docs/matrices.md: its snippet writes the files, its two reconstructions run to the image."""
     (snippet,) = (block for block in PYTHON if block.page == "matrices.md")

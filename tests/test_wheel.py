@@ -99,7 +99,7 @@ def test_commands_work_from_an_empty_folder(installed: Path, tmp_path: Path) -> 
     net = ("task.generator.channels=[4,8]", "task.generator.strides=[1]", "task.generator.residual_units=1")
     program("hspi-train", "data.folder=data", "run_dir=run", *net, *TINY_TRAINING, "trainer.max_steps=2")
     assert (tmp_path / "run" / "model.safetensors").is_file()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "data", "run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
 
 
 def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:

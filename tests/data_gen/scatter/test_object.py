@@ -114,8 +114,11 @@ class BruteForce:
         out = _to_hole(place)
         cosine = np.clip((out * heading).sum(axis=1), -1, 1)
         arrival = energy_kev / (1 + energy_kev / 510.99895 * (1 - cosine))
-        sent = 4 * np.pi * chord * np.exp(-_mu(energy_kev) * depth)
-        lost, lost_coherent = (self.to_surface(place, out) * _mu(e) for e in (arrival, energy_kev))
+        # Coherent scatter turns photons by a few degrees: on their way it takes none away.
+        sent = 4 * np.pi * chord * np.exp(-_mu_without_coherent(energy_kev) * depth)
+        lost, lost_coherent = (
+            self.to_surface(place, out) * _mu_without_coherent(e) for e in (arrival, energy_kev)
+        )
         angle = np.arccos(cosine)
         compton, rayleigh = (
             _by_angle(cross_section, energy_kev, angle)
@@ -146,8 +149,19 @@ def _to_hole(place: np.ndarray) -> np.ndarray:
 
 def _mu(energy_kev: np.ndarray | float) -> np.ndarray:
     """Total attenuation of soft tissue at 1 g/cm3, 1/mm."""
+    return _by_energy(xraylib.CS_Total, energy_kev)
+
+
+def _mu_without_coherent(energy_kev: np.ndarray | float) -> np.ndarray:
+    """Attenuation of soft tissue at 1 g/cm3 by absorption and Compton scatter alone, 1/mm."""
+    return _mu(energy_kev) - _by_energy(xraylib.CS_Rayl, energy_kev)
+
+
+def _by_energy(cross_section: object, energy_kev: np.ndarray | float) -> np.ndarray:
+    """A cross section of soft tissue at 1 g/cm3, 1/mm."""
+    assert callable(cross_section)
     nodes = np.geomspace(40.0, 450.0, 200)
-    values = [0.1 * sum(w * xraylib.CS_Total(z, e) for z, w in TISSUE) for e in nodes]
+    values = [0.1 * sum(w * cross_section(z, e) for z, w in TISSUE) for e in nodes]
     return np.interp(energy_kev, nodes, values)
 
 
