@@ -23,7 +23,7 @@ from data_gen.projector.weights import build_rows
 
 STEP = 1.25
 """Ratio of neighbouring energies of the matrix."""
-CODE_VERSION = 5
+CODE_VERSION = 6
 """To be raised whenever the numbers in the matrix change, so that cached ones are rebuilt."""
 OPAQUE = 9.0
 """Optical thickness of a plate above which penetration far from an aperture is negligible."""
@@ -98,7 +98,9 @@ def is_opaque(camera: Camera, energy_kev: float, least: float = OPAQUE) -> bool:
 def _caster(camera: Camera, grid: VoxelGrid, energy_kev: float) -> RayCaster:
     """Rays of all paths through the collimator, or only through apertures where the plate is opaque."""
     if is_opaque(camera, energy_kev):
-        return RayCaster(camera, energy_kev, RaySampling())
+        through_apertures = RayCaster(camera, energy_kev, RaySampling())
+        through_apertures.choose_rays(_parts(grid))
+        return through_apertures
     return leak_caster(grid, sharp_kev=0.0)(seeing_every_aperture(camera), energy_kev, LEAKING)
 
 
@@ -114,9 +116,14 @@ def _dense(caster: RayCaster, grid: VoxelGrid) -> Tensor:
     return dense.flatten(1)
 
 
+def _parts(grid: VoxelGrid) -> VoxelGrid:
+    """The grid of the parts that a voxel is averaged over."""
+    return VoxelGrid([PARTS * n for n in grid.shape], [s / PARTS for s in grid.spacing_mm])
+
+
 def _dense_rows(caster: RayCaster, pairs: Tensor, grid: VoxelGrid) -> Tensor:
     """First interactions per photon from anywhere in each voxel, by pair, [pair, voxel] float32."""
-    fine = VoxelGrid([PARTS * n for n in grid.shape], [s / PARTS for s in grid.spacing_mm])
+    fine = _parts(grid)
     part_of = torch.arange(grid.voxels).reshape(grid.shape)
     for axis in range(3):
         part_of = part_of.repeat_interleave(PARTS, dim=axis)
