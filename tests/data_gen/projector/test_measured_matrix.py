@@ -101,7 +101,7 @@ def _unit_voxels() -> torch.Tensor:
 
 @pytest.mark.parametrize("angles_deg", [(0.0, 70.0, 200.0), RING])
 def test_ours_exported_and_read_back(tmp_path, angles_deg):
-    """Issue, show 6: the same first interactions and the same back-projection in a body (1e-6 of the
+    """The same first interactions and the same back-projection in a body (1e-6 of the
     largest), for a camera with mirror images and for one without."""
     seen_by = camera(angles_deg=angles_deg)
     ours = MatrixProjector(seen_by, GRID, ENERGIES, tmp_path, sampling=FEW)

@@ -13,7 +13,7 @@ from hspi_learn.reconstructor import scan_context
 
 
 def test_the_same_image(tiny_system, tmp_path, monkeypatch):
-    """Issue, show 6: counts of the matrix projector give the same OSEM image (1e-5 of the largest voxel) when
+    """Counts of the matrix projector give the same OSEM image (1e-5 of the largest voxel) when
     the matrix comes from the file that was exported of it, leakage and its rays included."""
     monkeypatch.setenv("HSPI_CACHE_DIR", str(tmp_path / "cache"))
     options = {"reference_energies": 2, "scatter_terms": ("leakage",), "ray_sampling": RaySampling(12, 4)}

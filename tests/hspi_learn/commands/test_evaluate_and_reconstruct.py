@@ -68,7 +68,9 @@ def _reconstructed(*overrides: str) -> dict[str, float]:
     return found
 
 
-def test_evaluation_writes_all_that_the_issue_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluation_writes_numbers_tables_and_figures(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Issue, point 2: the keys of metrics.json; tables in three formats, figures, estimates and the page."""
     numbers = _run(
         "evaluate",

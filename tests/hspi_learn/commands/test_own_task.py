@@ -9,7 +9,7 @@ OWN_CONFIGS = ("--config-dir", str(ROOT / "tests" / "own_task" / "conf"))
 
 
 def test_own_task_is_trained_and_evaluated(program, data_folder: Path, tmp_path: Path) -> None:
-    """Issue, show 2: one file and one config; the commands train, evaluate and attack it as any other."""
+    """One file and one config; the commands train, evaluate and attack it as any other."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
