@@ -4,10 +4,11 @@
     python scripts/mutate.py --faults 200 --seed 0 --workers 2 --results docs/results
 
 Faults are drawn from all that cosmic-ray can plant in :data:`TESTS`: another operator, comparison or
-number, a condition turned round, a decorator or a loop left out. Each worker has a copy of the checkout. The
-tests beside the code run first, and the wider ones where they notice nothing. Finished faults are kept in
-``--session``, so that a run that was stopped goes on. ``docs/results/mutation_equivalent.json``, if there is
-one, tells which survivors change nothing that anybody could see, and why.
+number, a condition turned round, a decorator or a loop left out. Each worker has a copy of the checkout, and
+the tests beside the code, which have to pass without a fault, are to notice it. Finished faults are kept in
+``--session``, so that a run that was stopped goes on; ``--again`` tests those once more that nothing noticed.
+``docs/results/mutation_equivalent.json``, if there is one, tells which survivors change nothing that anybody
+could see, and why.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import os
 import platform
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,12 +34,6 @@ from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-
-WIDER = [
-    "tests/hspi_learn/commands/test_evaluate_and_reconstruct.py",
-    "tests/hspi_learn/commands/test_resume.py",
-]
-"""Tests of the commands, for faults that the tests beside the code do not notice."""
 
 TESTS = {
     "hspi_learn/attacks": ["tests/hspi_learn/attacks"],
@@ -64,25 +60,29 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="faults tested side by side")
     parser.add_argument("--session", type=Path, default=Path("runs/mutation.jsonl"), help="finished faults")
     parser.add_argument("--results", type=Path, help="folder of mutation.md and mutation.json")
-    parser.add_argument("--narrow", action="store_true", help="only the tests beside the code")
+    parser.add_argument("--again", action="store_true", help="test earlier survivors once more")
     asked = parser.parse_args()
     asked.session.parent.mkdir(parents=True, exist_ok=True)
     faults = drawn(asked.faults, asked.seed)
     done = finished(asked.session)
+    if asked.again:
+        done = {name: found for name, found in done.items() if found["outcome"] != "survived"}
     waiting = [fault for fault in faults if name_of(fault) not in done]
     with ProcessPoolExecutor(asked.workers, initializer=copy_checkout) as pool:
-        tests = [pool.submit(planted, fault, asked.narrow) for fault in waiting]
+        for broken in filter(None, pool.map(failing, sorted({package_of(fault) for fault in waiting}))):
+            sys.exit(f"{broken} fail without a fault; they need to pass first")
+        tests = [pool.submit(planted, fault) for fault in waiting]
         for test in as_completed(tests):
             found = test.result()
             done[found["fault"]] = found
             with asked.session.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found) + "\n")
             print(f"{len(done)} of {len(faults)}: {found['outcome']:9} {found['fault']}", flush=True)
-    found = [done[name_of(fault)] for fault in faults]
-    survivors = [each for each in found if each["outcome"] == "survived"]
-    print(f"{len(survivors)} of {len(found)} faults were noticed by no test")
+    tested = [done[name_of(fault)] for fault in faults]
+    unnoticed = sum(each["outcome"] == "survived" for each in tested)
+    print(f"{unnoticed} of {len(tested)} faults were noticed by no test")
     if asked.results:
-        write(found, asked, asked.results)
+        write(tested, asked, asked.results)
 
 
 def drawn(count: int, seed: int) -> list[MutationSpec]:
@@ -125,19 +125,28 @@ def copy_checkout() -> None:
     os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), before))), "OMP_NUM_THREADS": "1"}
 
 
-def planted(fault: MutationSpec, narrow: bool) -> dict[str, Any]:
-    """Plant one fault in this worker's copy, and run tests until one fails."""
-    package = next(package for package in TESTS if str(fault.module_path).startswith(package + "/"))
-    stages = [TESTS[package]] if narrow else [TESTS[package], WIDER]
-    outcome, diff = "survived", ""
-    for tests in stages:
-        command = f"{sys.executable} -m pytest -q -x -p no:cacheprovider -m 'not slow and not gpu' "
-        result = mutate_and_test([fault], command + " ".join(tests), TIMEOUT_S)
-        outcome = result.test_outcome.value if result.test_outcome else result.worker_outcome.value
-        diff = result.diff or ""
-        if outcome != "survived":
-            break
-    return {"fault": name_of(fault), "outcome": outcome, "diff": _changed(diff)}
+def package_of(fault: MutationSpec) -> str:
+    """The package of :data:`TESTS` that a fault lies in."""
+    return next(package for package in TESTS if str(fault.module_path).startswith(package + "/"))
+
+
+def testing(package: str) -> str:
+    """The command that runs the tests beside a package until one fails."""
+    tests = " ".join(TESTS[package])
+    return f"{sys.executable} -m pytest -q -x -p no:cacheprovider -m 'not slow and not gpu' {tests}"
+
+
+def failing(package: str) -> str | None:
+    """The tests beside a package if they fail in this worker's copy as it is."""
+    run = subprocess.run(shlex.split(testing(package)), capture_output=True, check=False)
+    return " ".join(TESTS[package]) if run.returncode else None
+
+
+def planted(fault: MutationSpec) -> dict[str, Any]:
+    """Plant one fault in this worker's copy, and run the tests beside it until one fails."""
+    result = mutate_and_test([fault], testing(package_of(fault)), TIMEOUT_S)
+    outcome = result.test_outcome or result.worker_outcome
+    return {"fault": name_of(fault), "outcome": outcome.value, "diff": _changed(result.diff or "")}
 
 
 def _changed(diff: str) -> list[str]:

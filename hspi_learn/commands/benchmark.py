@@ -56,7 +56,7 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
 
     Raises:
         UserError: the config or a data file is not what it needs to be, ``points`` names no cell of the
-            suite, or ``results`` holds a page of something else.
+            suite, ``results`` holds a page of something else, or a resumed run would write out of its folder.
     """
     import torch
     from rich.progress import track
@@ -68,6 +68,8 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
 
     torch.set_num_threads(config.threads)
     _check_results(config)
+    if resume:
+        _check_folders(config)
     cells = _cells(config)
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
     if not resume:
@@ -101,6 +103,19 @@ def _check_results(config: DictConfig) -> None:
             raise UserError(
                 f"results is {config.results}, where {page.name} is no page of results, without "
                 f"{numbers.name}; choose another folder"
+            )
+
+
+def _check_folders(config: DictConfig) -> None:
+    """Refuse to resume a run that writes elsewhere: its config may be that of a stranger."""
+    run = Path(config.run_dir)
+    cells = config.cells_dir or run / "cells"
+    for key in ("cells_dir", "results"):
+        folder = config[key]
+        if folder and not Path(folder).resolve().is_relative_to(run.resolve()):
+            raise UserError(
+                f"{key} in {run}/config.yaml is {folder}, and a resumed run writes into its own folder only; "
+                f"start a new run with {key}={folder}, and cells_dir={cells} for the cells that are finished"
             )
 
 

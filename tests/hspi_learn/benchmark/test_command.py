@@ -23,11 +23,10 @@ def test_a_run_leaves_its_folder_and_resumes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The usual run folder; a resumed run reads its cells and gives the same numbers."""
-    folder, docs = tmp_path / "run", tmp_path / "docs"
-    run(monkeypatch, *TINY, f"run_dir={folder}", f"results={docs}", "logger=tensorboard")
+    folder = tmp_path / "run"
+    run(monkeypatch, *TINY, f"run_dir={folder}", "logger=tensorboard")
     first = json.loads((folder / "metrics.json").read_text())
     assert first["suite/passed"] == first["suite/points"] > 10
-    assert json.loads((docs / "physics_quick.json").read_text()) == first
     for name in ("config.yaml", "environment.json", "report.html", "tables/physics_quick.csv"):
         assert (folder / name).is_file(), name
     told = EventAccumulator(str(folder / "logs" / "tensorboard")).Reload()
@@ -41,6 +40,33 @@ def test_a_run_leaves_its_folder_and_resumes(
     assert "decay: 11 of 11 points within tolerance, done before" in told
     assert "poisson: 5 of 5 points within tolerance, 0." in told
     assert json.loads((folder / "metrics.json").read_text()) == first
+
+
+def test_results_are_kept_beside_the_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """results=FOLDER holds the numbers of the run, and the page."""
+    docs = tmp_path / "docs"
+    run(monkeypatch, *TINY, f"run_dir={tmp_path / 'run'}", f"results={docs}")
+    kept = json.loads((docs / "physics_quick.json").read_text())
+    assert kept == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "poisson/" in (docs / "physics_quick.md").read_text()
+
+
+@pytest.mark.parametrize("key", ["results", "cells_dir"])
+def test_a_resumed_run_writes_nowhere_else(
+    key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The config of a run folder from a stranger may name any folder; the way to go on is told."""
+    folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run(monkeypatch, *TINY, f"run_dir={folder}", "points=[decay]")
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace(f"{key}: null", f"{key}: {elsewhere}"))
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, f"resume={folder}")
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert f"{key} in {folder}/config.yaml is {elsewhere}" in error
+    assert f"with {key}={elsewhere}" in error
+    assert not elsewhere.exists()
 
 
 @pytest.mark.parametrize(
