@@ -16,7 +16,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data_gen.core.grid import VoxelGrid
-from hspi_learn.evaluation.identifiability import LIMIT, LeastDeviations, unidentifiable
+from hspi_learn.evaluation.identifiability import (
+    LIMIT,
+    LeastDeviations,
+    unidentifiable,
+    unidentifiable_in_most,
+)
 from hspi_learn.evaluation.noise import NoisePoint, root_mean_square
 from hspi_learn.evaluation.reconstruction import ReconstructionOutcome
 from hspi_learn.evaluation.study import FULL, Condition
@@ -232,11 +237,12 @@ class EvaluationFigures:
         return CaptionedFigure(error_figure(curves, self.energy_range_kev), caption + self._failed())
 
     def bias_variance(self, noise: Mapping[str, Sequence[NoisePoint]]) -> CaptionedFigure:
-        """Relative bias against relative SD of regional means over repeated Poisson draws."""
+        """Relative bias against relative SD of identifiable regional means over repeated Poisson draws."""
+        lost = unidentifiable_in_most(self.bounds.regions)
         tradeoffs = {
             method: Tradeoff(
-                np.array([root_mean_square(point.bias) for point in points]),
-                np.array([root_mean_square(point.sd) for point in points]),
+                np.array([_over_identifiable(point.bias, lost) for point in points]),
+                np.array([_over_identifiable(point.sd, lost) for point in points]),
                 [point.name for point in points],
                 [point.evaluated for point in points],
             )
@@ -245,10 +251,16 @@ class EvaluationFigures:
         }
         caption = (
             "Relative bias and SD of organ and tumour means over repeated Poisson draws of one test mouse, "
-            "in voxels with 10 % or more of the maximum sensitivity, root mean square over regions and maps, "
-            "identifiable or not; numbers are OSEM iterations; large marks: settings that are compared."
+            "in voxels with 10 % or more of the maximum sensitivity, root mean square over regions and maps; "
+            f"{int(lost.sum())} are left out that most scans cannot tell (Cramer-Rao bound above "
+            f"{100 * LIMIT:.0f} %). Numbers are OSEM iterations; large marks: settings that are compared."
         )
         return CaptionedFigure(bias_variance_figure(tradeoffs), caption)
+
+
+def _over_identifiable(values: torch.Tensor, lost: torch.Tensor) -> float:
+    """Root mean square of values [map, region] that are not lost; NaN where all are."""
+    return root_mean_square(values.masked_fill(lost, torch.nan))
 
 
 def _in_unit(values: Mapping[str, Array]) -> tuple[dict[str, Array], str]:

@@ -127,3 +127,14 @@ def unidentifiable(bounds: Tensor, truth: Tensor) -> Tensor:
     lost = torch.zeros_like(truth, dtype=torch.bool)
     lost[: len(bounds), :, : bounds.shape[2]] = bounds > LIMIT
     return lost
+
+
+def unidentifiable_in_most(bounds: Tensor) -> Tensor:
+    """Maps and regions that more than half of the scans cannot tell, [map, region] bool.
+
+    Args:
+        bounds: of :class:`LeastDeviations`, [scan, map, region]; of no scan, nothing is marked.
+    """
+    if not len(bounds):
+        return torch.zeros(bounds.shape[1:], dtype=torch.bool)
+    return bounds.nanmedian(dim=0).values > LIMIT

@@ -8,7 +8,7 @@ import torch
 
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.evaluation import Judge, LeastDeviations, ReconstructionStudy, least_deviations
-from hspi_learn.evaluation.identifiability import LIMIT, unidentifiable
+from hspi_learn.evaluation.identifiability import LIMIT, unidentifiable, unidentifiable_in_most
 from hspi_learn.evaluation.summary import bound_numbers, summary
 from hspi_learn.evaluation.tables import headline_table, shown
 from hspi_learn.reconstructor import ScanBatch
@@ -98,3 +98,13 @@ def test_marks_follow_the_bound(model32: HyperspectralForwardModel, judge: Judge
     assert LIMIT == 0.5
     infinite = LeastDeviations(torch.full((6, 2, 3), torch.inf), torch.full((6, 2, 1), torch.inf))
     assert bound_numbers(infinite, outcome, GROUPS, ORGANS)["test/least_sd_tumours/ac225"] == 1000
+
+
+def test_regions_that_most_scans_cannot_tell() -> None:
+    """Above the limit in two of three scans, in one, at the limit, absent, and absent but once; by hand."""
+    nan, inf = torch.nan, torch.inf
+    bounds = torch.tensor(
+        [[[0.6, 0.6, LIMIT, nan, nan]], [[inf, 0.1, LIMIT, nan, 0.9]], [[0.2, 0.2, LIMIT, nan, nan]]]
+    )
+    assert unidentifiable_in_most(bounds).tolist() == [[True, False, False, False, True]]
+    assert not unidentifiable_in_most(bounds[:0]).any()
