@@ -75,12 +75,19 @@ def check_numbers(check: GainCheck) -> dict[str, float]:
     }
 
 
+SETTLED = 0.25
+"""Standard error of a gain, as a fraction of it, from which on a check settles nothing; chosen."""
+
+
 def check_statement(problem: DesignProblem, check: GainCheck) -> str:
-    """The check in words."""
-    return (
+    """The check in words; one that settles nothing says so."""
+    told = (
         f"{problem.task.wanted} against all else, in blocks of pixels: gain {check.by_model:.2f} by the "
         f"model, {check.by_monte_carlo:.2f} +- {check.error:.2f} by Monte Carlo, scatter included."
     )
+    if check.error < SETTLED * check.by_monte_carlo:
+        return told
+    return f"{told} This Monte Carlo is too uncertain to settle anything; set check_photons higher."
 
 
 def _searches(designs: Sequence[MaterialDesign]) -> tuple[list[Search], list[Search]]:
