@@ -127,7 +127,7 @@ def test_hardly_seen_voxels_do_not_gather_what_no_others_explain(
     exact = float(_totals(truth))
     assert totals[-1] < 2 * exact
     assert abs(totals[-1] - totals[-10]) < 0.02 * exact
-    monkeypatch.setattr("hspi_learn.classical.osem.HARDLY_SEEN", 0.0)
+    monkeypatch.setattr("hspi_learn.classical.ordered_subsets.HARDLY_SEEN", 0.0)
     plain = [float(_totals(image)) for image in Osem(weak, subsets=6).iterates(counts, context, 40)]
     assert plain[-1] > 4 * exact
     assert plain[-1] > plain[-10] > plain[-20]

@@ -142,7 +142,7 @@ def test_gradient_is_the_same_when_iterations_are_computed_again(
     osem = Osem(model64, iterations=3, subsets=2, postfilter_fwhm_mm=2.0)
     gradients = []
     for most in (2**29, 0):
-        monkeypatch.setattr("hspi_learn.classical.osem.MOST_KEPT_BYTES", most)
+        monkeypatch.setattr("hspi_learn.classical.ordered_subsets.MOST_KEPT_BYTES", most)
         image = osem.reconstruct(counts, context)
         gradients.append(torch.autograd.grad(image.square().sum(), counts)[0])
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=0)
