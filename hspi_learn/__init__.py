@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hspi_learn.attacks import PoissonBall, PoissonBox, ProjectedGradient, RandomPerturbation
-    from hspi_learn.classical import MeanImage, Osem
+    from hspi_learn.classical import MapRdp, MeanImage, Osem
     from hspi_learn.configs.runs import load_task
     from hspi_learn.data import ScanDataModule
     from hspi_learn.losses import Loss
@@ -28,6 +28,7 @@ _HOMES = {
     "GanReconstruction": "tasks",
     "Inputs": "tasks",
     "Loss": "losses",
+    "MapRdp": "classical",
     "MeanImage": "classical",
     "Osem": "classical",
     "PatchDiscriminator": "networks",
@@ -51,6 +52,7 @@ __all__ = [
     "GanReconstruction",
     "Inputs",
     "Loss",
+    "MapRdp",
     "MeanImage",
     "Osem",
     "PatchDiscriminator",

@@ -267,10 +267,10 @@ def _activity(
 ) -> Tensor:
     """Activity [map, z, y, x] in Bq per voxel; list-mode where the method can."""
     from data_gen.core.events import EventList
-    from hspi_learn.classical import Osem
+    from hspi_learn.classical import OrderedSubsets
     from hspi_learn.io.scan_files import check_not_empty
 
-    if isinstance(method, Osem) and isinstance(scan.data, EventList):
+    if isinstance(method, OrderedSubsets) and isinstance(scan.data, EventList):
         edges = model.energy_bins.edges_kev
         events = scan.data.within(float(edges[0]), float(edges[-1]))
         check_not_empty(len(events), scan.source, model.energy_bins)

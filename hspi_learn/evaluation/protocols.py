@@ -232,8 +232,18 @@ class ReconstructionProtocol:
 
     @cached_property
     def osem(self) -> Osem:
-        """The classical method before tuning."""
-        return self.classical(self.model)
+        """The classical method before tuning.
+
+        Raises:
+            UserError: it is not OSEM, whose iterations and filter are what is tuned.
+        """
+        found = self.classical(self.model)
+        if not isinstance(found, Osem):
+            raise UserError(
+                f"protocol.classical is {type(found).__name__}; it needs to be Osem, whose iterations and "
+                "filter are tuned"
+            )
+        return found
 
     def mean_activity(self) -> torch.Tensor:
         """The mean image of the training mice, [map, z, y, x]."""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import torch
 from contracts.reconstructor_contract import ReconstructorContract
 
-from hspi_learn.classical import MeanImage, Osem
+from hspi_learn.classical import MapRdp, MeanImage, Osem
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction
@@ -22,6 +22,11 @@ class TestOsem(ReconstructorContract):
 class TestMlem(ReconstructorContract):
     def method(self, model, density):
         return Osem(model, iterations=3, subsets=1)
+
+
+class TestMapRdp(ReconstructorContract):
+    def method(self, model, density):
+        return MapRdp(model, iterations=3, subsets=2, penalty=0.3, tied_iterations=1)
 
 
 class TestBackProjection(ReconstructorContract):

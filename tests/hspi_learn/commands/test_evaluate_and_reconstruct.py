@@ -134,9 +134,9 @@ def _check_dashboard(report: Path, trained: str, numbers: dict[str, float]) -> N
     assert (kept / "artifacts" / "figures" / "error_against_counts").is_dir()
 
 
-def test_a_run_and_osem_reconstruct_a_shard(folder: Path, shard: Path) -> None:
+def test_networks_and_classical_methods_reconstruct_a_shard(folder: Path, shard: Path) -> None:
     """Two maps in Bq/mL whose totals are those returned; 1e-4; the centre voxel's affine is the isocentre."""
-    for name, how in (("net", f"run={folder}/run"), ("osem", "method=osem")):
+    for name, how in (("net", f"run={folder}/run"), ("osem", "method=osem"), ("map", "method=map_rdp")):
         more = () if name == "net" else ("method.subsets=2",)
         totals = _reconstructed(how, *more, f"input={shard}", "scan=1", f"output={folder}/{name}.nii.gz")
         image = nibabel.load(folder / f"{name}.nii.gz")
