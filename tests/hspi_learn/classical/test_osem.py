@@ -73,6 +73,23 @@ def test_counts_are_conserved(silent_model64: HyperspectralForwardModel, density
         assert torch.allclose(mean.sum(dim=(1, 2)), counts.sum(dim=(1, 2)), rtol=1e-9)
 
 
+def test_counts_are_shared_between_source_and_background(
+    model64: HyperspectralForwardModel, density: Tensor
+) -> None:
+    """Of every MLEM iterate T sum s x = sum n A x / (A x + b) of the one before (Shepp and Vardi); 1e-9."""
+    _, expected, context = _scan(model64, density)
+    counts, background = _counts(expected), DURATION_S * model64.background_rate()
+    sensitivity = model64.sensitivity(context.attenuation)
+    before = None
+    for image in Osem(model64, subsets=1).iterates(counts, context, 4):
+        if before is not None:
+            seen = DURATION_S * model64.project(before, context.attenuation)
+            share = (counts * seen / (seen + background)).sum(dim=(1, 2))
+            found = DURATION_S * (sensitivity * image).sum(dim=(1, 2, 3, 4))
+            assert torch.allclose(found, share, rtol=1e-9)
+        before = image
+
+
 def test_noise_free_source_comes_back(model64: HyperspectralForwardModel, density: Tensor) -> None:
     """From noise-free counts of an overdetermined system the truth comes back within 5 % (NRMSE)."""
     truth, expected, context = _scan(model64, density)
