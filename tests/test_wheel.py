@@ -85,8 +85,8 @@ TINY_DATA = (
 TINY_EVALUATION = (
     "count_fractions=[1.0]",
     "protocols.reconstruction.noise_realisations=0",
-    "protocols.reconstruction.tuning_iterations=[1]",
-    "protocols.reconstruction.tuning_postfilters_fwhm_mm=[0.0]",
+    "protocols.reconstruction.tuning.osem.iterations=[1]",
+    "protocols.reconstruction.tuning.osem.postfilter_fwhm_mm=[0.0]",
 )
 TINY_TRAINING = ("data.batch_size=2", "trainer.check_val_every_n_epoch=1", "trainer.log_every_n_steps=1")
 

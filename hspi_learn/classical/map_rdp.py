@@ -61,6 +61,7 @@ class MapRdp(OrderedSubsets):
     """
 
     name = "map_rdp"
+    tunable = ("penalty", "edge", "iterations", "postfilter_fwhm_mm")
     version = 1
 
     def __init__(
@@ -74,18 +75,27 @@ class MapRdp(OrderedSubsets):
         postfilter_fwhm_mm: float = 0.0,
         tied_iterations: int = 0,
     ) -> None:
+        self.penalty, self.edge, self.relaxation = float(penalty), float(edge), float(relaxation)
         super().__init__(model, iterations, subsets, postfilter_fwhm_mm, tied_iterations)
-        for key, value in (("penalty", penalty), ("edge", edge), ("relaxation", relaxation)):
+        self.neighbours = Neighbours(model.grid)
+
+    def _check(self) -> None:
+        super()._check()
+        for key in ("penalty", "edge", "relaxation"):
+            value = getattr(self, key)
             if not 0 <= value < math.inf:
                 raise UserError(f"{self.name}.{key} is {value}; it needs to be a number, 0 or more")
-        self.penalty, self.edge, self.relaxation = float(penalty), float(edge), float(relaxation)
-        self.neighbours = Neighbours(model.grid)
 
     @property
     def settings(self) -> dict[str, Any]:
         """All that its images depend on besides the model, the counts and the object, as plain data."""
         own = {"penalty": self.penalty, "edge": self.edge, "relaxation": self.relaxation}
         return {**super().settings, **own}
+
+    @property
+    def told(self) -> str:
+        """Its main settings in words."""
+        return f"penalty {self.penalty:g}, {super().told}"
 
     def _update(self, scan: MeasuredScan, done: int) -> Update:
         voxels, duration_s = scan.voxels, scan.context.duration_s[:, None, None, None, None]

@@ -6,9 +6,10 @@ From counts, or events, to activity in Bq per voxel.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -84,6 +85,8 @@ class OrderedSubsets(nn.Module, ABC):
 
     name: ClassVar[str]
     """In configs and messages."""
+    tunable: ClassVar[tuple[str, ...]] = ("iterations", "postfilter_fwhm_mm")
+    """Settings that :meth:`with_settings` changes."""
     version: ClassVar[int]
     """Raised whenever the images change, so that kept ones are computed again."""
 
@@ -102,7 +105,8 @@ class OrderedSubsets(nn.Module, ABC):
             )
         if tied_iterations < 0:
             raise UserError(f"{self.name}.tied_iterations is {tied_iterations}; it needs to be 0 or more")
-        self._set(iterations, postfilter_fwhm_mm)
+        self.iterations, self.postfilter_fwhm_mm = iterations, float(postfilter_fwhm_mm)
+        self._check()
         self.tied_iterations = tied_iterations
         self.model = model
         chosen = balanced_subsets(model.camera, model.pixels, subsets)
@@ -129,12 +133,13 @@ class OrderedSubsets(nn.Module, ABC):
         moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
 
-    def _set(self, iterations: int, postfilter_fwhm_mm: float) -> None:
-        if iterations < 1:
-            raise UserError(f"{self.name}.iterations is {iterations}; it needs to be 1 or more")
-        if not (0 <= postfilter_fwhm_mm < math.inf):
-            raise UserError(f"{self.name}.postfilter_fwhm_mm is {postfilter_fwhm_mm}; it needs 0 mm or more")
-        self.iterations, self.postfilter_fwhm_mm = iterations, float(postfilter_fwhm_mm)
+    def _check(self) -> None:
+        """Refuse settings out of their range."""
+        if self.iterations < 1:
+            raise UserError(f"{self.name}.iterations is {self.iterations}; it needs to be 1 or more")
+        if not (0 <= self.postfilter_fwhm_mm < math.inf):
+            told = f"{self.name}.postfilter_fwhm_mm is {self.postfilter_fwhm_mm}"
+            raise UserError(f"{told}; it needs 0 mm or more")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -148,10 +153,24 @@ class OrderedSubsets(nn.Module, ABC):
             "tied_iterations": self.tied_iterations,
         }
 
-    def with_settings(self, iterations: int, postfilter_fwhm_mm: float) -> Self:
-        """The same method, sharing its matrices, at other iterations and smoothing."""
+    @property
+    def told(self) -> str:
+        """Its main settings in words."""
+        filtered = f"Gaussian filter of {self.postfilter_fwhm_mm:g} mm FWHM"
+        return f"{self.iterations} iterations of {len(self.parts)} subsets, {filtered}"
+
+    def with_settings(self, **settings: float) -> Self:
+        """The same method, sharing its matrices, at other settings, each one of :attr:`tunable`.
+
+        Raises:
+            UserError: a name that is no such setting, or a value outside its range.
+        """
         other = copy.copy(self)
-        other._set(iterations, postfilter_fwhm_mm)
+        for key, value in settings.items():
+            if key not in self.tunable:
+                raise UserError(f"{self.name}.{key} is to be set; it needs one of {list(self.tunable)}")
+            setattr(other, key, type(getattr(self, key))(value))
+        other._check()
         return other
 
     def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
@@ -164,6 +183,29 @@ class OrderedSubsets(nn.Module, ABC):
         """What :meth:`reconstruct` gives at each of these numbers of iterations, in rising order."""
         images = enumerate(self.iterates(projections, context, max(iterations)), start=1)
         return [self.postfiltered(image, context) for done, image in images if done in iterations]
+
+    def reconstruct_at_all(
+        self, settings: Mapping[str, Sequence[float]], projections: Tensor, context: ScanContext
+    ) -> Iterator[tuple[dict[str, float], Tensor]]:
+        """All combinations of settings, the last varying fastest, each with what :meth:`reconstruct` gives.
+
+        One reconstruction serves all iterations and filters, which are to be named last.
+
+        Args:
+            settings: candidates of each, in rising order; ``iterations`` and ``postfilter_fwhm_mm`` are
+                among them.
+            projections: counts [batch, pixel, window].
+            context: of the scans.
+        """
+        *others, iterations, filters = settings.items()
+        for values in itertools.product(*(candidates for _, candidates in others)):
+            chosen = dict(zip((name for name, _ in others), values, strict=True))
+            method = self.with_settings(**chosen)
+            images = method.iterates(projections, context, int(iterations[1][-1]))
+            for done, image in enumerate(images, start=1):
+                for fwhm_mm in filters[1] if done in iterations[1] else ():
+                    smooth = self.postfiltered(image, context, fwhm_mm)
+                    yield {**chosen, iterations[0]: done, filters[0]: fwhm_mm}, smooth
 
     def reconstruct_events(self, events: EventList, context: ScanContext) -> Tensor:
         """Activity [1, map, z, y, x] in Bq per voxel from the events of one scan, on the model's energy bins.

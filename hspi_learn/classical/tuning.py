@@ -1,15 +1,16 @@
-"""Choice of OSEM's iterations and postfilter (FWHM in mm) by the median error over validation scans."""
+"""Choice of a method's settings by the median error over validation scans."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from data_gen.core.errors import UserError
-from hspi_learn.classical.osem import Osem
+from hspi_learn.classical.ordered_subsets import OrderedSubsets
 from hspi_learn.metrics import reduce_scans
 from hspi_learn.reconstructor import ScanBatch, ScanContext, scan_context
 
@@ -21,61 +22,84 @@ ErrorOfScans = Callable[[Tensor, ScanBatch, ScanContext], Tensor]
 class Tuning:
     """The outcome: errors of every candidate, and the method at the best.
 
-    ``errors`` is [iteration, postfilter, scan], in the order of ``iterations`` and ``postfilters_fwhm_mm``.
+    Args:
+        method: at the best settings.
+        candidates: of each setting, in rising order.
+        errors: one axis for each setting in the order of ``candidates``, then scans.
     """
 
-    osem: Osem
-    iterations: tuple[int, ...]
-    postfilters_fwhm_mm: tuple[float, ...]
+    method: OrderedSubsets
+    candidates: Mapping[str, tuple[float, ...]]
     errors: Tensor
 
     @property
+    def chosen(self) -> dict[str, float]:
+        """The best settings."""
+        return {name: getattr(self.method, name) for name in self.candidates}
+
+    @property
     def median_errors(self) -> Tensor:
-        """Median over scans, [iteration, postfilter]: minimised since the headline is a median."""
+        """Median over scans, an axis for each setting: minimised since the headline is a median."""
         return _medians(self.errors)
 
     @property
     def at_edge(self) -> bool:
-        """Whether the best lies at the most iterations or the widest filter, so that more might be better."""
-        return self.osem.iterations == self.iterations[-1] or (
-            self.osem.postfilter_fwhm_mm == self.postfilters_fwhm_mm[-1]
-        )
+        """Whether a setting is the last of several candidates, or the first and could be less, so that more,
+        or less, might be better."""
+        return any(_at_edge(name, self.chosen[name], of) for name, of in self.candidates.items())
+
+
+def _at_edge(name: str, chosen: float, candidates: tuple[float, ...]) -> bool:
+    least = 1 if name == "iterations" else 0
+    could_be_less = chosen == candidates[0] and chosen > least
+    return len(candidates) > 1 and (chosen == candidates[-1] or could_be_less)
 
 
 @torch.no_grad()
 def tune(
-    osem: Osem,
+    method: OrderedSubsets,
     scans: Iterable[ScanBatch],
     error: ErrorOfScans,
-    iterations: Sequence[int] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32),
-    postfilters_fwhm_mm: Sequence[float] = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0),
+    candidates: Mapping[str, Sequence[float]],
 ) -> Tuning:
-    """The iterations and postfilter of least median error over the scans.
+    """The settings of least median error over the scans, among all combinations of candidates.
 
-    One reconstruction a scan serves all candidates: each wanted iterate is smoothed by each filter.
+    One reconstruction a scan serves all iterations and filters; every other combination takes its own.
 
     Args:
-        osem: gives model and subsets.
+        method: gives model, subsets and all settings that are not tuned.
         scans: validation scans, never test scans.
         error: error of each scan to minimise, such as its NRMSE.
-        iterations: candidates, in any order.
-        postfilters_fwhm_mm: candidates in mm.
+        candidates: of each setting that is tuned, in any order; names of ``method.tunable``.
 
     Raises:
-        UserError: no scans or no candidates.
+        UserError: no scans, no candidates, or a name that is no setting of the method.
     """
-    wanted, filters = tuple(sorted(set(iterations))), tuple(sorted(set(postfilters_fwhm_mm)))
-    if not wanted or not filters:
-        raise UserError(
-            f"tuning has iterations {wanted} and postfilters {filters}; it needs at least one of each"
-        )
-    batches = [_errors_of_batch(osem, batch, error, wanted, filters) for batch in scans]
+    tried = _in_order(method, candidates)
+    batches = [_errors_of_batch(method, batch, error, tried) for batch in scans]
     if not batches:
-        raise UserError("tuning got no validation scans; it needs at least one")
-    errors = torch.cat(batches, dim=-1)
-    medians = _medians(errors)
-    best_iteration, best_filter = divmod(int(medians.argmin()), len(filters))
-    return Tuning(osem.with_settings(wanted[best_iteration], filters[best_filter]), wanted, filters, errors)
+        raise UserError(f"tuning of {method.name} got no validation scans; it needs at least one")
+    errors = torch.cat(batches, dim=-1).unflatten(0, [len(of) for of in tried.values()])
+    best = torch.unravel_index(_medians(errors).argmin(), errors.shape[:-1])
+    chosen = {name: of[int(at)] for (name, of), at in zip(tried.items(), best, strict=True)}
+    return Tuning(method.with_settings(**chosen), tried, errors)
+
+
+def _in_order(
+    method: OrderedSubsets, candidates: Mapping[str, Sequence[float]]
+) -> dict[str, tuple[float, ...]]:
+    """Candidates in rising order; iterations and filter last, which one reconstruction serves."""
+    told = dict(candidates)
+    for name in ("iterations", "postfilter_fwhm_mm"):
+        told[name] = told.pop(name, (getattr(method, name),))
+    for name, of in told.items():
+        if name not in method.tunable:
+            raise UserError(f"tuning of {method.name} names {name}; it needs some of {list(method.tunable)}")
+        if not of or not all(math.isfinite(value) for value in of):
+            raise UserError(f"tuning of {method.name} has {name} {list(of)}; it needs at least one number")
+        for value in of:
+            method.with_settings(**{name: value})
+    return {name: tuple(sorted(set(of))) for name, of in told.items()}
 
 
 def _medians(errors: Tensor) -> Tensor:
@@ -85,13 +109,9 @@ def _medians(errors: Tensor) -> Tensor:
 
 
 def _errors_of_batch(
-    osem: Osem, batch: ScanBatch, error: ErrorOfScans, wanted: tuple[int, ...], filters: tuple[float, ...]
+    method: OrderedSubsets, batch: ScanBatch, error: ErrorOfScans, tried: Mapping[str, Sequence[float]]
 ) -> Tensor:
-    """[iteration, postfilter, scan] of one batch, float64."""
-    context = scan_context(osem.model, batch.density, batch.duration_s)
-    rows = []
-    for done, activity in enumerate(osem.iterates(batch.projections, context, wanted[-1]), start=1):
-        if done in wanted:
-            smooth = (osem.postfiltered(activity, context, fwhm_mm) for fwhm_mm in filters)
-            rows.append(torch.stack([error(image, batch, context).double() for image in smooth]))
-    return torch.stack(rows)
+    """[candidate, scan] of one batch, float64."""
+    context = scan_context(method.model, batch.density, batch.duration_s)
+    images = method.reconstruct_at_all(tried, batch.projections, context)
+    return torch.stack([error(image, batch, context).double() for _, image in images])

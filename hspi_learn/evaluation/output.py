@@ -38,7 +38,7 @@ from hspi_learn.evaluation.tables import (
     shown,
     tumours_table,
 )
-from hspi_learn.visual import spectrum_figure
+from hspi_learn.visual import method_label, spectrum_figure
 
 SPECTRUM_BIN_KEV = 2.0
 """Bin width of the spectrum in the report; chosen, no source."""
@@ -53,7 +53,7 @@ class ReconstructionReport:
         judge: computes the metrics of each scan, as in the study.
         outcome: outcome of the study.
         noise: points of the noise study by method; empty without one.
-        tunings: OSEM at each count level.
+        tunings: what was chosen for each classical method, at each count level.
         bounds: Cramer-Rao bounds of the first test scans, or of all.
         scans: test scans, event by event.
         threat: what the attacks were allowed, in words.
@@ -63,7 +63,7 @@ class ReconstructionReport:
     judge: Judge
     outcome: ReconstructionOutcome
     noise: Mapping[str, Sequence[NoisePoint]]
-    tunings: Mapping[float, Tuned]
+    tunings: Mapping[float, Mapping[str, Tuned]]
     bounds: LeastDeviations
     scans: Scans
     threat: str = ""
@@ -90,10 +90,10 @@ class ReconstructionReport:
         found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour, self.bounds)
         found |= noise_summary(self.noise, self.groups)
         found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
-        for fraction, tuning in self.tunings.items():
+        for fraction, by_method in self.tunings.items():
             at = "" if fraction == 1 else f"_at_{fraction:g}"
-            found[f"osem/iterations{at}"] = float(tuning.iterations)
-            found[f"osem/postfilter_fwhm_mm{at}"] = tuning.postfilter_fwhm_mm
+            for method, tuned in by_method.items():
+                found |= {f"{method}/{name}{at}": float(value) for name, value in tuned.settings.items()}
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def statements(self, numbers: Mapping[str, float]) -> list[str]:
@@ -145,8 +145,7 @@ class ReconstructionReport:
 
     def about(self, facts: Mapping[str, Sequence[float]]) -> dict[str, str]:
         """What was compared on what, in words."""
-        model, tuning = self.model, self.tunings[1.0]
-        edge = " (at the edge of what was tried)" if tuning.at_edge else ""
+        model = self.model
         spans = {
             name: f"{rounded(np.median(v))} ({rounded(min(v))} to {rounded(max(v))})"
             for name, v in facts.items()
@@ -164,10 +163,7 @@ class ReconstructionReport:
             "Photopeak events": f"median {spans['counts_photopeak']}",
             "Injected": f"median {spans['injected_kbq']} kBq",
             "Scan time": f"median {spans['duration_min']} min",
-            "OSEM": (
-                f"{tuning.iterations} iterations of {tuning.subsets} subsets, Gaussian filter "
-                f"of {tuning.postfilter_fwhm_mm:g} mm FWHM, both chosen on validation scans{edge}"
-            ),
+            **{method_label(method): _chosen(tuned) for method, tuned in self.tunings[1.0].items()},
             "NRMSE": "||x - t|| / ||t|| of each map in the body where sensitivity is 10 % of its maximum or "
             "more, mean over maps; medians are over mice",
             "Identifiable": self._identifiable(),
@@ -214,6 +210,12 @@ class ReconstructionReport:
         }
         with whole_file(path) as part, part.open("wb") as file:
             np.savez_compressed(file, **arrays, **about)
+
+
+def _chosen(tuned: Tuned) -> str:
+    """What was chosen for a classical method, and how."""
+    edge = " (at the edge of what was tried)" if tuned.at_edge else ""
+    return f"{tuned.told}, chosen on validation scans{edge}"
 
 
 def rounded(value: float) -> str:

@@ -6,6 +6,7 @@ stands under that name. Work is cut into calls of a protocol's own methods, whic
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import check_space
-from hspi_learn.classical import MeanImage, Osem, tune
+from hspi_learn.classical import MeanImage, OrderedSubsets, Osem, tune
 from hspi_learn.data import KeptTensors, ScanDataModule, collate, fingerprint
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase
 from hspi_learn.evaluation.figures import CaptionedFigure
@@ -154,15 +155,15 @@ class TaskScores:
 
 
 class ReconstructionProtocol:
-    """Reconstructions beside tuned OSEM and the training mean, with organs, tumours and noise.
+    """Reconstructions beside tuned classical methods and the training mean, with organs, tumours and noise.
 
     Args:
         runs: trained tasks by name, each a :class:`~hspi_learn.reconstructor.Reconstructor`; may be none.
         data: scans: training ones for their mean, validation ones for tuning, test ones.
         conditions: how the test scans are shown.
-        classical: makes the classical method for a forward model.
-        tuning_iterations: its iterations are chosen among these, for each count level.
-        tuning_postfilters_fwhm_mm: and its Gaussian filter among these.
+        classical: make the classical methods for a forward model, by name.
+        tuning: candidates of settings of each classical method; for each count level the best of all
+            combinations is taken.
         tuning_scans: on so many validation scans.
         noise_realisations: Poisson draws of one test mouse, for bias against noise; 0 for none.
         noise_iterations: iterations shown beside the tuned ones.
@@ -170,7 +171,8 @@ class ReconstructionProtocol:
             kept beside the data set.
 
     Raises:
-        UserError: a run is no reconstruction of activity, or a threat model does not fit counts.
+        UserError: a run is no reconstruction of activity, a threat model does not fit counts, two methods
+            have one name, or one that is tuned is none of the classical ones.
     """
 
     def __init__(
@@ -178,9 +180,8 @@ class ReconstructionProtocol:
         runs: Mapping[str, Task],
         data: ScanDataModule,
         conditions: Conditions,
-        classical: Callable[[HyperspectralForwardModel], Osem],
-        tuning_iterations: tuple[int, ...] = (1, 2, 3, 4, 6),
-        tuning_postfilters_fwhm_mm: tuple[float, ...] = (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0),
+        classical: Mapping[str, Callable[[HyperspectralForwardModel], OrderedSubsets]],
+        tuning: Mapping[str, Mapping[str, tuple[float, ...]]],
         tuning_scans: int = 12,
         noise_realisations: int = 30,
         noise_iterations: tuple[int, ...] = (1, 2, 4),
@@ -192,12 +193,16 @@ class ReconstructionProtocol:
                     f"runs.{name} is a {type(run).__name__}, which makes no activity maps; "
                     "it needs a protocol of its own, as its class says"
                 )
+            if name in classical:
+                raise UserError(f"runs.{name} has the name of a classical method; choose another")
+        for name in tuning:
+            if name not in classical:
+                raise UserError(f"tuning.{name} is none of the classical methods {list(classical)}")
         for attack in conditions.attacks.values():
             check_space(attack.threat_model, "counts", "reconstructions")
         self.runs: Mapping[str, Any] = runs
         self.data, self.conditions, self.classical = data, conditions, classical
-        self.tuning_iterations, self.tuning_scans = tuning_iterations, tuning_scans
-        self.tuning_postfilters_fwhm_mm = tuning_postfilters_fwhm_mm
+        self.tuning, self.tuning_scans = tuning, tuning_scans
         self.noise_realisations, self.noise_iterations = noise_realisations, noise_iterations
         self.bound_scans = bound_scans
         trained: list[Any] = [run.model for run in runs.values()]
@@ -210,8 +215,12 @@ class ReconstructionProtocol:
     def evaluate(self, calls: Calls) -> ReconstructionReport:
         """Tune, compare all methods on all test scans, and repeat the noise."""
         fractions = self.conditions.count_fractions
-        found = calls("tuning OSEM", [("tuned", (fraction,)) for fraction in fractions])
-        tunings, mean_activity = dict(zip(fractions, found, strict=True)), self.mean_activity()
+        asked = list(itertools.product(fractions, self.classical))
+        found = calls("tuning classical methods", [("tuned", one) for one in asked])
+        tunings: dict[float, dict[str, Tuned]] = {fraction: {} for fraction in fractions}
+        for (fraction, name), tuned in zip(asked, found, strict=True):
+            tunings[fraction][name] = tuned
+        mean_activity = self.mean_activity()
         batches, bounded = self.batches.of("test"), self.batches.of("test", self.bound_scans)
         methods = list(self.methods(tunings[1.0])) if self.noise_realisations else []
         # In one go, since the first batches, attacked, take longest: noise goes on beside them.
@@ -231,18 +240,18 @@ class ReconstructionProtocol:
         return ReconstructionReport(self.model, self.judge, outcome, points, tunings, bounds, scans, told)
 
     @cached_property
-    def osem(self) -> Osem:
-        """The classical method before tuning.
+    def untuned(self) -> dict[str, OrderedSubsets]:
+        """The classical methods before tuning, by name.
 
         Raises:
-            UserError: it is not OSEM, whose iterations and filter are what is tuned.
+            UserError: one of them updates no image by subsets of pixels, as those that are tuned do.
         """
-        found = self.classical(self.model)
-        if not isinstance(found, Osem):
-            raise UserError(
-                f"protocol.classical is {type(found).__name__}; it needs to be Osem, whose iterations and "
-                "filter are tuned"
-            )
+        found = {name: make(self.model) for name, make in self.classical.items()}
+        for name, method in found.items():
+            if not isinstance(method, OrderedSubsets):
+                raise UserError(
+                    f"classical.{name} is a {type(method).__name__}; it needs to be an OrderedSubsets"
+                )
         return found
 
     def mean_activity(self) -> torch.Tensor:
@@ -250,30 +259,25 @@ class ReconstructionProtocol:
         training = (self.batches.scans("train", numbers) for numbers in self.batches.of("train"))
         return MeanImage.of(self.model, training).mean_activity
 
-    def tuned(self, fraction: float) -> Tuned:
-        """OSEM at the best iterations and filter for a count level, told from validation scans."""
+    def tuned(self, fraction: float, name: str) -> Tuned:
+        """A classical method at its best settings for a count level, told from validation scans."""
         cases = (
             ReconstructionCase.of(self.model, self.batches.scans("validation", numbers)).thinned(
                 fraction, self.conditions.seed
             )
             for numbers in self.batches.of("validation", self.tuning_scans)
         )
-        found = tune(
-            self.osem,
-            (case.batch for case in cases),
-            JudgedError(self.model),
-            self.tuning_iterations,
-            self.tuning_postfilters_fwhm_mm,
-        )
-        best = found.osem
-        return Tuned(best.iterations, len(best.subsets), best.postfilter_fwhm_mm, found.at_edge)
+        batches, error = (case.batch for case in cases), JudgedError(self.model)
+        found = tune(self.untuned[name], batches, error, self.tuning.get(name, {}))
+        return Tuned(found.chosen, found.method.told, found.at_edge)
 
-    def methods(self, tuned: Tuned) -> dict[str, Reconstructor]:
+    def methods(self, tuned: Mapping[str, Tuned]) -> dict[str, Reconstructor]:
         """What is compared, but for the mean image."""
-        return {**self.runs, "osem": self.osem.with_settings(tuned.iterations, tuned.postfilter_fwhm_mm)}
+        classical = {name: self.untuned[name].with_settings(**best.settings) for name, best in tuned.items()}
+        return {**self.runs, **classical}
 
     def outcome(
-        self, tunings: Mapping[float, Tuned], mean_activity: torch.Tensor, numbers: range
+        self, tunings: Mapping[float, Mapping[str, Tuned]], mean_activity: torch.Tensor, numbers: range
     ) -> ReconstructionOutcome:
         """Every method under every condition on some test scans."""
         mean_image = MeanImage(self.model, mean_activity)
@@ -281,7 +285,7 @@ class ReconstructionProtocol:
         study = ReconstructionStudy(self.model, self.judge, methods, self.conditions)
         return study.run_batch(self.batches.scans("test", numbers))
 
-    def noise(self, tuned: Tuned, method: str) -> list[NoisePoint]:
+    def noise(self, tuned: Mapping[str, Tuned], method: str) -> list[NoisePoint]:
         """Repeated noise on the first test mouse with a tumour; OSEM at other iterations too."""
         chosen = self.methods(tuned)[method]
         sweep = Sweep.of(chosen)

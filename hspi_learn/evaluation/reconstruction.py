@@ -21,9 +21,9 @@ UNATTACKED = ("mean_image",)
 class Tuned(NamedTuple):
     """What the tuning of a classical method chose."""
 
-    iterations: int
-    subsets: int
-    postfilter_fwhm_mm: float
+    settings: Mapping[str, float]
+    told: str
+    """Its main settings in words."""
     at_edge: bool
     """Whether a choice lies at the end of what was tried, so that more might be better."""
 

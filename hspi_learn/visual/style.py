@@ -21,14 +21,16 @@ _COLOURS = {
     "gan": "#D55E00",
     "control": "#0072B2",
     "osem": "#009E73",
+    "map_rdp": "#E69F00",
     "mean_image": "#8C8C8C",
 }
-_SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#4B4B4B")
+_SPARE = ("#CC79A7", "#56B4E9", "#A6761D", "#7F3C8D", "#4B4B4B")
 _LABELS = {
     "truth": "Truth",
     "gan": "GAN",
     "control": "No adversary",
     "osem": "OSEM",
+    "map_rdp": "MAP",
     "mean_image": "Training mean",
 }
 FONT_SIZE = 8.0

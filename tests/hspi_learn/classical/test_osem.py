@@ -171,7 +171,7 @@ def test_one_reconstruction_gives_all_iterations(model32: HyperspectralForwardMo
     counts, osem = _counts(expected), Osem(model32, iterations=3, subsets=4, postfilter_fwhm_mm=2.0)
     found = osem.reconstruct_at([4, 1], counts, context)
     for n, image in zip((1, 4), found, strict=True):
-        assert torch.equal(image, osem.with_settings(n, 2.0).reconstruct(counts, context))
+        assert torch.equal(image, osem.with_settings(iterations=n).reconstruct(counts, context))
 
 
 def test_gradient_in_event_weights(model64: HyperspectralForwardModel, density: Tensor) -> None:

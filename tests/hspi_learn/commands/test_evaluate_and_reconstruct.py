@@ -81,10 +81,14 @@ def test_evaluation_writes_numbers_tables_and_figures(
         f"runs.control={folder}/run",
         f"run_dir={folder}/report",
         "workers=0",
-        "protocols.reconstruction.classical.subsets=2",
+        "protocol@protocols.reconstruction=reconstruction_with_map",
+        "protocols.reconstruction.classical.osem.subsets=2",
+        "protocols.reconstruction.classical.map_rdp.subsets=2",
+        "protocols.reconstruction.classical.map_rdp.iterations=3",
+        "protocols.reconstruction.tuning.map_rdp.penalty=[0.1,1.0]",
         "count_fractions=[1.0,0.5]",
-        "protocols.reconstruction.tuning_iterations=[1,3]",
-        "protocols.reconstruction.tuning_postfilters_fwhm_mm=[0.0,4.0]",
+        "protocols.reconstruction.tuning.osem.iterations=[1,3]",
+        "protocols.reconstruction.tuning.osem.postfilter_fwhm_mm=[0.0,4.0]",
         "attacks.attacked.steps=2",
         "attacks.random.draws=2",
         "attacked_scans=2",
@@ -100,12 +104,18 @@ def test_evaluation_writes_numbers_tables_and_figures(
     wanted = {
         f"test/{key}/{m}{a}"
         for key in KEYS
-        for m in ("gan", "control", "osem")
+        for m in ("gan", "control", "osem", "map_rdp")
         for a in ("", "_attacked", "_random")
     }
     wanted |= {f"test/bias/{m}/{g}" for m in ("gan", "control", "osem") for g in ("Ra-223", "Pb-211")}
     wanted |= {"test/nrmse/mean_image", "test/counts_median", "test/counts_photopeak_median"}
     wanted |= {f"test/{key}/{m}/Ra-223" for key in TUMOURS for m in ("gan", "osem", "mean_image")}
+    wanted |= {
+        "osem/iterations",
+        "osem/postfilter_fwhm_mm_at_0.5",
+        "map_rdp/penalty",
+        "map_rdp/penalty_at_0.5",
+    }
     wanted |= {"test/failed/gan", "test/least_sd/liver/Pb-211", "test/least_sd_organs/Ra-223"}
     assert not wanted - set(numbers)
     assert len(list((folder / "data" / "inputs").glob("*/*.safetensors"))) >= 2  # bounds are kept

@@ -50,7 +50,11 @@ from tests.hspi_learn.evaluation.conftest import GROUPS, ORGANS, Oracle
 @pytest.fixture(scope="module")
 def outcome(model32: HyperspectralForwardModel, judge: Judge, scans: ScanBatch) -> ReconstructionOutcome:
     osem = Osem(model32, iterations=2, subsets=2)
-    methods = {"gan": osem.with_settings(6, 0.0), "osem": osem, "mean_image": MeanImage.of(model32, [scans])}
+    methods = {
+        "gan": osem.with_settings(iterations=6, postfilter_fwhm_mm=0.0),
+        "osem": osem,
+        "mean_image": MeanImage.of(model32, [scans]),
+    }
     ball = PoissonBall(3.0)
     adversaries = {
         "attacked": BoundedAttack(ProjectedGradient(3), ball),
