@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from data_gen.core.errors import UserError
 from hspi_learn.configs import build, check_config, check_hydra
-from hspi_learn.configs.schema import Node
+from hspi_learn.configs.schema import Node, Threads
 from hspi_learn.configs.targets import TARGETS, locate
 
 GRID = {"_target_": "data_gen.core.grid.EnergyBins", "min_kev": 20.0, "max_kev": 600.0, "count": 58}
@@ -29,6 +29,8 @@ class Settings:
         folder: Path | None = None,
         flag: bool = False,
         parts: dict[str, Node | None] | None = None,
+        notes: dict[str, Any] | None = None,
+        threads: Threads = 1,
     ) -> None:
         self.edges, self.folder = edges, folder
 
@@ -39,6 +41,14 @@ def _checked(**keys: Any) -> dict[str, Any]:
 
 def test_good_config_passes_and_is_resolved() -> None:
     """Interpolations are resolved; whole numbers are numbers; nothing else changes."""
+    free = {
+        "a": [1, {"b.c": None}],
+        "node": {**GRID, "_partial_": True},
+        "part": {**GRID, "_partial_": False},
+    }
+    assert _checked(notes=free)["notes"] == free
+    for threads in (1, 1024):
+        assert _checked(threads=threads)["threads"] == threads
     assert _checked(share=1, edges=[1, 2.5], parts={"x": GRID, "y": None})["bins"] == GRID
     assert (
         check_config(OmegaConf.create({"bins": GRID, "count": 3, "share": "${count}"}), Settings)["share"]
@@ -61,8 +71,30 @@ def test_good_config_passes_and_is_resolved() -> None:
         ({"bins": {"min_kev": 1.0}}, "it needs a node with _target_"),
         ({"bins": {**GRID, "cuont": 1}}, "bins.cuont is not a known key; did you mean count?"),
         ({"bins": {**GRID, "count": None}}, "bins.count is None; it needs a valid integer"),
-        ({"bins": {**GRID, "_args_": [1]}}, "bins._args_ is"),
-        ({"bins": {**GRID, "_recursive_": False}}, "bins._recursive_ is"),
+        (
+            {"bins": {**GRID, "_args_": [1]}},
+            "bins._args_ is set, which configs may not use here; leave it out",
+        ),
+        ({"bins": {**GRID, "_recursive_": False}}, "bins._recursive_ is set, which configs may not use here"),
+        (
+            {"notes": {"_convert_": "all"}},
+            "notes._convert_ is set, which configs may not use here; leave it out",
+        ),
+        ({"notes": {"a": [1, {"_args_": []}]}}, "notes.a.1._args_ is set, which configs may not use here"),
+        ({"notes": {"a": {"_partial_": True}}}, "notes.a._partial_ is set, which configs may not use here"),
+        ({"notes": {"a": {**GRID, "count": "3"}}}, "notes.a.count is '3'; it needs a valid integer"),
+        ({"notes": {"a": [[{"_target_": GRID["_target_"]}]]}}, "notes.a.0.0.min_kev is not given"),
+        ({"notes": {"../a": 1}}, "'notes.../a' is a key with a slash or a dot at its start"),
+        (
+            {"notes": {"a": [{"b\\c": 1}]}},
+            "is a key with a slash or a dot at its start; it needs a plain name",
+        ),
+        ({"threads": 0}, "threads is 0; it needs to be greater than or equal to 1"),
+        ({"threads": 1025}, "threads is 1025; it needs to be less than or equal to 1024"),
+        (
+            {"zzz": 1},
+            "zzz is not a known key; it needs one of bins, count, edges, flag, folder, kind, notes, ",
+        ),
         ({"bins": {**GRID, "_partial_": "yes"}}, "bins._partial_ is 'yes'; it needs true or false"),
         ({"parts": {"x": {"_partial_": True}}}, "it needs a node with _target_"),
     ],
