@@ -173,7 +173,7 @@ class PoissonBox(_PoissonUnits):
 
 def _in_units(values: Tensor, scale: Tensor) -> Tensor:
     """Values in units of their scale; 0 where the scale is 0 and nothing may move."""
-    return torch.where(scale > 0, values / torch.where(scale > 0, scale, 1.0), 0.0)
+    return torch.where(scale > 0, values / scale, 0.0)
 
 
 def _norm(u: Tensor) -> Tensor:
