@@ -275,8 +275,12 @@ def _falling(file: h5py.File) -> None:
 
 
 def _no_scans(file: h5py.File) -> None:
-    del file["events/offsets"]
-    file["events/offsets"] = np.zeros(1, dtype="<i8")
+    lengths = {"scan": 0, "event": 0, "frame": 0, "scan+1": 1}
+    for name, (kind, axes) in COLUMNS.items():
+        old = file[name].shape
+        del file[name]
+        shape = [lengths.get(axis, size) for axis, size in zip(axes.split(","), old, strict=True)]
+        file[name] = np.zeros(shape, dtype=kind)
 
 
 def _lacks(file: h5py.File) -> None:
@@ -312,7 +316,7 @@ def _wide(file: h5py.File) -> None:
     [
         (_no_start, "events/offsets that do not rise from 0 to 148"),
         (_falling, "frames/offsets that do not rise from 0 to 8"),
-        (_no_scans, r"shard\.h5 has"),
+        (_no_scans, "events/offsets that do not rise from 0 to 0"),
         (_lacks, "lacks scans/injected_bq"),
         (_half_a_truth, "lacks truths/labels"),
         (_version_in_words, "schema_version 2; it needs a shard of schema version 2"),
