@@ -132,6 +132,31 @@ def test_foreign_targets_are_refused_anywhere(target: object, place: str) -> Non
         _checked(**keys)
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("data_gen.core.grid.EnergyBinz", "did you mean data_gen.core.grid.EnergyBins?"),
+        ("hspi_learn.attacks.RandomPerturbations", "did you mean hspi_learn.attacks.RandomPerturbation?"),
+        ("data_gen.os.system", "what they may call is listed in hspi_learn.configs.targets"),
+        ("print", "what they may call is listed in hspi_learn.configs.targets"),
+        ("a package.Network", "what they may call is listed in hspi_learn.configs.targets"),
+        (3, "what they may call is listed in hspi_learn.configs.targets"),
+        ("their.networks.Net", "if you trust their, set HSPI_ALLOW=their in the environment, or install it"),
+        ("os.system", "os is of Python's standard library and cannot be allowed"),
+        ("torch.load", "torch is a library that hspi_learn stands on and cannot be allowed"),
+    ],
+)
+def test_what_may_be_called_instead_is_told(
+    target: object, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip of the pen, a name of ours that is none, no name at all, and packages of others."""
+    monkeypatch.delenv("HSPI_ALLOW", raising=False)
+    for key, place in (("part", "part._target_"), ("", "_target_")):
+        with pytest.raises(UserError) as error:
+            locate(target, key)
+        assert str(error.value).startswith(f"{place} is {target!r}, which configs may not call; {told}")
+
+
 @given(st.text(max_size=40))
 def test_no_other_name_is_allowed(name: str) -> None:
     """Property: a name passes only if it is exactly one of the list."""
@@ -184,8 +209,63 @@ def _hydra(**changes: Any) -> Any:
 
 
 def test_hydra_node_as_shipped_passes() -> None:
-    """Our own settings use Hydra's own launchers only."""
-    check_hydra(_hydra())
+    """Our own settings use Hydra's own launchers only; threads, a few processes, and folders may be added."""
+    node = _hydra()
+    check_hydra(node)
+    changes = {
+        "job.env_set": {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "0"},
+        "launcher.n_jobs": 2,
+        "launcher.verbose": 3,
+        "searchpath": ["file:///tmp/conf", "/tmp/more", "conf"],
+        "job_logging.root": {"level": "DEBUG", "handlers": ["console"]},
+    }
+    for key, value in changes.items():
+        OmegaConf.update(node, key, value, force_add=True)
+    check_hydra(node)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"launcher__n_jobs": "${x}"}, "hydra.launcher.n_jobs is '${x}'; it needs a whole number"),
+        ({"launcher__n_jobs": 4}, "hydra.launcher.n_jobs 4 needs about 1.2 GB of memory"),
+        ({"launcher__prefer": "threads"}, "hydra.launcher.prefer is 'threads'; it may only be 'processes'"),
+        ({"searchpath": ["pkg://x"]}, "hydra.searchpath contains pkg://x; it may only contain folders"),
+        (
+            {"run__dir": "elsewhere"},
+            "hydra.run.dir is 'elsewhere'; it may only be ., since run_dir or output",
+        ),
+        ({"sweep__dir": "x"}, "hydra.sweep.dir is 'x'; it may only be ${run_dir} or ${output}, since"),
+        ({"job_logging": "${x}"}, "hydra.job_logging is '${x}'; it may only hold Hydra's own keys"),
+        ({"job_logging": {"filters": {}}}, "hydra.job_logging.filters is set; it may only set version, "),
+        (
+            {"job_logging": {"handlers": {"x": {"stream": "x"}}}},
+            "handlers.x.stream is 'x'; it may only be 'ext://sys.stdout' or 'ext://sys.stderr'",
+        ),
+        (
+            {"job_logging": {"formatters": {"x": {"style": "{"}}}},
+            "hydra.job_logging.formatters.x.style is '{'; it may only be left out",
+        ),
+        (
+            {"hydra_logging": {"loggers": {"ext://x": {}}}},
+            "hydra.hydra_logging.loggers.ext://x is 'ext://x'; it may only be ext://sys.stdout or ext:",
+        ),
+        ({"job__env_set": {"PATH": "x"}}, "may only set CUDA_VISIBLE_DEVICES, MKL_NUM_THREADS, OMP_NUM_TH"),
+        (
+            {"callbacks__x": {"a": 1}},
+            "hydra.callbacks.x is set; configs may not use callbacks, leave them emp",
+        ),
+    ],
+)
+def test_what_the_hydra_node_may_not_hold_is_told(
+    change: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key, value, and what it may be; a process counts 0.3 GB, and 1 GB may be used."""
+    node = _hydra(**change)
+    monkeypatch.setenv("HSPI_MEMORY_GB", "1")
+    with pytest.raises(UserError) as error:
+        check_hydra(node)
+    assert told in str(error.value)
 
 
 @pytest.mark.parametrize(
