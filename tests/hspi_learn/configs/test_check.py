@@ -197,6 +197,32 @@ def test_build_makes_what_was_checked() -> None:
         build({**GRID, "min_kev": 5.0, "max_kev": 1.0}, key="bins")
 
 
+def test_build_takes_objects_of_the_program() -> None:
+    """Beside what the node says, or instead of it, which then is not looked at; partials keep them."""
+    assert build({**GRID, "count": "no number"}, key="bins", count=4).count == 4
+    node = {"_target_": GRID["_target_"], "min_kev": 1.0, "_partial_": True}
+    assert build(node, key="bins", max_kev=2.0)(count=4).max_kev == 2.0
+    with pytest.raises(UserError, match=r"^bins\.cuont is not a known key"):
+        build({**node, "cuont": 3}, key="bins")
+
+
+def test_build_says_where_a_node_stands() -> None:
+    """The place in its config, which a DictConfig knows, once; errors of libraries come with a note of it."""
+    config = OmegaConf.create({"a": {"b": {**GRID, "min_kev": 5.0, "max_kev": 1.0}, "c": {"x": 1}}})
+    with pytest.raises(UserError, match=r"^a\.b: energy bins run from 5"):
+        build(config.a.b)
+    with pytest.raises(UserError, match=r"^a\.c lacks _target_; it needs the name of what to build"):
+        build(config.a.c)
+    with pytest.raises(UserError, match=r"^config lacks _target_"):
+        build({"x": 1})
+    objective = {"_target_": "hspi_learn.attacks.InventRegion", "radius_voxels": -1.0}
+    with pytest.raises(UserError, match=r"^objective\.radius_voxels is -1"):
+        build(objective, key="objective")
+    with pytest.raises(ValueError, match="empty parameter list") as error:
+        build({"_target_": "torch.optim.SGD", "lr": 0.1}, key="task.optimizer", params=[])
+    assert error.value.__notes__ == ["while building task.optimizer of the config (torch.optim.SGD)"]
+
+
 def _hydra(**changes: Any) -> Any:
     from hydra import compose, initialize_config_dir
 
