@@ -36,7 +36,7 @@ class ShardEntry(_Strict):
     @classmethod
     def _plain_name(cls, file: str) -> str:
         """A manifest may not point out of its folder."""
-        if PurePath(file).name != file or file.startswith("."):
+        if not file or PurePath(file).name != file or file.startswith("."):
             raise ValueError("a shard is named by a plain file name in the folder of its manifest")
         return file
 

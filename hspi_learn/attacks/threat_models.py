@@ -28,7 +28,10 @@ class ThreatModel(Protocol):
 
     space: ClassVar[str]
     """What the values need to be: ``counts``, ``image`` or ``features``."""
-    radius: float
+
+    @property
+    def radius(self) -> float:
+        """The size of the set; an attack's steps are shares of it."""
 
     def scale(self, values: Tensor, expected: Tensor | None) -> Tensor:
         """The size of a unit perturbation of each value, by their noise-free expectation if it is known."""
@@ -133,7 +136,7 @@ class PoissonBall(_PoissonUnits):
 
     def random(self, values: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         """See :class:`ThreatModel`: a Gaussian direction, stretched to the radius."""
-        direction = _randn_like(values, generator)
+        direction = torch.where(scale > 0, _randn_like(values, generator), 0.0)
         # Bins without counts can only rise, which shortens u: start outside, the projection ends at the rim.
         return self.project(direction * (4 * self.radius / _norm(direction)), values, scale)
 
@@ -170,7 +173,7 @@ class PoissonBox(_PoissonUnits):
 
 def _in_units(values: Tensor, scale: Tensor) -> Tensor:
     """Values in units of their scale; 0 where the scale is 0 and nothing may move."""
-    return torch.where(scale > 0, values / torch.where(scale > 0, scale, 1.0), 0.0)
+    return torch.where(scale > 0, values / scale, 0.0)
 
 
 def _norm(u: Tensor) -> Tensor:

@@ -48,7 +48,8 @@ def load_task(run_dir: str | Path, dead_pixels: Sequence[int] | None = None) -> 
     try:
         task.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"{folder.weights_file} does not fit {folder.config_file}: {error}") from error
+        told = " ".join(str(error).split())
+        raise UserError(f"{folder.weights_file} does not fit {folder.config_file}: {told}") from error
     return task.eval().requires_grad_(False)
 
 

@@ -73,6 +73,8 @@ def checked_value(parameter: Parameter, value: Any, key: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         at = [key, *(str(part) for part in first["loc"] if _is_position(part, value))]
+        if first["type"] == "missing":
+            raise UserError(f"{'.'.join(at)} is not given; it needs a value") from None
         needs = [_needed(e["msg"]) for e in error.errors()]
         wrong = first["input"]
         raise UserError(
@@ -82,7 +84,8 @@ def checked_value(parameter: Parameter, value: Any, key: str) -> Any:
 
 def _needed(message: str) -> str:
     """What would be right, from a message of pydantic."""
-    return re.sub(r"^(?=greater|less)", "to be ", message.removeprefix("Input should be "))
+    told = re.sub(r"^\w+ should have (.*) after validation, not \d+$", r"to have \1", message)
+    return re.sub(r"^(?=greater|less)", "to be ", told.removeprefix("Input should be "))
 
 
 def unknown_key(key: str, name: str, known: Iterable[str]) -> UserError:

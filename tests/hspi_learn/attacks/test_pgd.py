@@ -235,3 +235,82 @@ def test_wrong_settings_are_named(setting: dict[str, int]) -> None:
     """An attack without steps, starts or step size is refused."""
     with pytest.raises(UserError, match=next(iter(setting))):
         ProjectedGradient(**setting)
+
+
+class _Recorded:
+    """The sum of the counts of each sample, and every input that it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Tensor] = []
+
+    def __call__(self, values: Tensor) -> Tensor:
+        self.asked.append(values.detach().clone())
+        return values.flatten(1).sum(dim=1)
+
+
+def test_default_steps_by_hand() -> None:
+    """Twenty steps of 2.5 / 20 of the radius from the clean input, seen before each and after the last: in a
+    box of 2 standard deviations bins of 99.999 counts rise by 0.25 * 10 a step, 2 * 10 after the eighth."""
+    goal, counts = _Recorded(), torch.full((1, 2, 2), 99.999, dtype=torch.float64)
+    found = ProjectedGradient().attack(goal, counts, PoissonBox(2.0))
+    risen = [float((values - counts).mean()) for values in goal.asked]
+    assert risen == pytest.approx([min(2.5 * step, 20.0) for step in range(21)], abs=1e-9)
+    assert torch.equal(found.worst, goal.asked[8])
+
+
+def test_default_draws() -> None:
+    """The clean input and a hundred random ones, each at a corner of the box; the worst of them is found."""
+    goal, counts = _Recorded(), torch.full((2, 3, 2), 99.999, dtype=torch.float64)
+    found = RandomPerturbation().attack(goal, counts, PoissonBox(1.0))
+    assert torch.equal(goal.asked[0], counts)
+    corners = torch.stack(goal.asked[1:])
+    assert len(corners) == 100
+    torch.testing.assert_close((corners - counts).abs(), torch.full_like(corners, 10.0))
+    assert torch.equal(found.value, corners.flatten(2).sum(dim=2).amax(dim=0))
+    assert torch.equal(found.clean_value, counts.flatten(1).sum(dim=1))
+    assert not bool((found.masked | found.not_converged).any())
+
+
+def test_further_starts_leave_a_stationary_point() -> None:
+    """The distance from the clean counts has no slope there: one start is stuck and flags it, a second, at
+    random, ends at the rim: 12 * 3 bins, each moved by half a standard deviation; chance is the seed's."""
+    counts = torch.full(SHAPE, 99.999, dtype=torch.float64)
+
+    def goal(values: Tensor) -> Tensor:
+        return (values - counts).square().flatten(1).sum(dim=1)
+
+    def found(**settings: int) -> Attacked:
+        return ProjectedGradient(steps=4, **settings).attack(goal, counts, PoissonBox(0.5))
+
+    alone, again = found(restarts=1), found(restarts=2)
+    assert bool(alone.masked.all())
+    assert torch.equal(alone.worst, counts)
+    assert alone.value.tolist() == [0.0, 0.0]
+    assert not bool(again.masked.any())
+    assert again.clean_value.tolist() == [0.0, 0.0]
+    assert again.value.tolist() == pytest.approx([36 * 25.0] * 2)
+    assert torch.equal(again.worst, found(restarts=2, seed=0).worst)
+    assert not torch.equal(again.worst, found(restarts=2, seed=1).worst)
+
+
+@pytest.mark.parametrize(("step_fraction", "open_end"), [(1.97, True), (1.99, False)])
+def test_more_than_a_hundredth_in_the_last_step_is_no_end(step_fraction: float, open_end: bool) -> None:
+    """Of two steps up a straight slope the first takes step_fraction / 2 of the way to the rim, the second
+    the rest: 1.5 % of the gain, or 0.5 %."""
+    counts = torch.full((2, 3), 99.999, dtype=torch.float64)
+    attack = ProjectedGradient(steps=2, step_fraction=step_fraction)
+    found = attack.attack(lambda n: n.sum(dim=1), counts, PoissonBox(1.0))
+    assert found.not_converged.tolist() == [open_end] * 2
+
+
+def test_each_sample_has_flags_of_its_own() -> None:
+    """A gradient that reaches the first sample alone: the second is masked and stays clean."""
+    counts = torch.full((2, 3), 99.999, dtype=torch.float64)
+    reach = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    found = ProjectedGradient(steps=2, step_fraction=0.5).attack(
+        lambda n: (reach * n).sum(dim=1), counts, PoissonBox(1.0)
+    )
+    assert found.masked.tolist() == [False, True]
+    assert found.not_converged.tolist() == [True, False]
+    assert torch.equal(found.worst[1], counts[1])
+    assert (found.value - found.clean_value).tolist() == pytest.approx([15.0, 0.0])

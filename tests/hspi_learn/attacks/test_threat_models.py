@@ -100,3 +100,73 @@ def test_other_spaces_are_refused(ball: type[PoissonBall] | type[PoissonBox]) ->
         UserError, match=f"{ball.__name__}, which changes counts, but the inputs of X are image"
     ):
         check_space(ball(1.0), "image", "X")
+
+
+def test_noise_by_hand() -> None:
+    """sqrt(n + 1e-3): 0.0316 where nothing or less is expected, 2 for 3.999 counts; 1e-6."""
+    found = noise_sd(torch.tensor([0.0, -7.0, 3.999, 99.999]))
+    assert found.tolist() == pytest.approx([math.sqrt(1e-3), math.sqrt(1e-3), 2.0, 10.0], rel=1e-6)
+
+
+@pytest.mark.parametrize("ball", BALLS)
+def test_what_is_never_expected_cannot_be_changed(ball: type[PoissonBall] | type[PoissonBox]) -> None:
+    """Scales by hand: a dead pixel has 0, and stays as it is under any perturbation; without expectation the
+    counts stand for it."""
+    threat = ball(2.0)
+    counts, expected = torch.tensor([[0.0, 5.0, 3.0]]), torch.tensor([[0.0, 3.999, 0.0]])
+    scale = threat.scale(counts, expected)
+    assert scale.tolist() == [pytest.approx([0.0, 2.0, 0.0], rel=1e-6)]
+    torch.testing.assert_close(threat.scale(counts, None), (counts + 1e-3).sqrt())
+    u = threat.project(torch.full_like(counts, 50.0), counts, scale)
+    assert u.tolist() == [pytest.approx([0.0, 2.0, 0.0], rel=1e-6)]
+    assert threat.perturbed(counts, u, scale).tolist() == [pytest.approx([0.0, 9.0, 3.0], rel=1e-6)]
+    assert threat.perturbed(counts, -u, scale).tolist() == [pytest.approx([0.0, 1.0, 3.0], rel=1e-6)]
+    for seed in range(5):
+        drawn = threat.random(counts, scale, torch.Generator().manual_seed(seed))
+        assert drawn.abs().tolist() == [pytest.approx([0.0, 2.0, 0.0], rel=1e-6)]
+    assert not threat.random(counts, 0 * scale, torch.Generator().manual_seed(0)).any()
+
+
+@pytest.mark.parametrize("ball", BALLS)
+def test_only_an_empty_bin_cannot_fall(ball: type[PoissonBall] | type[PoissonBox]) -> None:
+    """Counts of 4 and 0, at 0, 1 and 8 in the candidate, with slopes down and up: by hand."""
+    threat = ball(1.0)
+    values = torch.tensor([[4.0, 4.0, 4.0, 4.0, 4.0, 0.0, 0.0]])
+    candidate = torch.tensor([[0.0, 0.0, 1.0, 1.0, 8.0, 0.0, 1.0]])
+    uphill = torch.tensor([[-3.0, 3.0, -3.0, 3.0, -3.0, -3.0, -3.0]])
+    assert threat.feasible(uphill, candidate, values).tolist() == [[0.0, 3.0, -3.0, 3.0, -3.0, 0.0, -3.0]]
+
+
+def test_projections_by_hand() -> None:
+    """With sd 1 and counts 9, 9 and 0 the third bin can only rise: (3, 4, -7) is (3, 4, 0) long 5, the ball
+    of 2.5 halves it, the box of 3.5 cuts the 4; with counts of 1 the second cannot fall by more."""
+    sd, counts = torch.ones(1, 3), torch.tensor([[9.0, 9.0, 0.0]])
+    far = torch.tensor([[3.0, 4.0, -7.0]])
+    for threat, nearest in (
+        (PoissonBall(5.0), [3.0, 4.0, 0.0]),
+        (PoissonBall(2.5), [1.5, 2.0, 0.0]),
+        (PoissonBox(4.0), [3.0, 4.0, 0.0]),
+        (PoissonBox(3.5), [3.0, 3.5, 0.0]),
+    ):
+        assert threat.project(far, counts, sd).tolist() == [pytest.approx(nearest, abs=1e-6)]
+    # Of (3, -4, 0) in a ball of radius 2 the second ends at -1, and the first takes what is left, sqrt(3).
+    few, down = torch.tensor([[9.0, 1.0, 9.0]]), torch.tensor([[3.0, -4.0, 0.0]])
+    nearest = [math.sqrt(3), -1.0, 0.0]
+    assert PoissonBall(2.0).project(down, few, sd).tolist() == [pytest.approx(nearest, abs=1e-6)]
+    assert PoissonBox(2.0).project(down, few, sd).tolist() == [[2.0, -1.0, 0.0]]
+
+
+def test_steepest_steps_have_unit_size() -> None:
+    """Of a slope (3, -4, 0): (0.6, -0.8, 0) in the ball, (1, -1, 0) in the box; no slope, no step."""
+    slope = torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, 0.0]])
+    assert PoissonBall(7.0).ascent(slope).tolist() == [pytest.approx([0.6, -0.8, 0.0]), [0.0, 0.0, 0.0]]
+    assert PoissonBox(7.0).ascent(slope).tolist() == [[1.0, -1.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_random_corners_of_the_box() -> None:
+    """Far from empty bins each is moved by the radius exactly, up as often as down: 240 +- 5 deviations."""
+    threat = PoissonBox(1.5)
+    counts, sd, generator = _scan(4, 1e4)
+    u = torch.cat([threat.random(counts, sd, generator) for _ in range(2)])
+    assert bool((u.abs() == 1.5).all())
+    assert abs(int((u > 0).sum()) - 240) < 5 * math.sqrt(480 / 4)

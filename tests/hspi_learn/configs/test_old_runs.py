@@ -68,6 +68,42 @@ def test_old_arguments_come_through() -> None:
     }
 
 
+def test_what_an_old_config_left_out_is_as_it_was() -> None:
+    """Defaults of GanReconstruction in version 0.1.0 (its signature then, before its losses
+    became objects of their own), which the run was trained with, whatever today's are."""
+    left_out = {
+        name: OLD[name] for name in ("_target_", "windows_kev", "steps", "generator", "discriminator")
+    }
+    assert translated({"task": left_out})["task"] == {
+        "_target_": "hspi_learn.tasks.GanReconstruction",
+        "windows_kev": [20, 60, 600],
+        "generator": OLD["generator"],
+        "mirror_axes": ["x"],
+        "largest_gradient": 1.0,
+        "seed": 0,
+        "losses": {
+            "voxel": {"_target_": "hspi_learn.losses.RelativeError", "weight": 1.0, "every": 1},
+            "data": {"_target_": "hspi_learn.losses.PoissonDeviance", "weight": 0.02, "every": 4},
+            "count": {"_target_": "hspi_learn.losses.CountMismatch", "weight": 0.05, "every": 4},
+        },
+        "adversary": {
+            "_target_": "hspi_learn.tasks.Adversary",
+            "discriminator": OLD["discriminator"],
+            "weight": 0.01,
+            "kind": "least_squares",
+            "from_share": 0.2,
+            "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 4e-4, "betas": [0.5, 0.9]},
+        },
+        "optimizer": {
+            "_target_": "torch.optim.AdamW",
+            "_partial_": True,
+            "lr": 2e-3,
+            "betas": [0.9, 0.98],
+            "weight_decay": 1e-4,
+        },
+    }
+
+
 def test_configs_of_today_stay_as_they_are() -> None:
     """A translated config, another task, and a config without a task are left alone."""
     new = translated({"task": OLD})

@@ -38,6 +38,22 @@ def test_interval_by_hand() -> None:
     assert math.isnan(mean_interval(torch.tensor([])).value)
 
 
+def test_other_levels_by_hand() -> None:
+    """90 % of 1, 2, 3: half-width t(0.95, 2) / sqrt(3) = 2.919986 / 1.732051; 1e-6."""
+    values = torch.tensor([1.0, 2.0, 3.0])
+    for found in (mean_interval(values, 0.9), paired_interval(values + 5, torch.full((3,), 5.0), 0.9)):
+        assert found.value == 2.0
+        assert found.high - 2 == pytest.approx(2.919986 / math.sqrt(3), rel=1e-6)
+        assert 2 - found.low == pytest.approx(2.919986 / math.sqrt(3), rel=1e-6)
+
+
+def test_only_an_interval_on_one_side_excludes_zero() -> None:
+    """Above, below, around, from 0 on, up to 0, and none at all."""
+    ends = [(0.1, 0.3), (-0.3, -0.1), (-0.1, 0.3), (0.0, 0.3), (-0.3, 0.0), (math.nan, math.nan)]
+    found = [Interval((low + high) / 2, low, high).excludes_zero for low, high in ends]
+    assert found == [True, True, False, False, False, False]
+
+
 def test_pairs_cancel_what_makes_a_mouse_hard() -> None:
     """The difference of each mouse counts: 0.1, 0.2 and 0.3 whatever the mice; 1e-6."""
     hard = torch.tensor([5.0, 1.0, 9.0])

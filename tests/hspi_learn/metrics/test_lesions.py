@@ -87,3 +87,38 @@ def test_auc_against_all_pairs() -> None:
     lesion = torch.from_numpy(hot).reshape(1, 1, 4, 5, 10)
     expected = (pairs > 0).mean() + 0.5 * (pairs == 0).mean()
     assert float(voxel_auc(activity, lesion, ~lesion)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_hundred_hottest_peaks_are_kept() -> None:
+    """Every other voxel of a plane of 23 x 23 is a peak, 144 in all; the hottest hundred, falling."""
+    activity = torch.zeros(1, 1, 1, 23, 23)
+    heights = torch.arange(1.0, 145.0)
+    activity[0, 0, 0, ::2, ::2] = heights.reshape(12, 12)
+    found = background_peaks(activity, torch.ones(1, 1, 1, 23, 23, dtype=torch.bool))[0, 0]
+    assert found.tolist() == heights.flip(0)[:100].tolist()
+
+
+def test_lesions_of_each_map_and_scan() -> None:
+    """Maxima by hand of two maps and two scans, of which the second has one lesion and the first two."""
+    lesions = torch.tensor([[1, 1, 2], [0, 1, 0]]).reshape(2, 1, 1, 3)
+    activity = torch.tensor([[[1.0, 4.0, 2.0], [9.0, 0.0, -3.0]], [[7.0, 5.0, 8.0], [0.0, 6.0, 1.0]]])
+    mask = torch.ones(2, 1, 1, 1, 3, dtype=torch.bool)
+    found = lesion_peaks(activity.reshape(2, 2, 1, 1, 3), lesions, mask)
+    assert found[0].tolist() == [[4.0, 2.0], [9.0, -3.0]]
+    assert found[1, :, 0].tolist() == [5.0, 6.0]
+    assert torch.isnan(found[1, :, 1]).all()
+    assert lesion_peaks(activity.reshape(2, 2, 1, 1, 3), 0 * lesions, mask).shape == (2, 2, 0)
+
+
+def test_shares_of_lesions_are_those_of_whole_numbers() -> None:
+    """0.28 of 25 lesions are 7, though 0.28 * 25 is above 7 in floating point; the seventh is at 19, and as
+    hot are two of three peaks in one scan of five. A share between two numbers of lesions finds the
+    larger."""
+    assert 0.28 * 25 > 7
+    lesions = torch.arange(1.0, 26.0).reshape(5, 5)
+    peaks = torch.full((5, 3), torch.nan)
+    peaks[2] = torch.tensor([20.0, 19.0, 18.0])
+    assert false_lesions(lesions, peaks, found_share=0.28) == 2 / 5
+    assert false_lesions(lesions, peaks, found_share=0.29) == 3 / 5
+    assert false_lesions(lesions, peaks, found_share=0.24) == 1 / 5
+    assert false_lesions(lesions[:1], peaks[2:3]) == 3.0

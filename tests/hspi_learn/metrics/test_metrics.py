@@ -187,3 +187,114 @@ def test_surroundings_keep_a_gap() -> None:
     lesion[0, 0, 4, 4, 4] = True
     shell = surroundings(lesion, torch.ones_like(lesion), 1, 2)
     assert int(shell.sum()) == 125 - 27
+
+
+def test_reductions_by_hand() -> None:
+    """Of 1, 2, 4 and 8 the median is 3, the mean 3.75, the worst 8; half of the scans failed are an infinite
+    median, fewer are not; a score of which high is good fails at minus infinity."""
+    values = torch.tensor([8.0, 1.0, 4.0, 2.0])
+    assert [float(reduce_scans(values, name)) for name in ("median", "mean", "worst")] == [3.0, 3.75, 8.0]
+    assert float(reduce_scans(torch.tensor([1.0, 2.0, torch.inf, torch.inf]), "median")) == torch.inf
+    assert float(reduce_scans(torch.tensor([1.0, 2.0, 3.0, torch.inf]), "median")) == 2.5
+    assert float(reduce_scans(torch.tensor([1.0, 2.0, -torch.inf]), "median")) == 1.0
+    assert float(reduce_scans(torch.full((2,), -torch.inf), "worst")) == -torch.inf
+    assert float(reduce_scans(torch.tensor([-torch.inf, torch.nan, -3.0]), "worst")) == -3.0
+
+
+def test_metrics_over_scans_are_medians() -> None:
+    """Three scans 10 %, 20 % and 90 % too high: NRMSE and regional bias say 0.2 by default, the mean of
+    NRMSE 0.4; contrasts of 8, 16 and 80 noises say 16."""
+    labels = torch.tensor([1, 1, 0, 0, 0]).reshape(1, 1, 1, 5)
+    truth = torch.tensor([10.0, 10.0, 1.0, 2.0, 3.0]).reshape(1, 1, 1, 1, 5)
+    error, mean_error, bias, contrast = Nrmse(), Nrmse("mean"), RegionalBias(2), ContrastToNoise()
+    lesion = (labels == 1)[:, None]
+    for factor, lift in ((1.1, 0.0), (1.9, 72.0), (1.2, 8.0)):
+        error.update(factor * truth, truth)
+        mean_error.update(factor * truth, truth)
+        bias.update(factor * truth, truth, labels)
+        contrast.update(truth + lift * lesion, lesion, ~lesion)
+    assert float(error.compute()) == pytest.approx(0.2, rel=1e-5)
+    assert float(mean_error.compute()) == pytest.approx(0.4, rel=1e-5)
+    assert bias.compute().flatten().tolist() == pytest.approx([0.2, 0.2], rel=1e-5)
+    assert float(contrast.compute()) == pytest.approx(16.0, rel=1e-5)
+
+
+def test_regional_means_count_what_the_mask_leaves() -> None:
+    """Voxels 1, 3 and 100 of region 1, the last out of the mask: 2; one voxel of region 2 is its own mean."""
+    activity = torch.tensor([1.0, 3.0, 100.0, 7.0]).reshape(1, 1, 1, 1, 4)
+    labels = torch.tensor([1, 1, 1, 2]).reshape(1, 1, 1, 4)
+    mask = torch.tensor([True, True, False, True]).reshape(1, 1, 1, 1, 4)
+    found = regional_means(activity, labels, 3, mask)
+    assert found[0, 0, 1:].tolist() == [2.0, 7.0]
+    assert torch.isnan(found[0, 0, 0])
+    assert regional_means(activity, labels, 3)[0, 0, 1].tolist() == pytest.approx(104 / 3)
+
+
+def test_bias_and_spread_by_hand() -> None:
+    """Estimates 1 and 5 of 2: their mean is half too high, their sample SD sqrt(8), 1.414 of the truth. A
+    truth of 0 has neither."""
+    found = bias_and_spread(torch.tensor([[1.0, 1.0], [5.0, 1.0]]), torch.tensor([2.0, 0.0]))
+    assert float(found.bias[0]) == pytest.approx(0.5)
+    assert float(found.sd[0]) == pytest.approx(2**0.5, rel=1e-6)
+    assert torch.isnan(torch.stack(found)[:, 1]).all()
+    assert relative_bias(torch.tensor([3.0, torch.nan]), torch.tensor([2.0, 2.0])).tolist() == [
+        0.5,
+        torch.inf,
+    ]
+
+
+def test_uptake_dependence_by_hand() -> None:
+    """Six regions of 1 to 6, in any order, whose biases fall from +0.5 to -0.4: medians of pairs are 0.4,
+    0.05 and -0.3, and the slope is numpy's. Regions without truth do not count, and three are enough."""
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    truth = torch.arange(1.0, 7.0)[order]
+    bias = torch.tensor([0.5, 0.3, 0.1, 0.0, -0.2, -0.4])[order]
+    estimate = truth * (1 + bias)
+    found = uptake_dependence(estimate, truth)
+    assert found[1:] == pytest.approx((0.4, 0.05, -0.3), rel=1e-5)
+    assert found.slope == pytest.approx(np.polyfit(truth, estimate, 1)[0], rel=1e-5)
+    absent, none = torch.tensor([torch.nan, 0.0]), torch.tensor([9.0, torch.nan])
+    assert uptake_dependence(torch.cat((none, estimate)), torch.cat((absent, truth))) == found
+    three = uptake_dependence(torch.tensor([3.0, 3.0, 4.0]), torch.tensor([1.0, 2.0, 4.0]))
+    assert three[1:] == pytest.approx((2.0, 0.5, 0.0))
+    alike = uptake_dependence(torch.tensor([1.0, 2.0, 3.0]), torch.full((3,), 2.0))
+    assert np.isnan(alike.slope)
+    assert alike[1:] == (-0.5, 0.0, 0.5)
+
+
+def test_contrast_needs_a_background_that_varies() -> None:
+    """Two voxels are the fewest that have an SD: of 1 and 3 it is sqrt(2), and a lesion of one voxel at 6
+    stands out by 4 / sqrt(2). One voxel alone, or two alike, tell nothing; each map has a contrast of its
+    own."""
+    activity = torch.tensor([[6.0, 1.0, 3.0, 3.0], [0.0, 1.0, 3.0, 3.0]]).reshape(1, 2, 1, 1, 4)
+    lesion = torch.tensor([True, False, False, False]).reshape(1, 1, 1, 1, 4)
+
+    def found(*background: int) -> list[float]:
+        around = torch.zeros(4, dtype=torch.bool)
+        around[list(background)] = True
+        return contrast_to_noise(activity, lesion, around.reshape(1, 1, 1, 1, 4))[0].tolist()
+
+    assert found(1, 2) == pytest.approx([4 / 2**0.5, -2 / 2**0.5], rel=1e-6)
+    for none in ((), (1,), (2, 3)):
+        assert np.isnan(found(*none)).all()
+
+
+def test_surroundings_are_two_to_four_voxels_away_and_allowed() -> None:
+    """By default: a 9-cube less a 3-cube around one voxel, 702 voxels; in a corner 5-cube less 2-cube, and of
+    these only the allowed ones."""
+    lesion = torch.zeros(1, 1, 11, 11, 11, dtype=torch.bool)
+    lesion[0, 0, 5, 5, 5] = True
+    everywhere = torch.ones_like(lesion)
+    assert int(surroundings(lesion, everywhere).sum()) == 9**3 - 3**3
+    corner = torch.zeros_like(lesion)
+    corner[0, 0, 0, 0, 0] = True
+    assert int(surroundings(corner, everywhere).sum()) == 5**3 - 2**3
+    everywhere[..., 3:] = False
+    assert int(surroundings(corner, everywhere).sum()) == 5 * 5 * 3 - 2**3
+
+
+def test_another_share_of_the_sensitivity_may_be_asked_for() -> None:
+    """Half of the maximum: a voxel at exactly half counts, one below does not."""
+    sensitivity = torch.tensor([8.0, 4.0, 3.0]).reshape(1, 1, 1, 1, 3)
+    body = torch.ones(1, 1, 1, 1, 3, dtype=torch.bool)
+    assert evaluated_voxels(sensitivity, body, least_share=0.5).flatten().tolist() == [True, True, False]

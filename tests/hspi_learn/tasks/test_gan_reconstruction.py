@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -16,10 +22,13 @@ from torch.utils.data import DataLoader
 from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import Osem
+from hspi_learn.data import ScanDataModule
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 from hspi_learn.reconstructor import ScanBatch, scan_context
-from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction
-from hspi_learn.tasks.physics_input import PhysicsInputs
+from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction, reconstruction, warm_up_cosine
+from hspi_learn.tasks.images import images_of
+from hspi_learn.tasks.physics_input import PhysicsInput, PhysicsInputs
+from hspi_learn.tasks.reconstruction import DISCRIMINATOR_OPTIMIZER, GENERATOR_OPTIMIZER, ReconstructionView
 
 SCANS = 6
 
@@ -173,6 +182,223 @@ class TestReconstruction:
         expected = model.expected_counts(image, context.attenuation, scans.duration_s).sum(dim=(1, 2))
         torch.testing.assert_close(expected, scans.projections.sum(dim=(1, 2)), rtol=1e-4, atol=0)
 
+    def test_back_projection_against_the_dense_matrix(
+        self, model64: HyperspectralForwardModel, density: Tensor
+    ) -> None:
+        """Truth: the matrix A of the forward model, a column a voxel, in numpy. Counts a second above
+        background b, none below 0, go back by A^T, are divided by A^T 1 inside the body, and scaled so that A
+        expects the counts a second above background; 1e-5 of the largest value (background is in float32)."""
+        context = scan_context(model64, density[:1], torch.tensor([50.0], dtype=torch.float64))
+        shape = (1, 2, *model64.grid.shape)
+
+        def expected(activity: Tensor) -> Tensor:
+            return model64.expected_counts(activity.reshape(shape), context.attenuation, 1.0).flatten()
+
+        empty = torch.zeros(math.prod(shape), dtype=torch.float64)
+        matrix = torch.autograd.functional.jacobian(expected, empty).numpy()
+        background = expected(empty).numpy()
+        assert (background > 0).all()
+        counts = torch.poisson(
+            torch.full((1, 48, 3), 2.0), generator=torch.Generator().manual_seed(0)
+        ).double()
+        rate = counts.numpy().flatten() / 50.0 - background
+        assert (rate < 0).any()
+        body = np.broadcast_to(context.body.numpy(), shape).flatten()
+        image = body * (matrix.T @ np.maximum(rate, 0)) / matrix.sum(0)
+        image *= rate.sum() / (matrix.sum(0) @ image)
+        found = BackProjection(model64).reconstruct(counts, context).numpy().flatten()
+        np.testing.assert_allclose(found, image, atol=1e-5 * image.max())
+
+    def test_pictures_are_in_bq_per_ml(
+        self, model32: HyperspectralForwardModel, scans: ScanBatch, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Voxels of 2 mm hold 0.008 mL: 125 times the activity of the first scan, truth and estimate, a map a
+        picture, which says its unit, its voxels and its scan."""
+        asked: list[tuple[Any, ...]] = []
+
+        def figure(volumes: dict[str, Any], spacing_mm: Any, unit: str, title: str) -> Figure:
+            asked.append((volumes, spacing_mm, unit, title))
+            return Figure()
+
+        monkeypatch.setattr(reconstruction, "reconstruction_figure", figure)
+        task = trained_a_little(task_of(model32))
+        numbered = scans._replace(index=scans.index + 17)
+        names = [name for name, _ in task.figures(numbered)]
+        assert names == list(model32.groups.names)
+        context = scan_context(model32, scans.density[:1], scans.duration_s[:1])
+        estimate = task.reconstruct(scans.projections[:1], context)
+        for number, (volumes, spacing_mm, unit, title) in enumerate(asked):
+            assert (spacing_mm, unit) == (model32.grid.spacing_mm, "Bq/mL")
+            assert title == f"{names[number]}, validation scan 17"
+            np.testing.assert_allclose(volumes["truth"], 125 * scans.activity[0, number], rtol=1e-5)
+            np.testing.assert_allclose(volumes["reconstruction"], 125 * estimate[0, number], rtol=1e-5)
+
+    def test_an_empty_map_stays_empty(self, model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
+        """Where the physics image of a map is 0 nothing is divided by it: what the network sees is 0, the
+        truth is in Bq, and whatever it says becomes 0; the other map is divided by its mean over the body."""
+        body = (scans.density > 0)[:, None]
+        initial = 3.0 * body * torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1, 1)
+        mask = body.expand_as(initial).clone()
+        mask[..., 2] = False
+        images = images_of(scans, PhysicsInput(initial, mask), ())
+        assert images.scale.flatten(1).tolist() == [[3.0, 0.0]] * SCANS
+        torch.testing.assert_close(images.initial, initial / 3)
+        torch.testing.assert_close(images.truth, scans.activity / torch.tensor([3.0, 1]).reshape(2, 1, 1, 1))
+        says = torch.ones_like(initial)
+        assert images.activity(says).amax(dim=(0, 2, 3, 4)).tolist() == [3.0, 0.0]
+        weight = torch.where(body, torch.where(mask, 1.0, 0.1), 0.0)
+        torch.testing.assert_close(images.weight, weight)
+
+
+class TestSettings:
+    def test_defaults_are_those_of_the_config(self, model32: HyperspectralForwardModel) -> None:
+        """Python and ``conf/task/gan_reconstruction.yaml`` train the same: losses, adversary, optimisers,
+        schedule, mirrors, clipping."""
+        path = Path(__file__).parents[3] / "conf" / "task" / "gan_reconstruction.yaml"
+        written: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        adversary = Adversary(partial(PatchDiscriminator, channels=4, layers=1))
+        task = GanReconstruction(
+            system_of(model32),
+            [60.0, 150.0, 300.0, 500.0],
+            partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1),
+            adversary,
+        )
+
+        def plain(optimizer: Callable[..., Any]) -> dict[str, Any]:
+            assert isinstance(optimizer, partial)
+            settings = {k: list(v) if isinstance(v, tuple) else v for k, v in optimizer.keywords.items()}
+            return {"_target_": f"torch.optim.{optimizer.func.__name__}", "_partial_": True, **settings}
+
+        losses = {
+            name: {
+                "_target_": f"hspi_learn.losses.{type(loss).__name__}",
+                "weight": loss.weight,
+                "every": loss.every,
+            }
+            for name, loss in task.losses.terms().items()
+        }
+        assert losses == {name: {"every": 1, **node} for name, node in written["losses"].items()}
+        assert all(loss.from_step == 0 for loss in task.losses.terms().values())
+        chosen = written["adversary"]
+        assert {"weight": adversary.weight, "kind": adversary.kind, "from_share": adversary.from_share} == {
+            name: chosen[name] for name in ("weight", "kind", "from_share")
+        }
+        assert plain(adversary.optimizer) == chosen["optimizer"]
+        assert plain(task.optimizer_factory) == written["optimizer"]
+        assert task.schedule_factory is warm_up_cosine
+        rise = inspect.signature(warm_up_cosine).parameters["warm_up"].default
+        assert rise == written["schedule"]["warm_up"]
+        assert task.mirror_axes == tuple({"z": -3, "y": -2, "x": -1}[axis] for axis in written["mirror_axes"])
+        assert task.largest_gradient == written["largest_gradient"]
+        assert task.accumulate_batches == written["accumulate_batches"]
+
+    def test_two_steps_of_the_default_optimisers_by_hand(self) -> None:
+        """Adam (Kingma and Ba, ICLR 2015) and its decoupled decay (Loshchilov and Hutter, ICLR 2019) in plain
+        numbers, of a weight of 1 with gradients 1 and -0.5; 1e-12. The eps of both is 1e-8."""
+        for make, rate, first, second, decay in (
+            (GENERATOR_OPTIMIZER, 2e-3, 0.9, 0.98, 1e-4),
+            (DISCRIMINATOR_OPTIMIZER, 4e-4, 0.5, 0.9, 0.0),
+        ):
+            weight = torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+            optimizer = make([weight])
+            value, mean, square = 1.0, 0.0, 0.0
+            for step, gradient in ((1, 1.0), (2, -0.5)):
+                weight.grad = torch.tensor(gradient, dtype=torch.float64)
+                optimizer.step()
+                mean = first * mean + (1 - first) * gradient
+                square = second * square + (1 - second) * gradient**2
+                root = math.sqrt(square / (1 - second**step)) + 1e-8
+                value = value * (1 - rate * decay) - rate * mean / (1 - first**step) / root
+                assert weight.item() == pytest.approx(value, abs=1e-12)
+
+    @pytest.mark.parametrize(
+        ("accumulate", "limits", "total"),
+        [
+            (1, {"max_epochs": 2, "max_steps": -1, "estimated_stepping_batches": 14}, 14),
+            (3, {"max_epochs": 2, "max_steps": -1, "estimated_stepping_batches": 14}, 6),
+            (7, {"max_epochs": 2, "max_steps": -1, "estimated_stepping_batches": 14}, 2),
+            (3, {"max_epochs": 2, "max_steps": 4, "estimated_stepping_batches": 4}, 4),
+            (3, {"max_epochs": 2, "max_steps": 40, "estimated_stepping_batches": 14}, 6),
+            (3, {"max_epochs": 2, "max_steps": 0, "estimated_stepping_batches": 0}, 0),
+            (3, {"max_epochs": -1, "max_steps": 50, "estimated_stepping_batches": 50}, 50),
+            (3, {"max_epochs": None, "max_steps": 50, "estimated_stepping_batches": 50}, 50),
+        ],
+    )
+    def test_updates_of_a_training(
+        self, model32: HyperspectralForwardModel, accumulate: int, limits: dict[str, Any], total: int
+    ) -> None:
+        """Epochs of seven batches: three batches an update make three updates an epoch, the last of one
+        batch; ``max_steps`` are updates."""
+        task = task_of(model32, accumulate_batches=accumulate)
+        trainer: Any = SimpleNamespace(num_training_batches=7, **limits)
+        task._trainer = trainer
+        assert task.total_updates() == total
+
+    @pytest.mark.parametrize("accumulate", [1, 2])
+    def test_a_training_needs_an_end(self, model32: HyperspectralForwardModel, accumulate: int) -> None:
+        """Without limits the schedule, and the adversary's share of the training, would mean nothing."""
+        task = task_of(model32, accumulate_batches=accumulate)
+        endless: Any = SimpleNamespace(max_epochs=-1, max_steps=-1, estimated_stepping_batches=math.inf)
+        task._trainer = endless
+        with pytest.raises(UserError, match=r"max_steps and trainer\.max_epochs are both -1"):
+            task.total_updates()
+
+    @pytest.mark.parametrize(
+        ("stage", "steps", "splits"),
+        [
+            ("fit", -1, ["train", "validation"]),
+            ("fit", 5, ["train", "validation"]),
+            ("fit", 4, ["validation"]),
+            ("validate", -1, ["validation"]),
+            ("test", -1, ["test"]),
+            ("predict", -1, []),
+        ],
+    )
+    def test_physics_images_are_made_of_what_will_be_seen(
+        self, model32: HyperspectralForwardModel, tmp_path: Path, stage: str, steps: int, splits: list[str]
+    ) -> None:
+        """Ten training scans in batches of two: a training of four updates does not see them all."""
+
+        class Data(ScanDataModule):
+            def __init__(self) -> None:
+                self.folder, self.batch_size = tmp_path, 2
+
+            def windowed(self, split: str) -> Any:
+                return [split] * 10
+
+        made: list[Any] = []
+        task = task_of(model32)
+        inputs: Any = SimpleNamespace(
+            keep_beside=lambda folder: made.append(folder), prepare=lambda *asked: made.append(asked)
+        )
+        task.physics_inputs = inputs
+        trainer: Any = SimpleNamespace(datamodule=Data(), max_steps=steps)
+        task._trainer = trainer
+        task.setup(stage)
+        assert made == [tmp_path, *(([split] * 10, f"physics images of {split} scans") for split in splits)]
+
+    def test_losses_of_one_scan_share_its_projection(
+        self, model32: HyperspectralForwardModel, scans: ScanBatch
+    ) -> None:
+        """Projected once for the same scan of the same activity, anew for another of either; and it is the
+        projection of that scan."""
+        asked: list[Tensor] = []
+
+        def expected_counts(activity: Tensor, attenuation: Any, duration_s: Tensor) -> Tensor:
+            asked.append(activity)
+            return model32.expected_counts(activity, attenuation, duration_s)
+
+        counting: Any = SimpleNamespace(attenuation=model32.attenuation, expected_counts=expected_counts)
+        view, other = ReconstructionView(counting, torch.ones(1), 0), 2 * scans.activity
+        found = [
+            view.expected_counts(activity, scans, scan)
+            for activity, scan in ((scans.activity, 1), (scans.activity, 1), (other, 1), (other, 0))
+        ]
+        assert len(asked) == 3
+        assert found[0] is found[1]
+        whole = model32.expected_counts(other, model32.attenuation(scans.density), scans.duration_s)
+        torch.testing.assert_close(torch.cat(found[3:1:-1]), whole[:2])
+
 
 class TestPhysicsInputs:
     def test_kept_image_is_the_fresh_one_in_any_batch(
@@ -218,17 +444,33 @@ class TestPhysicsInputs:
 
     def test_memory_is_bounded(self, model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
         inputs = task_of(model32).physics_inputs
-        inputs.room = 3 * sum(part[0].nbytes for part in inputs(scans)) + 1
+        inputs.room = 3 * sum(part[0].nbytes for part in inputs(scans))
         inputs.kept.clear()
         inputs(scans)
         assert len(inputs.kept) == 3
+        assert inputs.room == 0
+
+    @pytest.mark.parametrize(("megabytes", "count"), [(256, 4), (300, 3), (5000, 1)])
+    def test_as_many_scans_at_once_as_memory_allows(self, megabytes: int, count: int) -> None:
+        """Four states a scan in 4096 MiB; the state of an object of 256 MiB, half of them in its blocks,
+        allows four scans, and one is always made. The tensors are meta: they have a size and no content."""
+        part = torch.empty(megabytes * 2**19, dtype=torch.uint8, device="meta")
+        model: Any = SimpleNamespace(
+            recording=SimpleNamespace(live=torch.ones(1)),
+            grid=SimpleNamespace(shape=(2, 2, 2)),
+            attenuation=lambda density: SimpleNamespace(sharp=part, blocks=(part[::2], part[::2])),
+        )
+        system: Any = None
+        assert PhysicsInputs(system, model, BackProjection.__new__(BackProjection))._side_by_side() == count
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"weight": -1.0}, r"weight is -1"),
+        ({"weight": math.inf}, r"weight is inf"),
         ({"from_share": 2.0}, r"from_share is 2"),
+        ({"from_share": -0.1}, r"from_share is -0\.1; it needs to be from 0 to 1"),
         ({"losses": {}}, r"losses holds \[\], none of weight above 0"),
         ({"mirror_axes": ["w"]}, r"task\.mirror_axes holds 'w'"),
         ({"accumulate_batches": 0}, r"task\.accumulate_batches is 0"),

@@ -84,6 +84,11 @@ def _seed(axes: tuple[int, ...]) -> int:
     return next(seed for seed in range(100) if mirrored_axes((-3, -2, -1), seed, 0) == axes)
 
 
+def turned(columns: Any) -> Any:
+    """A batch or a physics input with its scans in the other order."""
+    return type(columns)(*(column.flip(0) for column in columns))
+
+
 def _stepped(
     model: HyperspectralForwardModel,
     batch: ScanBatch,
@@ -91,8 +96,11 @@ def _stepped(
     axes: tuple[int, ...],
     folder: Path,
     losses: tuple[str, ...] = tuple(WEIGHTS),
+    largest_gradient: float = 1e9,
+    both_ways: bool = False,
 ) -> tuple[GanReconstruction, dict[str, float]]:
-    """The task after one step on the batch, and what it logged."""
+    """The task after one step on the batch, and what it logged; ``both_ways`` adds a second batch to the
+    step, of the same scans in the other order."""
     made = {"voxel": RelativeError, "data": PoissonDeviance, "count": CountMismatch}
     task = GanReconstruction(
         SimpleNamespace(groups=model.groups, forward_model=lambda windows: model),  # type: ignore[arg-type]
@@ -109,10 +117,14 @@ def _stepped(
         optimizer=partial(torch.optim.SGD, lr=RATE),
         schedule=None,
         mirror_axes=("z", "y", "x"),
-        largest_gradient=1e9,
+        largest_gradient=largest_gradient,
+        accumulate_batches=1 + both_ways,
         seed=_seed(axes),
     )
-    task.physics_inputs = lambda batch: physics  # type: ignore[assignment]
+    task.physics_inputs = lambda of: (  # type: ignore[assignment]
+        physics if torch.equal(of.projections, batch.projections) else turned(physics)
+    )
+    batches = [batch, turned(batch)] if both_ways else [batch]
     trainer = Trainer(
         max_steps=1,
         accelerator="cpu",
@@ -123,7 +135,7 @@ def _stepped(
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    trainer.fit(task, DataLoader([batch], batch_size=None))
+    trainer.fit(task, DataLoader(batches, batch_size=None))
     return task, {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
@@ -227,6 +239,42 @@ class TestOneStep:
             moved_q = float(task.discriminator.q.detach().double()) - float(torch.tensor(Q).double())
             wanted_q = hand.discriminator_weight() - Q if "adversarial" in names else 0.0
             assert moved_q == pytest.approx(wanted_q, rel=1e-3, abs=1e-8), names
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning", "ignore:.*no `val_dataloader`"
+)
+def test_a_large_gradient_is_clipped(
+    model32: HyperspectralForwardModel, batch: ScanBatch, physics: PhysicsInput, tmp_path: Path
+) -> None:
+    """The whole gradient is the sum of the slopes by hand, and is logged; a step of no more than half of it
+    moves the weight half as far, and a limit above it changes nothing."""
+    hand = ByHand(model32, batch, physics, ())
+    slope = sum(hand.slope(name) for name in WEIGHTS)
+    for limit, share in ((0.5 * abs(slope), 0.5), (2 * abs(slope), 1.0)):
+        task, logged = _stepped(model32, batch, physics, (), tmp_path, largest_gradient=limit)
+        assert logged["train/gradient_norm"] == pytest.approx(abs(slope), rel=1e-3)
+        moved = float(task.generator.p.detach().double()) - float(torch.tensor(P).double())
+        assert moved == pytest.approx(-RATE * share * slope, rel=1e-3)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning", "ignore:.*no `val_dataloader`"
+)
+def test_a_step_of_two_batches_goes_down_their_mean(
+    model32: HyperspectralForwardModel, batch: ScanBatch, physics: PhysicsInput, tmp_path: Path
+) -> None:
+    """By the rate times the mean of the slopes: losses of counts are of the first scan, which differs."""
+    names = ("voxel", "data", "count")
+    one, other = (
+        sum(ByHand(model32, scans, image, ()).slope(name) for name in names)
+        for scans, image in ((batch, physics), (turned(batch), turned(physics)))
+    )
+    assert abs(one - other) > 0.01 * abs(one)
+    task, _ = _stepped(model32, batch, physics, (), tmp_path, names, both_ways=True)
+    moved = float(task.generator.p.detach().double()) - float(torch.tensor(P).double())
+    assert moved == pytest.approx(-RATE * (one + other) / 2, rel=1e-3)
+    assert int(task.updates) == 1
 
 
 def test_losses_come_in_their_rhythm() -> None:
