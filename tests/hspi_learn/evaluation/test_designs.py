@@ -88,7 +88,7 @@ def test_numbers_by_name(gold: MaterialDesign, lead: MaterialDesign, found: Comp
 
 
 def test_the_result_in_words(gold: MaterialDesign, lead: MaterialDesign, found: Comparison) -> None:
-    """A plane at 15 mm, a detector at 60 mm: magnified (60 - 15) / 15 = 3 times; 3 + 1 and 2 + 1 evaluations."""
+    """Plane at 15 mm, detector at 60 mm: magnified (60 - 15) / 15 = 3 times; 3 + 1 and 2 + 1 evaluations."""
     assert statement(PROBLEM, [gold, lead], found) == (
         "gold, diameter 0.70 mm at 15.0 mm (magnification 3.00): deviations sum to 0.5, 2 with the camera "
         "as it came (gain 4.00); 4 evaluations by gradient, 3 by grid."
