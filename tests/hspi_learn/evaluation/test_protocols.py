@@ -229,6 +229,7 @@ def test_without_noise_bounds_and_runs(data: Any, model32: HyperspectralForwardM
     assert report.outcome.methods == ("osem", "mean_image")
     assert report.noise == {}
     assert report.bounds.regions.shape == (0, 2, len(LABELS))
+    assert report.bounds.lesions.shape == (0, 2, 0)
     assert report.threat == "nothing"
 
 
