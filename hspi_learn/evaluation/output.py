@@ -220,8 +220,9 @@ def _chosen(tuned: Tuned) -> str:
 
 def rounded(value: float) -> str:
     """Three significant digits, as in 0.0123, 24.9 and 27,400."""
+    value = float(f"{value:.2e}")  # first, since 9.996 has one digit before the point, and 10.0 two
     digits = 2 - math.floor(math.log10(abs(value))) if value else 0
-    return f"{round(value, digits):,.{max(digits, 0)}f}"
+    return f"{value:,.{max(digits, 0)}f}"
 
 
 def _by(numbers: Sequence[float]) -> str:
@@ -237,7 +238,9 @@ def model_name(model: HyperspectralForwardModel) -> str:
 def print_result(table: Table, statements: Sequence[str], report: Path) -> None:
     """Show the headline table, what may be said of it, and where the page is."""
     # A log has no width of its own, and a wrapped table is hard to read in it.
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    width = None if sys.stdout.isatty() else 120
+    # What stands in brackets or between colons is part of a name, not markup.
+    console = Console(width=width, markup=False, emoji=False)
     printed = RichTable()
     for column in table.columns:
         first = column == table.columns[0]

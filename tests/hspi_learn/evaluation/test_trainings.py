@@ -1,5 +1,7 @@
 """Tables over runs, against values computed by hand."""
 
+import csv
+import io
 import json
 import math
 import sys
@@ -89,6 +91,51 @@ def test_evaluations_are_grouped_by_what_their_runs_were_trained_with(tmp_path: 
     summary = summarise_runs(rows, ["test/*"])
     assert summary.differing == ("runs.gan.task.weight",)
     assert [(v, found.n, found.mean) for v, _, found in summary.rows] == [(("0",), 2, 0.5), (("1",), 2, 10.5)]
+
+
+def test_every_run_has_a_row(six: list[Path]) -> None:
+    """Whether it counts, or why it does not, its own setting, and every metric that it has."""
+    table = summarise_runs(six).runs_table()
+    assert table.columns == ("folder", "result", "task.weight", "val/nrmse", "steps")
+    rows = list(csv.reader(io.StringIO(table.csv())))[1:]
+    assert rows[0] == [str(six[0]), "counts", "0", "1.0", "10.0"]
+    assert rows[3] == [str(six[3]), "counts", "1", "5.0", "10.0"]
+    assert rows[4] == [str(six[4]), "failed: val/nrmse is nan", "1", "", "10.0"]
+    assert rows[5] == [
+        str(six[5]),
+        "failed or is not finished: it holds no metrics.json",
+        *("1", "", ""),
+    ]
+
+
+def test_full_table_has_a_column_for_each_setting(six: list[Path]) -> None:
+    """Of weight 0 three trainings with mean 2 and SD 1; of weight 1 one, and two are missing."""
+    table = summarise_runs(six, ["val/*"]).full_table()
+    assert table.columns == ("task.weight", "metric", "n", "missing", "mean", "sd", "low", "high")
+    assert table.rows[0][:6] == ("0", "val/nrmse", 3.0, 0.0, 2.0, 1.0)
+    assert table.rows[1][:5] == ("1", "val/nrmse", 1.0, 2.0, 5.0)
+    assert all(isinstance(cell, float) and math.isnan(cell) for cell in table.rows[1][5:])
+
+
+def test_a_setting_that_a_run_lacks_differs_from_all_values(tmp_path: Path) -> None:
+    """A run without a depth stands by itself under a dash; without any difference all are one setting."""
+    runs = [made(tmp_path / "a", {"x": 1.0}, seed=0, depth=3), made(tmp_path / "b", {"x": 2.0}, seed=1)]
+    summary = summarise_runs(runs)
+    assert summary.differing == ("depth",)
+    assert [values for values, _, _ in summary.rows] == [("3",), ("-",)]
+    one = summarise_runs(runs[:1])
+    assert one.table().rows[0][:4] == ("all", "x", "1", "0")
+
+
+def test_a_damaged_run_is_told_and_does_not_count(tmp_path: Path) -> None:
+    """Metrics that are no JSON; the other run counts, and the training without figures is missing."""
+    runs = [made(tmp_path / str(seed), {"x": 1.0 + seed}, seed=seed) for seed in (0, 1)]
+    (runs[1] / "metrics.json").write_text("{")
+    summary = summarise_runs(runs)
+    (told,) = summary.statements()
+    assert told.startswith(f"Left out: {runs[1]} is damaged: ")
+    ((_, _, found),) = summary.rows
+    assert (found.n, found.missing, found.mean) == (1, 1, 1.0)
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
