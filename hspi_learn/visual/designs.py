@@ -44,7 +44,7 @@ def _landscape(axis: Axes, found: MaterialDesign) -> None:
 
 
 def _deviations(axis: Axes, problem: DesignProblem, found: Comparison) -> None:
-    """Bars of every uptake, the wanted ones first."""
+    """Bars of every uptake, in the order of the task."""
     places = range(len(problem.task.parts))
     for shift, values, colour, label in (
         (-0.2, found.before, _BEFORE, "before"),

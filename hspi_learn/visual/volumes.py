@@ -101,9 +101,15 @@ def _show(
         image, cmap=_MAP, vmin=0, vmax=top, origin="lower", extent=extent, interpolation="nearest"
     )
     if outline is not None and outline.any() and not outline.all():
-        axis.contour(
-            outline.astype(float), levels=[0.5], colors="white", linewidths=0.6, alpha=0.7, extent=extent
-        )
+        # With an origin the extent is that of the voxels' edges, as in imshow, and not of their centres.
+        drawn: dict[str, Any] = {
+            "colors": "white",
+            "linewidths": 0.6,
+            "alpha": 0.7,
+            "origin": "lower",
+            "extent": extent,
+        }
+        axis.contour(outline.astype(float), levels=[0.5], **drawn)
     axis.grid(False)
     return shown
 

@@ -1,6 +1,7 @@
 """Figures draw what they are given: one colour scale, axes in mm, labels, and PNG files that are whole."""
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -36,6 +37,21 @@ def test_volumes_share_the_truths_colour_scale() -> None:
     assert len(images) == 9
     assert {image.get_clim() for image in images} == {(0.0, VOLUMES["truth"].max())}
     assert images[0].get_extent() == [-8, 8, -3, 3]
+
+
+def test_the_outline_runs_along_the_edges_of_the_body() -> None:
+    """A body of whole voxels, one voxel of 1 x 1 x 2 mm away from every face, is outlined at its edges."""
+    body = np.zeros((6, 7, 8), bool)
+    body[1:-1, 1:-1, 1:-1] = True
+    figure = reconstruction_figure(VOLUMES, (1.0, 1.0, 2.0), "kBq/mL", body=body)
+    axis: Any = figure.axes[0]
+    left, right, low, high = axis.images[0].get_extent()
+    (outline,) = (c for c in axis.collections if len(c.get_paths()[0].vertices))
+    corners = outline.get_paths()[0].vertices
+    height, width = axis.images[0].get_array().shape
+    step_x, step_y = (right - left) / width, (high - low) / height
+    assert np.allclose(corners.min(axis=0), (left + step_x, low + step_y))
+    assert np.allclose(corners.max(axis=0), (right - step_x, high - step_y))
 
 
 def test_errors_stand_below_the_slice_on_a_symmetric_scale() -> None:
