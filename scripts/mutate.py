@@ -65,8 +65,9 @@ def main() -> None:
     asked.session.parent.mkdir(parents=True, exist_ok=True)
     faults = drawn(asked.faults, asked.seed)
     done = finished(asked.session)
-    if asked.again:
-        done = {name: found for name, found in done.items() if found["outcome"] != "survived"}
+    survivors = {name for name, found in done.items() if found["outcome"] == "survived"}
+    earlier = survivors if asked.again else set()
+    done = {name: found for name, found in done.items() if name not in earlier}
     waiting = [fault for fault in faults if name_of(fault) not in done]
     with ProcessPoolExecutor(asked.workers, initializer=copy_checkout) as pool:
         for broken in filter(None, pool.map(failing, sorted({package_of(fault) for fault in waiting}))):
@@ -74,6 +75,7 @@ def main() -> None:
         tests = [pool.submit(planted, fault) for fault in waiting]
         for test in as_completed(tests):
             found = test.result()
+            found["again"] = found["fault"] in earlier
             done[found["fault"]] = found
             with asked.session.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found) + "\n")
@@ -172,6 +174,7 @@ def write(found: list[dict[str, Any]], asked: argparse.Namespace, results: Path)
         "date": date.today().isoformat(),
         "faults": len(found),
         "noticed": len(found) - len(survivors),
+        "noticed_only_again": sum(bool(each.get("again")) for each in found if each["outcome"] != "survived"),
         "survived_and_equivalent": len(survivors) - len(open_ones),
         "survived": len(open_ones),
     }
@@ -181,8 +184,9 @@ def write(found: list[dict[str, Any]], asked: argparse.Namespace, results: Path)
         "",
         f"`{summary['command']}`; {told}.",
         "",
-        f"{summary['faults']} faults: {summary['noticed']} noticed by a test, {len(survivors)} by none, of "
-        f"which {summary['survived_and_equivalent']} change nothing that anybody could see.",
+        f"{summary['faults']} faults: {summary['noticed']} noticed by a test, of which "
+        f"{summary['noticed_only_again']} by tests that were written after a first run; {len(survivors)} by "
+        f"none, of which {summary['survived_and_equivalent']} change nothing that anybody could see.",
         "",
         "| fault | change | changes nothing, since |",
         "| --- | --- | --- |",
