@@ -168,8 +168,11 @@ class OrderedSubsets(nn.Module, ABC):
         other = copy.copy(self)
         for key, value in settings.items():
             if key not in self.tunable:
-                raise UserError(f"{self.name}.{key} is to be set; it needs one of {list(self.tunable)}")
-            setattr(other, key, type(getattr(self, key))(value))
+                raise UserError(f"{self.name}.{key} cannot be changed; it needs one of {list(self.tunable)}")
+            kind = type(getattr(self, key))
+            if kind is int and not float(value).is_integer():
+                raise UserError(f"{self.name}.{key} is {value}; it needs a whole number")
+            setattr(other, key, kind(value))
         other._check()
         return other
 

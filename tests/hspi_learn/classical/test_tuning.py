@@ -151,6 +151,7 @@ def test_choices_at_the_edge_of_what_was_tried(
         ({"penalty": (1.0,)}, "tuning of osem names penalty; it needs some of"),
         ({"iterations": ()}, "tuning of osem has iterations"),
         ({"iterations": (0, 1)}, "osem.iterations is 0"),
+        ({"iterations": (1, 1.5)}, "osem.iterations is 1.5; it needs a whole number"),
         ({"postfilter_fwhm_mm": (float("nan"),)}, "postfilter_fwhm_mm .nan.; it needs at least one number"),
     ],
 )
@@ -160,6 +161,12 @@ def test_wrong_candidates_are_named(
     """Before anything is reconstructed."""
     with pytest.raises(UserError, match=told):
         tune(Osem(model64, subsets=4), [_batch(model64, density)], _error, candidates)
+
+
+def test_settings_that_are_not_tunable_are_named(model64: HyperspectralForwardModel) -> None:
+    """The number of subsets makes other matrices, so it stays."""
+    with pytest.raises(UserError, match=r"osem\.subsets cannot be changed; it needs one of"):
+        Osem(model64, subsets=4).with_settings(subsets=2)
 
 
 def test_tuning_leaves_its_osem(model64: HyperspectralForwardModel, density: Tensor) -> None:
