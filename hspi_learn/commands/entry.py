@@ -64,6 +64,7 @@ def run_command(
     keep_freed_memory()
     let_threads_sleep()
     restrict_environment()
+    share_config_store()
     try:
         folder = _folder_to_resume(arguments)
         if folder is None:
@@ -86,6 +87,16 @@ def let_threads_sleep() -> None:
     threads of a sparse product then take 5 to 18 times the processor time of one; asleep, 1.1 to 1.2 times.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def share_config_store() -> None:
+    """Have Hydra share the store of its built-in configs, which nobody changes, rather than copy it.
+
+    It copies it once for each config group and each composition: more than half of the time of ``--help``.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.__deepcopy__ = lambda store, _: store  # type: ignore[attr-defined]
 
 
 def _folder_to_resume(arguments: Sequence[str]) -> str | None:

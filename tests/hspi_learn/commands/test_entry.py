@@ -20,29 +20,15 @@ heavy = {{"torch", "pytorch_lightning", "monai", "numpy"}} & set(sys.modules)
 assert not heavy, heavy
 print("CPU", time.process_time())
 """
-IMPORTS = """
-import time
-import hydra._internal.hydra, pydantic
-print("CPU", time.process_time())
-"""
-
-
-@pytest.fixture(scope="module")
-def imports_s(program, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """CPU time of a process that imports no more than what help is made of, s; the less of two."""
-    folder = tmp_path_factory.mktemp("imports")
-    return min(float(program("-c", IMPORTS, cwd=folder).stdout.rsplit("CPU", 1)[1]) for _ in range(2))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_is_quick(command: str, program, imports_s: float, tmp_path: Path) -> None:
-    """About a second: torch is not imported, and it takes at most eight times the imports of Hydra, pydantic
-    (five as a rule), measured beside it.
-    """
+def test_help_is_quick(command: str, program, tmp_path: Path) -> None:
+    """Issue, point 11: about one second, torch not imported (2 s of CPU time allowed for slow machines)."""
     done = program("-c", HELP.format(command=command), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"hspi-{command}" in done.stdout
-    assert float(done.stdout.rsplit("CPU", 1)[1]) < 8 * imports_s
+    assert float(done.stdout.rsplit("CPU", 1)[1]) < 2.0
 
 
 def _told(command: str, arguments: list[str], monkeypatch, capsys) -> str:
