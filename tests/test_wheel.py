@@ -81,6 +81,7 @@ TINY_DATA = (
     "dataset.energy_bins.count=58",
     "dataset.counts=[200,500]",
     "model.reference_energies=2",
+    "model.scatter_terms=[]",
 )
 TINY_EVALUATION = (
     "count_fractions=[1.0]",
@@ -108,7 +109,7 @@ def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:
     source = tmp_path / "my_package" / "src"
     mine, here = ("--config-dir", str(tmp_path / "my_package" / "conf")), tmp_path / "work"
     here.mkdir()
-    sizes = ("dataset.sizes={train: 4, validation: 1, test: 1}", "model.scatter_terms=[]", "workers=0")
+    sizes = ("dataset.sizes={train: 4, validation: 1, test: 1}", "workers=0")
     generate = (*mine, "output=data", "phantom=hot_sphere", *TINY_DATA, *sizes)
 
     closed = Commands(installed, here, source)  # can be imported, but nobody has allowed it

@@ -34,18 +34,27 @@ FEW = CollimatorSampling(
 
 
 @contextmanager
+def few_collimator_photons() -> Iterator[None]:
+    """Meanwhile, scatter in the collimator is followed along a few rays.
+
+    It has the shapes of the default, not its numbers, and takes no time.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_gen.scatter.collimator.term.CollimatorSampling", lambda: FEW)
+        yield
+
+
+@contextmanager
 def small_system(folder: Path) -> Iterator[ImagingSystem]:
     """One panel of 2x2 apertures before 8x8 pixels, Pb-212 in 4x5x6 voxels; matrices lie in ``folder``.
 
-    While it is in use, scatter in the collimator is followed along a few rays: it has the shapes of the
-    default, not its numbers.
+    While it is in use, scatter in the collimator is followed along a few rays.
     """
     description = lofts().to_dict()
     description["detector"] |= {"response": {"kind": "gaussian", "fwhm_kev": 5.0}}
     description["detector"] |= {"background_cps_per_kev": 1e-4}
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, few_collimator_photons():
         patch.setenv("HSPI_CACHE_DIR", str(folder))
-        patch.setattr("data_gen.scatter.collimator.term.CollimatorSampling", lambda: FEW)
         yield ImagingSystem(
             Camera.from_dict(description),
             decay_chain("Pb-212"),

@@ -32,6 +32,7 @@ def test_counts_of_parts_by_monte_carlo(problem):  # noqa: F811
     assert ((by_monte_carlo / by_model).log2() - 0.4).abs().max() < 0.74
 
 
+@pytest.mark.slow
 def test_gain_of_no_change(problem):  # noqa: F811
     """A camera that stays as it is gains nothing: 1 by the model within 1e-6, by other photons of the Monte
     Carlo within 3 of its errors, which few photons make 0.6 at most: finite, as information is regular."""

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+from referees.small_systems import few_collimator_photons
 from torch import Tensor
 
 from data_gen.camera import Camera
@@ -78,6 +79,13 @@ def model(
         projector=projector or partial(RayProjector, sampling=FEW),
         options=ModelOptions(2, scatter_terms),
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_photons():
+    """All that is tested here holds whatever numbers scatter in the collimator has."""
+    with few_collimator_photons():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from contracts.projector_contract import Case, ProjectorContract
 from referees.small_cameras import lofts
+from referees.small_systems import few_collimator_photons
 
 from data_gen.camera import Camera
 from data_gen.core.grid import EnergyBins, VoxelGrid
@@ -90,14 +91,15 @@ class TestForwardModel(ProjectorContract):
 
     def case(self, dtype: torch.dtype) -> Case:
         projector = partial(MatrixProjector, cache_dir=self.folder, sampling=FEW, dtype=dtype)
-        model = HyperspectralForwardModel(
-            small_camera(),
-            decay_chain("Pb-212"),
-            GRID,
-            EnergyBins(20, 600, 7),
-            options=ModelOptions(reference_energies=2),
-            projector=projector,
-        )
+        with few_collimator_photons():
+            model = HyperspectralForwardModel(
+                small_camera(),
+                decay_chain("Pb-212"),
+                GRID,
+                EnergyBins(20, 600, 7),
+                options=ModelOptions(reference_energies=2),
+                projector=projector,
+            )
         shape = (1, len(model.groups.names), *GRID.shape)
         return Case(_AsOperator(model), model.pixels, shape=shape, dtype=dtype)
 

@@ -49,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset.counts=[2e3,4e3]",
         "dataset.injected_bq=[1e4,1e8]",
         "model.reference_energies=2",
+        "model.scatter_terms=[leakage,object_scatter]",
         "workers=0",
     )
     _run("generate", generate, GenerateSettings, *data)
@@ -171,6 +172,7 @@ def test_events_and_counts_give_the_same_image(folder: Path, shard: Path) -> Non
         "nuclide.nuclide=Ra-223",
         "model=demo",
         "model.reference_energies=2",  # as the data set's, whose matrices are there
+        "model.scatter_terms=[leakage,object_scatter]",
         *grid,
     )
     images = []
@@ -228,7 +230,13 @@ def test_files_that_say_too_little(folder: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "e.npz", pixel=np.array([1]), energy_kev=np.array([700.0]))
     given = (f"input={tmp_path}/e.npz", f"output={tmp_path}/out.nii.gz")
     camera = f"+camera={{_target_: data_gen.camera.load_camera, name_or_path: {CAMERA}}}"
-    grid = ("grid.shape=[8,8,8]", "grid.spacing_mm=3.6", "method.subsets=2")
+    grid = (
+        "grid.shape=[8,8,8]",
+        "grid.spacing_mm=3.6",
+        "method.subsets=2",
+        "model=demo",
+        "model.scatter_terms=[]",
+    )
     with pytest.raises(UserError, match="camera is not given"):
         _reconstructed(*given)
     with pytest.raises(UserError, match="nuclide is not given"):
@@ -269,6 +277,7 @@ def test_a_run_refuses_another_camera(folder: Path, tmp_path: Path) -> None:
         "dataset.counts=[2e3,4e3]",
         "dataset.injected_bq=[1e4,1e8]",
         "model.reference_energies=2",
+        "model.scatter_terms=[leakage,object_scatter]",
         "workers=0",
     )
     shard = next((tmp_path / "data").glob("test-*.h5"))
@@ -301,6 +310,7 @@ def test_a_silent_panel_is_told_and_left_out(folder: Path, shard: Path) -> None:
         "nuclide=ra223",
         "model=demo",
         "model.reference_energies=2",
+        "model.scatter_terms=[leakage,object_scatter]",
         *("grid.shape=[8,8,8]", "grid.spacing_mm=3.6", "body_diameter_mm=24", "method.subsets=2"),
     )
     for name, how in (("osem", system), ("net", (f"run={folder}/run", "body_diameter_mm=24"))):
