@@ -13,12 +13,15 @@ from data_gen.phantoms.phantom import (
     checked_labels,
     family_for,
 )
+from data_gen.phantoms.regions import Anatomy, Individual, Region, RegionalFamily
 from data_gen.phantoms.rods import DerenzoPhantom, NemaMousePhantom
 
 __all__ = [
     "ORGANS",
+    "Anatomy",
     "AtlasPhantom",
     "DerenzoPhantom",
+    "Individual",
     "KineticPhantom",
     "Microenvironment",
     "MicroenvironmentPhantom",
@@ -27,6 +30,8 @@ __all__ = [
     "NuclidePhantomFamily",
     "Phantom",
     "PhantomFamily",
+    "Region",
+    "RegionalFamily",
     "RegionalPhantom",
     "ScannedObject",
     "checked_labels",

@@ -59,7 +59,7 @@ class Solid:
 
 
 @dataclass(frozen=True)
-class Individual:
+class BodyPlan:
     """What makes one mouse differ from another: linear size, bed position, and spread of its organs."""
 
     scale: float
@@ -68,41 +68,41 @@ class Individual:
     size_spread: float = 0.1
 
     def place(self, centre: Point, generator: torch.Generator, wander: float = 1.0) -> Point:
-        """A centre of the reference mouse in this individual, as it lies in the camera."""
+        """A centre of the reference mouse in this body, as it lies in the camera."""
         spread = wander * self.spread_mm
         x, y, z = (self.scale * (c + uniform((-spread, spread), generator)) for c in centre)
         return x, y, z - self.bed_offset_mm
 
     def size(self, semi_axes: Point, generator: torch.Generator) -> Point:
-        """Semi-axes of the reference mouse in this individual."""
+        """Semi-axes of the reference mouse in this body."""
         low, high = 1.0 - self.size_spread, 1.0 + self.size_spread
         x, y, z = (self.scale * s * uniform((low, high), generator) for s in semi_axes)
         return x, y, z
 
 
-def mouse_solids(individual: Individual, generator: torch.Generator) -> Iterator[Solid]:
+def mouse_solids(body: BodyPlan, generator: torch.Generator) -> Iterator[Solid]:
     """The solids of one mouse in painting order, without tumours."""
-    trunk = _trunk(individual)
+    trunk = _trunk(body)
     yield Solid("soft_tissue", trunk)
-    yield from (Solid("gut", loop) for loop in _gut(individual, generator))
+    yield from (Solid("gut", loop) for loop in _gut(body, generator))
     for organ, centre, semi_axes in ORGAN_ELLIPSOIDS:
-        place, size = individual.place(centre, generator), individual.size(semi_axes, generator)
+        place, size = body.place(centre, generator), body.size(semi_axes, generator)
         yield Solid(organ, Ellipsoid(place, size))
         if organ == "kidneys":
             yield Solid(organ, Ellipsoid(place, _scaled(size, KIDNEY_MEDULLA)), "core")
     for centre, semi_axes in BONES:
-        place = individual.place(centre, generator, wander=0.3)
-        yield Solid("bone", Ellipsoid(place, individual.size(semi_axes, generator)))
-    yield Solid("bone", _ribs(individual))
+        place = body.place(centre, generator, wander=0.3)
+        yield Solid("bone", Ellipsoid(place, body.size(semi_axes, generator)))
+    yield Solid("bone", _ribs(body))
 
 
-def tumour_solids(individual: Individual, diameter_mm: float, generator: torch.Generator) -> Iterator[Solid]:
+def tumour_solids(body: BodyPlan, diameter_mm: float, generator: torch.Generator) -> Iterator[Solid]:
     """One tumour and its core, somewhere between the middle of the trunk and its skin."""
     angle, height = uniform((0.0, 2 * math.pi), generator), uniform((-10.0, 10.0), generator)
     # A tumour under the skin stays inside the outline.
-    deepest = 0.95 - diameter_mm / 2 / (individual.scale * BODY_SEMI_MM[1])
+    deepest = 0.95 - diameter_mm / 2 / (body.scale * BODY_SEMI_MM[1])
     radius = uniform((0.25, max(deepest, 0.3)), generator)
-    across = [radius * individual.scale * s for s in BODY_SEMI_MM]
+    across = [radius * body.scale * s for s in BODY_SEMI_MM]
     centre = (across[0] * math.cos(angle), across[1] * math.sin(angle), height)
     a, b, c = (diameter_mm / 2 * uniform((0.85, 1.15), generator) for _ in range(3))
     roll, pitch = (uniform((0.0, math.pi), generator) for _ in range(2))
@@ -111,15 +111,15 @@ def tumour_solids(individual: Individual, diameter_mm: float, generator: torch.G
     yield Solid("tumour", Ellipsoid(centre, core, roll, pitch), "core")
 
 
-def _trunk(individual: Individual) -> Trunk:
+def _trunk(body: BodyPlan) -> Trunk:
     """The skin."""
-    x, y = (individual.scale * s for s in BODY_SEMI_MM)
-    return Trunk(x, y, -individual.bed_offset_mm, 0.0005 / individual.scale**2)
+    x, y = (body.scale * s for s in BODY_SEMI_MM)
+    return Trunk(x, y, -body.bed_offset_mm, 0.0005 / body.scale**2)
 
 
-def _ribs(individual: Individual) -> Trunk:
+def _ribs(body: BodyPlan) -> Trunk:
     """The rib cage under the skin of the chest."""
-    skin, scale, offset = _trunk(individual), individual.scale, individual.bed_offset_mm
+    skin, scale, offset = _trunk(body), body.scale, body.bed_offset_mm
     return Trunk(
         skin.semi_x,
         skin.semi_y,
@@ -132,12 +132,12 @@ def _ribs(individual: Individual) -> Trunk:
     )
 
 
-def _gut(individual: Individual, generator: torch.Generator) -> Iterator[Ellipsoid]:
+def _gut(body: BodyPlan, generator: torch.Generator) -> Iterator[Ellipsoid]:
     """Loops of gut that fill the belly below the liver, turned every way."""
     for _ in range(8):
         x, y, z = (uniform(span, generator) for span in ((-7.0, 7.0), (-6.0, 1.5), (-15.0, -4.0)))
-        place = individual.place((x, y, z), generator)
-        size = individual.size((1.8, 1.8, uniform((2.5, 4.5), generator)), generator)
+        place = body.place((x, y, z), generator)
+        size = body.size((1.8, 1.8, uniform((2.5, 4.5), generator)), generator)
         roll, pitch = (uniform((0.0, math.pi), generator) for _ in range(2))
         yield Ellipsoid(place, size, roll, pitch)
 

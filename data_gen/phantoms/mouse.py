@@ -12,16 +12,24 @@ import torch
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.core.random import Range, checked_range, log_uniform, uniform
-from data_gen.phantoms.anatomy import REFERENCE_MASS_G, Individual, Solid, mouse_solids, tumour_solids
+from data_gen.phantoms.anatomy import REFERENCE_MASS_G, BodyPlan, Solid, mouse_solids, tumour_solids
 from data_gen.phantoms.biodistribution import checked_biodistribution
-from data_gen.phantoms.phantom import Phantom
-from data_gen.phantoms.voxelise import OUTSIDE, Tissue, paint, phantom_of
+from data_gen.phantoms.phantom import ORGANS, Phantom
+from data_gen.phantoms.regions import Anatomy, Individual, Region
+from data_gen.phantoms.shapes import Shape
+from data_gen.phantoms.voxelise import OUTSIDE, Tissue, filling_of, paint, phantom_of
 
 DENSITY_G_CM3 = {"lungs": 0.30, "bone": 1.60}
 """Mouse bone is a mixture of cortical bone and marrow at this scale; all else is soft tissue at 1.05."""
 
 CORE_UPTAKE: dict[str, Range] = {"kidneys": (0.3, 0.8), "tumour": (0.2, 1.0)}
 """Uptake of medulla and of a tumour's core (dying tissue) relative to the rest."""
+
+MOST_SITES = 100
+"""Places for tumours in a mouse, at most: fine voxels hold their numbers in a byte."""
+
+TRIES_A_SITE = 20
+"""Draws of a place for a tumour, on average, before it is said that no more fit in; chosen, no source."""
 
 
 @dataclass(frozen=True)
@@ -70,36 +78,119 @@ class MousePhantom:
 
     def __call__(self, grid: VoxelGrid, generator: torch.Generator) -> Phantom:
         """One mouse on this grid."""
-        mass = uniform(_span(self.body_mass_g), generator)
-        offset = uniform(_span(self.bed_offset_mm), generator)
-        individual = Individual((mass / REFERENCE_MASS_G) ** (1 / 3), offset)
-        solids = [*mouse_solids(individual, generator), *self._tumours(individual, generator)]
-        tissues = [OUTSIDE, *self._tissues(solids, generator)]
+        mass, body = self._body(generator)
+        solids = [*mouse_solids(body, generator), *self._tumours(body, generator)]
+        tissues = [OUTSIDE, *self._tissues([(solid.organ, solid.zone) for solid in solids], generator)]
         fine = paint([solid.shape for solid in solids], grid, self.supersampling)
         freed_fraction = uniform(_span(self.freed_fraction), generator)
         return phantom_of(fine, tissues, grid, freed_fraction, mass)
 
-    def _tumours(self, individual: Individual, generator: torch.Generator) -> Iterator[Solid]:
+    def anatomy(self, grid: VoxelGrid, sites: int, generator: torch.Generator) -> Anatomy:
+        """One mouse with so many places where a tumour may be, none within another.
+
+        Places are drawn as :meth:`__call__` draws tumours, and cut off at the skin. The density is that
+        without tumours, which would show in lungs and bone.
+
+        Raises:
+            UserError: there are fewer places than tumours that a mouse may have, or more than fit in.
+        """
+        if not self.tumours[1] <= sites <= MOST_SITES:
+            least = f"at least the {self.tumours[1]} of phantom.tumours"
+            raise UserError(f"sites is {sites}; it needs to be {least}, and at most {MOST_SITES}")
+        mass, plan = self._body(generator)
+        body, places = list(mouse_solids(plan, generator)), self._places(plan, sites, generator)
+        host, place = (
+            paint([solid.shape for solid in solids], grid, self.supersampling) for solids in (body, places)
+        )
+        parts = list(dict.fromkeys((solid.organ, solid.zone) for solid in body))
+        part_of = torch.tensor([0] + [1 + parts.index((solid.organ, solid.zone)) for solid in body])
+        codes = 2 * sites + 1
+        code = part_of[host.int()] * codes + torch.where(host > 0, place, 0)
+        found, fine = torch.unique(code, return_inverse=True)
+        regions = tuple(
+            Region(
+                ORGANS.index(parts[part - 1][0]),
+                parts[part - 1][1] == "core",
+                (at + 1) // 2,
+                at > 0 and at % 2 == 0,
+            )
+            for part, at in (divmod(number, codes) for number in found.tolist())
+            if part > 0
+        )
+        outside = len(found) - len(regions)
+        filling = filling_of(fine, len(found), grid)[outside:]
+        tissues = [OUTSIDE, *(Tissue(solid.organ, _density(solid.organ)) for solid in body)]
+        density = phantom_of(host, tissues, grid).density
+        return Anatomy(density, filling, self.supersampling**3, grid.voxel_volume_ml, regions, mass)
+
+    def individual(self, anatomy: Anatomy, generator: torch.Generator) -> Individual:
+        """Uptakes as :meth:`__call__` draws them, with tumours at a random choice of the places."""
+        fewest, most = self.tumours
+        count = int(torch.randint(fewest, most + 1, (), generator=generator))
+        places = 1 + torch.randperm(max(region.site for region in anatomy.regions), generator=generator)
+        sites = places[:count].tolist()
+        zones = {(region.organ, region.core): None for region in anatomy.regions}
+        body = [(ORGANS[organ], "core" if core else "whole") for organ, core in zones]
+        tumours = [("tumour", zone) for _ in sites for zone in ("whole", "core")]
+        drawn = iter(self._tissues([*body, *tumours], generator))
+        tissue: dict[tuple[int, bool], Tissue] = dict(zip(zones, drawn, strict=False))
+        at: dict[tuple[int, bool], Tissue] = dict(
+            zip(((s, c) for s in sites for c in (False, True)), drawn, strict=True)
+        )
+        filled = [
+            at.get((region.site, region.site_core)) or tissue[region.organ, region.core]
+            for region in anatomy.regions
+        ]
+        return Individual.of(
+            anatomy,
+            [ORGANS.index(part.organ) for part in filled],
+            [part.uptake_per_ml for part in filled],
+            [part.freed_per_ml for part in filled],
+            uniform(_span(self.freed_fraction), generator),
+        )
+
+    def _body(self, generator: torch.Generator) -> tuple[float, BodyPlan]:
+        """Mass in g, and size and place, of one mouse."""
+        mass = uniform(_span(self.body_mass_g), generator)
+        offset = uniform(_span(self.bed_offset_mm), generator)
+        return mass, BodyPlan((mass / REFERENCE_MASS_G) ** (1 / 3), offset)
+
+    def _places(self, body: BodyPlan, sites: int, generator: torch.Generator) -> list[Solid]:
+        """Tumours, whole and core in turn, that do not touch each other."""
+        places: list[Solid] = []
+        for _ in range(TRIES_A_SITE * sites):
+            if len(places) == 2 * sites:
+                break
+            diameter = uniform(_span(self.tumour_diameter_mm), generator)
+            whole, core = tumour_solids(body, diameter, generator)
+            if not any(_touch(whole.shape, other.shape) for other in places[::2]):
+                places += [whole, core]
+        if len(places) == 2 * sites:
+            return places
+        raise UserError(
+            f"sites is {sites}; so many tumours of {list(self.tumour_diameter_mm)} mm do not fit in a mouse"
+        )
+
+    def _tumours(self, body: BodyPlan, generator: torch.Generator) -> Iterator[Solid]:
         """The tumours of one mouse."""
         fewest, most = self.tumours
         count = int(torch.randint(fewest, most + 1, (), generator=generator))
         for _ in range(count):
             diameter = uniform(_span(self.tumour_diameter_mm), generator)
-            yield from tumour_solids(individual, diameter, generator)
+            yield from tumour_solids(body, diameter, generator)
 
-    def _tissues(self, solids: Sequence[Solid], generator: torch.Generator) -> Iterator[Tissue]:
-        """What fills each solid; both kidneys take up alike, each tumour in its own way."""
-        organs = dict.fromkeys(solid.organ for solid in solids)
+    def _tissues(self, parts: Sequence[tuple[str, str]], generator: torch.Generator) -> Iterator[Tissue]:
+        """What fills each part (organ, zone); both kidneys take up alike, each tumour in its own way."""
+        organs = dict.fromkeys(organ for organ, _ in parts)
         uptake = {o: self._draw(self.uptake_percent_per_g, o, generator) for o in organs}
         freed = {o: self._draw(self.freed_per_g, o, generator) for o in organs}
         core = {o: uniform(span, generator) for o, span in CORE_UPTAKE.items()}
-        for solid in solids:
-            organ = solid.organ
-            if organ == "tumour" and solid.zone == "whole":
+        for organ, zone in parts:
+            if organ == "tumour" and zone == "whole":
                 uptake[organ] = self._draw(self.uptake_percent_per_g, organ, generator)
                 core[organ] = uniform(CORE_UPTAKE[organ], generator)
-            density = DENSITY_G_CM3.get(organ, 1.05)
-            share = core[organ] if solid.zone == "core" else 1.0
+            density = _density(organ)
+            share = core[organ] if zone == "core" else 1.0
             per_ml = share * uptake[organ] / 100 * density
             yield Tissue(organ, density, per_ml, freed[organ] * density)
 
@@ -108,6 +199,19 @@ class MousePhantom:
         """A value for an organ, that of soft tissue where it is not named, 0 where that is not either."""
         span = table.get(organ, table.get("soft_tissue", (0.0, 0.0)))
         return log_uniform(_span(span), generator)
+
+
+def _density(organ: str) -> float:
+    """Density of an organ in g/cm3."""
+    return DENSITY_G_CM3.get(organ, 1.05)
+
+
+def _touch(one: Shape, other: Shape) -> bool:
+    """Whether the boxes around two solids overlap."""
+    return all(
+        low < high_of_other and low_of_other < high
+        for (low, high), (low_of_other, high_of_other) in zip(one.bounds_mm, other.bounds_mm, strict=True)
+    )
 
 
 def _span(values: Sequence[float]) -> Range:

@@ -114,11 +114,7 @@ class Phantom:
             heads_bq: activity of each group's head, in the whole body, if all that was injected stays in it.
         """
         moved = self.uptake.sum() * self.redistributed
-        maps = []
-        for generation, activity_bq in enumerate(heads_bq):
-            stays = (1.0 - self.freed_fraction) ** generation
-            maps.append(activity_bq * (stays * self.uptake + (1.0 - stays) * moved))
-        return torch.stack(maps).float()
+        return spread_over_maps(heads_bq, self.uptake, moved, self.freed_fraction).float()
 
     def mean_activity(
         self, chain: DecayChain, groups: MemberGroups, injected_bq: float, frame: Frame
@@ -126,6 +122,24 @@ class Phantom:
         """See :class:`ScannedObject`; progeny is moved as :meth:`activity` says."""
         mean = mean_activity(chain, injected_bq, frame.start_s, frame.end_s)
         return self.activity([mean[head] for head in groups.heads])
+
+
+def spread_over_maps(
+    heads_bq: Sequence[float], uptake: Tensor, moved: Tensor, freed_fraction: float
+) -> Tensor:
+    """Activity of the head of each group, [map, ...]; see :meth:`Phantom.activity`.
+
+    Args:
+        heads_bq: activity of each group's head in the whole body.
+        uptake: share of the injected activity in each place, [...].
+        moved: share in each place, were all progeny to leave where it was born, [...].
+        freed_fraction: share of the progeny that leaves, at each generation of groups.
+    """
+    maps = []
+    for generation, activity_bq in enumerate(heads_bq):
+        stays = (1.0 - freed_fraction) ** generation
+        maps.append(activity_bq * (stays * uptake + (1.0 - stays) * moved))
+    return torch.stack(maps)
 
 
 class PhantomFamily(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -114,13 +114,31 @@ def _mean(fine: Tensor, values: Sequence[float], grid: VoxelGrid) -> Tensor:
 
 
 def _labels(fine: Tensor, tissues: Sequence[Tissue], grid: VoxelGrid) -> Tensor:
-    """The organ that fills most of each voxel; the later in :data:`ORGANS` of two equal ones."""
+    """The organ that fills most of each voxel."""
     organ_of = torch.tensor([ORGANS.index(t.organ) for t in tissues], dtype=torch.uint8)
     blocks = organ_of[_blocks(fine, grid).int()]
-    most = torch.zeros(grid.shape, dtype=torch.int64)
-    labels = torch.zeros(grid.shape, dtype=torch.int64)
-    for organ in torch.unique(organ_of).tolist():
-        filled = (blocks == organ).sum(-1)
-        labels[(filled >= most) & (filled > 0)] = organ
-        most = torch.maximum(most, filled)
+    return most_filling({organ: (blocks == organ).sum(-1) for organ in torch.unique(organ_of).tolist()})
+
+
+def most_filling(filled: Mapping[int, Tensor]) -> Tensor:
+    """The organ that fills most of each voxel, [z, y, x] int64; the later in ``ORGANS`` of two equal ones.
+
+    Args:
+        filled: index into ``ORGANS`` to the number of fine voxels that the organ fills, [z, y, x].
+    """
+    most = torch.zeros_like(next(iter(filled.values())), dtype=torch.int64)
+    labels = torch.zeros_like(most)
+    for organ, count in sorted(filled.items()):
+        labels[(count >= most) & (count > 0)] = organ
+        most = torch.maximum(most, count)
     return labels
+
+
+def filling_of(fine: Tensor, regions: int, grid: VoxelGrid) -> Tensor:
+    """Number of the fine voxels [Z, Y, X] in each voxel that hold each number under ``regions``.
+
+    Returns:
+        [region, z, y, x] int16.
+    """
+    blocks = _blocks(fine, grid)
+    return torch.stack([(blocks == region).sum(-1) for region in range(regions)]).to(torch.int16)

@@ -7,8 +7,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+from data_gen import phantoms
 from data_gen.camera import Camera
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VOXEL_BYTES, EnergyBins, VoxelGrid
@@ -196,6 +197,42 @@ def described(part: object) -> Any:
         raise UserError(f"plan holds a {type(part).__name__}; it needs a dataclass of plain data")
     fields = {field.name: _plain(getattr(part, field.name)) for field in dataclasses.fields(part)}
     return {"_target_": _public_name(type(part)), **fields}
+
+
+def phantom_of_plan(description: Mapping[str, Any]) -> PhantomFamily:
+    """The phantoms that a manifest's plan describes, if they are of data_gen.
+
+    Raises:
+        UserError: they are of another package, or of no family that is known here.
+    """
+    package, _, name = str(description.get("_target_", "")).rpartition(".")
+    kind = (
+        getattr(phantoms, name, None) if package == phantoms.__name__ and name in phantoms.__all__ else None
+    )
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        raise UserError(
+            f"the data set's phantom is {description.get('_target_')!r}; the manifest tells enough only of "
+            "one of data_gen.phantoms"
+        )
+    settings = {key: value for key, value in description.items() if key != "_target_"}
+    parts = {
+        key: value for key, value in settings.items() if isinstance(value, Mapping) and "_target_" in value
+    }
+    family: Any = kind(**settings | {key: phantom_of_plan(part) for key, part in parts.items()})
+    return cast(PhantomFamily, family)
+
+
+def limits_of_plan(description: Mapping[str, Any]) -> ExposureLimits:
+    """The ranges that a manifest's plan describes.
+
+    Raises:
+        UserError: one is missing or no range.
+    """
+    names = [field.name for field in dataclasses.fields(ExposureLimits)]
+    missing = [name for name in names if name not in description]
+    if missing:
+        raise UserError(f"the data set's plan lacks {missing[0]}; generate it again")
+    return ExposureLimits(*(checked_range(f"plan.{name}", description[name]) for name in names))
 
 
 def _plain(value: object) -> Any:

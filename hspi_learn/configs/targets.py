@@ -76,6 +76,7 @@ TARGETS = frozenset(
         "hspi_learn.dashboards.open_mlflow",
         "hspi_learn.dashboards.open_tensorboard",
         "hspi_learn.dashboards.open_wandb",
+        "hspi_learn.data.OnlineTraining",
         "hspi_learn.data.ScanDataModule",
         "hspi_learn.evaluation.ReconstructionProtocol",
         "hspi_learn.evaluation.TaskScores",

@@ -3,12 +3,16 @@
 from hspi_learn.data.kept_tensors import KeptTensors, fingerprint
 from hspi_learn.data.loader import ResumableDataModule, TrainingLoader
 from hspi_learn.data.module import ScanDataModule, check_permission
+from hspi_learn.data.online import OnlineScans, OnlineTraining
 from hspi_learn.data.order import EpochOrder
-from hspi_learn.data.scans import Scans, WindowedScans, collate
+from hspi_learn.data.scans import CountedScans, Scans, WindowedScans, collate
 
 __all__ = [
+    "CountedScans",
     "EpochOrder",
     "KeptTensors",
+    "OnlineScans",
+    "OnlineTraining",
     "ResumableDataModule",
     "ScanDataModule",
     "Scans",

@@ -42,6 +42,10 @@ class KeptTensors:
         inside = beside.resolve().is_relative_to(data.resolve())
         self.writable = beside if inside and _can_be_made(beside) else elsewhere
 
+    def holds(self, scan: str) -> bool:
+        """Whether a file of a scan is there, damaged or not."""
+        return any((folder / f"{scan}.safetensors").exists() for folder in self.folders)
+
     def find(self, scan: str) -> Tensors | None:
         """What is kept of a scan, known by the hash of its content; None if nothing is, or it is damaged."""
         for folder in self.folders:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from data_gen.core.errors import UserError
 from hspi_learn.data.order import EpochOrder
-from hspi_learn.data.scans import WindowedScans, collate
+from hspi_learn.data.scans import CountedScans, collate
 from hspi_learn.reconstructor import ScanBatch
 
 
@@ -27,7 +27,7 @@ class TrainingLoader(DataLoader[ScanBatch]):
         workers: processes that read; 0 reads in this one.
     """
 
-    def __init__(self, scans: WindowedScans, order: EpochOrder, batch_size: int, workers: int = 0) -> None:
+    def __init__(self, scans: CountedScans, order: EpochOrder, batch_size: int, workers: int = 0) -> None:
         super().__init__(
             scans,
             batch_size=batch_size,

@@ -12,8 +12,9 @@ from data_gen.forward_model.line_windows import Windows, energy_windows
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, Provenance
 from hspi_learn.data.loader import ResumableDataModule, TrainingLoader
+from hspi_learn.data.online import OnlineScans, OnlineTraining
 from hspi_learn.data.order import EpochOrder
-from hspi_learn.data.scans import Scans, WindowedScans, collate
+from hspi_learn.data.scans import CountedScans, Scans, WindowedScans, collate
 from hspi_learn.reconstructor import ScanBatch
 
 
@@ -33,6 +34,7 @@ class ScanDataModule(ResumableDataModule):
         workers: processes that read training scans; 0 reads in this one.
         count_fraction: binomial share of each scan's events that is used.
         memory_gib: scans are kept in memory up to this size.
+        population: how training scans are drawn instead of read; None: they are read.
 
     Raises:
         UserError: the data set is missing or broken, or may not be used.
@@ -47,6 +49,7 @@ class ScanDataModule(ResumableDataModule):
         workers: int = 0,
         count_fraction: float = 1.0,
         memory_gib: float = 4.0,
+        population: OnlineTraining | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -61,8 +64,14 @@ class ScanDataModule(ResumableDataModule):
         check_permission(self.manifest.provenance, self.folder)
         self.system = ImagingSystem.from_dict(self.manifest.system)
         self.windows = energy_windows(windows_kev, self.system)
+        self.population = population
+        if population is not None and count_fraction != 1:
+            raise UserError(
+                f"data.count_fraction is {count_fraction} with population=online; it needs to be 1, and the "
+                "data set other counts"
+            )
         self._scans: dict[str, Scans] = {}
-        self._windowed: dict[str, WindowedScans] = {}
+        self._windowed: dict[str, CountedScans] = {}
 
     def scans(self, split: str) -> Scans:
         """Event-level access to a split."""
@@ -70,14 +79,28 @@ class ScanDataModule(ResumableDataModule):
             self._scans[split] = Scans(self.folder, self.manifest, split)
         return self._scans[split]
 
-    def windowed(self, split: str) -> WindowedScans:
+    def windowed(self, split: str) -> CountedScans:
         """The scans of a split as histograms over the windows."""
         if split not in self._windowed:
             share = int(self.memory_gib * 2**30)
-            self._windowed[split] = WindowedScans(
-                self.scans(split), self.windows, self.count_fraction, self.seed, share
+            self._windowed[split] = (
+                OnlineScans.of(self.population, self.manifest, self.system, self.windows, self.folder, share)
+                if self.population is not None and split == "train"
+                else WindowedScans(self.scans(split), self.windows, self.count_fraction, self.seed, share)
             )
         return self._windowed[split]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no training scan ever comes again."""
+        return self.population is not None and self.population.fresh
+
+    def prepare_data(self) -> None:
+        """Draw the training scans that are to be drawn and kept."""
+        if self.population is not None:
+            scans = self.windowed("train")
+            assert isinstance(scans, OnlineScans)
+            scans.prepare()
 
     def unrecorded(self, split: str) -> dict[str, float]:
         """Numbers of dead pixels, and of scans of a split in which a whole panel recorded nothing."""
@@ -91,7 +114,7 @@ class ScanDataModule(ResumableDataModule):
     def train_dataloader(self) -> TrainingLoader:
         """Training batches in the order of (seed, epoch)."""
         scans = self.windowed("train")
-        order = EpochOrder(len(scans), self.seed)
+        order = EpochOrder(len(scans), self.seed, self.fresh)
         return self.resumable(TrainingLoader(scans, order, self.batch_size, self.workers))
 
     def val_dataloader(self) -> DataLoader[ScanBatch]:

@@ -19,10 +19,11 @@ class EpochOrder(Sampler[int]):
     Args:
         count: number of scans.
         seed: random seed of all permutations.
+        fresh: whether no scan comes twice: epoch e brings those from e * count on.
     """
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed = count, seed
+    def __init__(self, count: int, seed: int, fresh: bool = False) -> None:
+        self.count, self.seed, self.fresh = count, seed, fresh
         self.epoch = 0
         self._skipped = (0, 0)
 
@@ -31,7 +32,8 @@ class EpochOrder(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(self.count, generator=seeded_generator(self.seed, "order", self.epoch))
-        yield from order[self.skipped :].tolist()
+        first = self.epoch * self.count if self.fresh else 0
+        yield from (first + order[self.skipped :]).tolist()
 
     @property
     def skipped(self) -> int:

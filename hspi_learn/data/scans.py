@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -81,10 +83,11 @@ class Scans:
         return self._readers[shard], number - self._first[shard]
 
 
-class _Kept(NamedTuple):
+class KeptScan(NamedTuple):
     """A scan in the form that is kept in memory: events as flat indices into [pixel, window]."""
 
     flat: Tensor
+    """Pixel times number of windows plus window, [event] int32."""
     duration_s: Tensor
     density: Tensor
     activity: Tensor
@@ -96,8 +99,60 @@ class _Kept(NamedTuple):
         return sum(tensor.nbytes for tensor in self)
 
 
-class WindowedScans(Dataset[ScanBatch]):
+class CountedScans(Dataset[ScanBatch], ABC):
     """Scans as histograms over energy windows, each a :class:`ScanBatch` without its batch axis.
+
+    Args:
+        pixels: pixels of the camera.
+        windows: energy windows in which the counts are summed.
+        memory_bytes: scans are kept in memory up to this size, the others read again each time.
+    """
+
+    def __init__(self, pixels: int, windows: EnergyWindows, memory_bytes: int) -> None:
+        self.pixels, self.windows = pixels, windows
+        self._free = memory_bytes
+        self._kept: dict[int, KeptScan] = {}
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of scans."""
+
+    @abstractmethod
+    def read(self, index: int) -> KeptScan:
+        """A scan as it is kept."""
+
+    def by_object(self) -> Sequence[int]:
+        """All indices; scans of the same object follow each other."""
+        return range(len(self))
+
+    def __getitem__(self, index: int) -> ScanBatch:
+        scan = self._scan(index)
+        counts = torch.bincount(scan.flat, minlength=self.pixels * self.windows.count).to(torch.float32)
+        return ScanBatch(
+            counts.reshape(self.pixels, self.windows.count),
+            scan.duration_s,
+            scan.density,
+            scan.activity,
+            scan.labels.long(),
+            torch.tensor(index),
+        )
+
+    def _scan(self, index: int) -> KeptScan:
+        if index in self._kept:
+            return self._kept[index]
+        scan = self.read(index)
+        self.keep(index, scan)
+        return scan
+
+    def keep(self, index: int, scan: KeptScan) -> None:
+        """Keep a scan in memory if there is room."""
+        if scan.bytes <= self._free:
+            self._free -= scan.bytes
+            self._kept[index] = scan
+
+
+class WindowedScans(CountedScans):
+    """Stored scans as histograms over energy windows.
 
     Args:
         scans: the scans.
@@ -113,38 +168,15 @@ class WindowedScans(Dataset[ScanBatch]):
     def __init__(
         self, scans: Scans, windows: EnergyWindows, count_fraction: float, seed: int, memory_bytes: int
     ) -> None:
-        self.scans, self.windows = scans, windows
-        self.count_fraction, self.seed = count_fraction, seed
-        self._free = memory_bytes
-        self._kept: dict[int, _Kept] = {}
+        super().__init__(scans.pixels, windows, memory_bytes)
+        self.scans, self.count_fraction, self.seed = scans, count_fraction, seed
         self._told: set[tuple[int, ...]] = set()
 
     def __len__(self) -> int:
         return len(self.scans)
 
-    def __getitem__(self, index: int) -> ScanBatch:
-        scan = self._scan(index)
-        cells = self.scans.pixels * self.windows.count
-        counts = torch.bincount(scan.flat, minlength=cells).to(torch.float32)
-        return ScanBatch(
-            counts.reshape(self.scans.pixels, self.windows.count),
-            scan.duration_s,
-            scan.density,
-            scan.activity,
-            scan.labels.long(),
-            torch.tensor(index),
-        )
-
-    def _scan(self, index: int) -> _Kept:
-        if index in self._kept:
-            return self._kept[index]
-        scan = self._read(index)
-        if scan.bytes <= self._free:
-            self._free -= scan.bytes
-            self._kept[index] = scan
-        return scan
-
-    def _read(self, index: int) -> _Kept:
+    def read(self, index: int) -> KeptScan:
+        """A scan as it is kept."""
         record = self.scans.sample(index)
         if record.activity is None or record.labels is None:
             raise UserError(
@@ -159,7 +191,7 @@ class WindowedScans(Dataset[ScanBatch]):
         # A share of the events, background included, is what a scan of that share of the time would record.
         duration = torch.tensor(record.duration_s * self.count_fraction, dtype=torch.float32)
         labels = checked_labels(record.labels, f"scan {index} of split {self.scans.split}")
-        return _Kept(flat.int(), duration, record.density, record.activity, labels.to(torch.uint8))
+        return KeptScan(flat.int(), duration, record.density, record.activity, labels.to(torch.uint8))
 
     def _warn_of_silence(self, index: int, events: EventList) -> None:
         """Name panels that recorded nothing, once for each combination."""

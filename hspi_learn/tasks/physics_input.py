@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from data_gen.core.cache import content_key
 from data_gen.core.parallel import on_all_cores, told
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
-from hspi_learn.data import KeptTensors, fingerprint
+from hspi_learn.data import CountedScans, KeptTensors, fingerprint
 from hspi_learn.metrics import evaluated_voxels
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan_context
 
@@ -93,6 +92,7 @@ class PhysicsInputs:
     ) -> None:
         self.system, self.model, self.method, self.room = system, model, method, keep_bytes
         self.kept: dict[str, list[NDArray[Any]]] = {}
+        self._last_context: tuple[str, ScanContext] | None = None
         self.files: KeptTensors | None = None
 
     def keep_beside(self, data: Path) -> None:
@@ -109,7 +109,7 @@ class PhysicsInputs:
         }
         self.files = KeptTensors(data, content_key(about, {}))
 
-    def prepare(self, scans: Dataset[ScanBatch], title: str) -> None:
+    def prepare(self, scans: CountedScans, title: str) -> None:
         """Compute, on all cores, what no file holds yet of these scans; other processes that do so share in.
 
         Args:
@@ -131,18 +131,22 @@ class PhysicsInputs:
             name, parts = read(index)
             files.make_if_free(name, lambda: self._computed(*parts)._asdict())
 
-        count = len(scans)  # type: ignore[arg-type]
-        missing = [index for index in range(count) if files.find(read(index)[0]) is None]
+        missing = [index for index in scans.by_object() if files.find(read(index)[0]) is None]
         if missing:
             with told(title, len(missing)) as advance:
                 for _ in on_all_cores(make, missing, self._side_by_side()):
                     advance()
 
-    def __call__(self, batch: ScanBatch) -> PhysicsInput:
-        """The physics input of a batch, without gradient."""
+    def __call__(self, batch: ScanBatch, keep: bool = True) -> PhysicsInput:
+        """The physics input of a batch, without gradient.
+
+        Args:
+            batch: the scans.
+            keep: whether the scans may come again.
+        """
+        of_scan = self._of_scan if keep else self._computed
         scans = [
-            self._of_scan(*parts)
-            for parts in zip(batch.projections, batch.duration_s, batch.density, strict=True)
+            of_scan(*parts) for parts in zip(batch.projections, batch.duration_s, batch.density, strict=True)
         ]
         stacked = (torch.stack(parts) for parts in zip(*scans, strict=True))
         return PhysicsInput(*(part.to(batch.projections.device) for part in stacked))
@@ -173,10 +177,20 @@ class PhysicsInputs:
     def _computed(self, projections: Tensor, duration_s: Tensor, density: Tensor) -> PhysicsInput:
         """The input of one scan, without the batch dimension, on the CPU."""
         device = self.model.recording.live.device
-        context = scan_context(self.model, density[None].to(device), duration_s[None].to(device))
+        context = self._context(density[None].to(device), duration_s[None].to(device))
         initial = self.method.reconstruct(projections[None].to(device), context)
         mask = evaluated_voxels(self.model.primary.sensitivity(context.attenuation), context.body)
         return PhysicsInput(initial[0].detach().cpu(), mask[0].cpu())
+
+    def _context(self, density: Tensor, duration_s: Tensor) -> ScanContext:
+        """The context of a scan; scans of one object that follow each other share its attenuation."""
+        name = fingerprint(density)
+        last = self._last_context
+        if last is not None and last[0] == name:
+            return last[1]._replace(duration_s=duration_s)
+        context = scan_context(self.model, density, duration_s)
+        self._last_context = name, context
+        return context
 
     def _side_by_side(self) -> int:
         """Scans that may be computed at once, by memory."""

@@ -284,9 +284,10 @@ class GanReconstruction(Task):
     def training_step(self, batch: ScanBatch, batch_idx: int) -> None:
         """One update of the generator, and before it one of the discriminator if there is an adversary."""
         done = int(self.updates)
-        images = images_of(
-            batch, self.physics_inputs(batch), mirrored_axes(self.mirror_axes, self.seed, done)
-        )
+        data = getattr(self.trainer, "datamodule", None)
+        comes_again = not (isinstance(data, ScanDataModule) and data.fresh)
+        physics = self.physics_inputs(batch, keep=comes_again)
+        images = images_of(batch, physics, mirrored_axes(self.mirror_axes, self.seed, done))
         estimate = images.body * self.generator(images.initial, images.density)
         view = ReconstructionView(self.model, images.weight, done)
         losses = self.losses.computed(images.activity(estimate), batch, view, done)
@@ -358,6 +359,8 @@ class GanReconstruction(Task):
 
 def _sees_every_scan(trainer: Trainer, data: ScanDataModule) -> bool:
     """Whether the training lasts an epoch at least; shorter ones compute what they need as they go."""
+    if data.fresh:
+        return False
     return trainer.max_steps < 0 or trainer.max_steps * data.batch_size >= len(data.windowed("train"))
 
 
