@@ -26,6 +26,7 @@ LAYERS = {
         {"phantoms"},
         {"design", "storage"},
         {"simulation"},
+        {"populations"},
         {"validation"},
     ],
     "hspi_learn": [

@@ -1,6 +1,7 @@
 """Phantoms: mice, rods, the NEMA mouse phantom, label maps; compartmental kinetics, heterogeneous tumours."""
 
 from data_gen.phantoms.atlas import AtlasPhantom
+from data_gen.phantoms.individuals import Anatomy, Individual, Region, RegionalFamily
 from data_gen.phantoms.kinetic import KineticPhantom, RegionalPhantom, region_organs, region_shares
 from data_gen.phantoms.microenvironment import Microenvironment, MicroenvironmentPhantom, uneven_uptake
 from data_gen.phantoms.mouse import MousePhantom
@@ -13,7 +14,6 @@ from data_gen.phantoms.phantom import (
     checked_labels,
     family_for,
 )
-from data_gen.phantoms.regions import Anatomy, Individual, Region, RegionalFamily
 from data_gen.phantoms.rods import DerenzoPhantom, NemaMousePhantom
 
 __all__ = [

@@ -14,8 +14,8 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.core.random import Range, checked_range, log_uniform, uniform
 from data_gen.phantoms.anatomy import REFERENCE_MASS_G, BodyPlan, Solid, mouse_solids, tumour_solids
 from data_gen.phantoms.biodistribution import checked_biodistribution
+from data_gen.phantoms.individuals import Anatomy, Individual, Region
 from data_gen.phantoms.phantom import ORGANS, Phantom
-from data_gen.phantoms.regions import Anatomy, Individual, Region
 from data_gen.phantoms.shapes import Shape
 from data_gen.phantoms.voxelise import OUTSIDE, Tissue, filling_of, paint, phantom_of
 

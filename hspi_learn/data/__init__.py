@@ -3,7 +3,7 @@
 from hspi_learn.data.kept_tensors import KeptTensors, fingerprint
 from hspi_learn.data.loader import ResumableDataModule, TrainingLoader
 from hspi_learn.data.module import ScanDataModule, check_permission
-from hspi_learn.data.online import OnlineScans, OnlineTraining
+from hspi_learn.data.online_scans import OnlineScans, OnlineTraining
 from hspi_learn.data.order import EpochOrder
 from hspi_learn.data.scans import CountedScans, Scans, WindowedScans, collate
 

@@ -12,7 +12,7 @@ from data_gen.forward_model.line_windows import Windows, energy_windows
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.storage import Manifest, Provenance
 from hspi_learn.data.loader import ResumableDataModule, TrainingLoader
-from hspi_learn.data.online import OnlineScans, OnlineTraining
+from hspi_learn.data.online_scans import OnlineScans, OnlineTraining
 from hspi_learn.data.order import EpochOrder
 from hspi_learn.data.scans import CountedScans, Scans, WindowedScans, collate
 from hspi_learn.reconstructor import ScanBatch

@@ -5,6 +5,7 @@ memory.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,14 +138,17 @@ class PhysicsInputs:
                 for _ in on_all_cores(make, missing, self._side_by_side()):
                     advance()
 
-    def __call__(self, batch: ScanBatch, keep: bool = True) -> PhysicsInput:
-        """The physics input of a batch, without gradient.
+    def __call__(self, batch: ScanBatch) -> PhysicsInput:
+        """The physics input of a batch, without gradient."""
+        return self._joined(batch, self._of_scan)
 
-        Args:
-            batch: the scans.
-            keep: whether the scans may come again.
-        """
-        of_scan = self._of_scan if keep else self._computed
+    def once(self, batch: ScanBatch) -> PhysicsInput:
+        """The same of scans that never come again: nothing is looked for or kept."""
+        return self._joined(batch, self._computed)
+
+    @staticmethod
+    def _joined(batch: ScanBatch, of_scan: Callable[[Tensor, Tensor, Tensor], PhysicsInput]) -> PhysicsInput:
+        """The inputs of the scans of a batch along its first axis."""
         scans = [
             of_scan(*parts) for parts in zip(batch.projections, batch.duration_s, batch.density, strict=True)
         ]
@@ -184,7 +188,7 @@ class PhysicsInputs:
 
     def _context(self, density: Tensor, duration_s: Tensor) -> ScanContext:
         """The context of a scan; scans of one object that follow each other share its attenuation."""
-        name = fingerprint(density)
+        name = f"{density.device} {fingerprint(density)}"
         last = self._last_context
         if last is not None and last[0] == name:
             return last[1]._replace(duration_s=duration_s)

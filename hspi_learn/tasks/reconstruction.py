@@ -285,8 +285,8 @@ class GanReconstruction(Task):
         """One update of the generator, and before it one of the discriminator if there is an adversary."""
         done = int(self.updates)
         data = getattr(self.trainer, "datamodule", None)
-        comes_again = not (isinstance(data, ScanDataModule) and data.fresh)
-        physics = self.physics_inputs(batch, keep=comes_again)
+        fresh = isinstance(data, ScanDataModule) and data.fresh
+        physics = self.physics_inputs.once(batch) if fresh else self.physics_inputs(batch)
         images = images_of(batch, physics, mirrored_axes(self.mirror_axes, self.seed, done))
         estimate = images.body * self.generator(images.initial, images.density)
         view = ReconstructionView(self.model, images.weight, done)

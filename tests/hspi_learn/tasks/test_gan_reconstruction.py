@@ -361,7 +361,7 @@ class TestSettings:
 
         class Data(ScanDataModule):
             def __init__(self) -> None:
-                self.folder, self.batch_size = tmp_path, 2
+                self.folder, self.batch_size, self.population = tmp_path, 2, None
 
             def windowed(self, split: str) -> Any:
                 return [split] * 10
@@ -400,6 +400,13 @@ class TestSettings:
         torch.testing.assert_close(torch.cat(found[3:1:-1]), whole[:2])
 
 
+class _Scans(list[ScanBatch]):
+    """Scans as a data module offers them."""
+
+    def by_object(self) -> range:
+        return range(len(self))
+
+
 class TestPhysicsInputs:
     def test_kept_image_is_the_fresh_one_in_any_batch(
         self, model32: HyperspectralForwardModel, scans: ScanBatch
@@ -429,8 +436,8 @@ class TestPhysicsInputs:
             made.keep_beside(tmp_path)
             return made
 
-        each = [ScanBatch(*(column[i] for column in scans)) for i in range(SCANS)]
-        inputs().prepare(each, "images")  # type: ignore[arg-type]
+        each: Any = _Scans(ScanBatch(*(column[i] for column in scans)) for i in range(SCANS))
+        inputs().prepare(each, "images")
         assert len(list(tmp_path.rglob("*.safetensors"))) == SCANS
         fresh = task_of(model32).physics_inputs(scans)
         monkeypatch.setattr(PhysicsInputs, "_computed", lambda *_: pytest.fail("computed again"))
@@ -441,6 +448,29 @@ class TestPhysicsInputs:
         for other in others:
             with pytest.raises(pytest.fail.Exception, match="computed again"):
                 other(scans)
+
+    def test_what_never_comes_again_is_not_kept(
+        self, model32: HyperspectralForwardModel, scans: ScanBatch
+    ) -> None:
+        """The same bits, and scans of one object that follow each other share its attenuation."""
+        kept, inputs, asked = task_of(model32).physics_inputs(scans), task_of(model32).physics_inputs, 0
+        attenuation = model32.attenuation
+
+        def counted(*density: Tensor) -> Any:
+            nonlocal asked
+            asked += 1
+            return attenuation(*density)
+
+        twice = ScanBatch(*(torch.cat((column[:1], column[:1], column[1:2])) for column in scans))
+        twice.projections[1] *= 2
+        twice.density[2] *= 0.9
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(inputs.model, "attenuation", counted)
+            once = inputs.once(twice)
+        assert asked == 2
+        assert not inputs.kept
+        for mine, theirs in zip(once, kept, strict=True):
+            assert torch.equal(mine[0], theirs[0])
 
     def test_memory_is_bounded(self, model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
         inputs = task_of(model32).physics_inputs

@@ -91,7 +91,7 @@ def test_an_empty_place_is_like_what_is_around_it(anatomy: Anatomy) -> None:
 
 
 def test_numbers_of_tumours_are_those_asked_for(anatomy: Anatomy) -> None:
-    """None to three, each as often (chi-square of 400 individuals, 99.9 %), at every place as often as another."""
+    """None to three, each as often, at every place as often (chi-square of 400 individuals, 99.9 %)."""
     found = torch.zeros(4)
     places = torch.zeros(6)
     for seed in range(400):

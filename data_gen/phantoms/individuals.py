@@ -18,7 +18,6 @@ from data_gen.core.grid import VoxelGrid
 from data_gen.phantoms.phantom import ORGANS, Phantom, PhantomFamily, spread_over_maps
 from data_gen.phantoms.voxelise import most_filling
 
-
 OUTSIDE = ORGANS.index("outside")
 
 

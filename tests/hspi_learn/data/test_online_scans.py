@@ -100,7 +100,7 @@ def test_only_training_scans_are_drawn(folder: Path) -> None:
 
 
 def test_fresh_scans_never_come_again(folder: Path) -> None:
-    """Three epochs of five are 15 individuals, none written to a file; the third epoch can be gone on with."""
+    """Three epochs of five are 15 individuals, none in a file; the third epoch can be gone on with."""
     module = _module(folder, fresh=True)
     loader, seen = module.train_dataloader(), []
     for epoch in range(3):
@@ -132,7 +132,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, tiny_system: ImagingSystem
         with pytest.raises(UserError, match=told):
             _scans(tmp_path / name)
     generate(_plan(tiny_system), tmp_path / "good")
-    dataclasses.replace(Manifest.read(tmp_path / "good"), plan={}).write(tmp_path / "good")
+    Manifest.read(tmp_path / "good").model_copy(update={"plan": {}}).write(tmp_path / "good")
     with pytest.raises(UserError, match="has no plan"):
         _scans(tmp_path / "good")
     with pytest.raises(UserError, match=r"count_fraction is 0\.5 with population=online"):
