@@ -4,8 +4,8 @@
                                            [--steps 3000] [--side-by-side 2]
 
 Individuals are drawn online on 200 anatomies by the plan of the data set; its validation scans choose the
-weights, its test scans judge. Every training is a run folder that is gone on with where it was stopped. Writes
-docs/results/learning_curve.{md,json}.
+weights, its test scans judge. Every training is a run folder that is gone on with where it was stopped.
+Writes docs/results/learning_curve.{md,json}.
 """
 
 from __future__ import annotations
