@@ -41,8 +41,8 @@ class TuneSettings(TrainSettings):
     """Keys of ``conf/tune.yaml``: those of a training, and those of the search."""
 
     search: Node
-    classical: Node | None
     validation_scans: int
+    classical: Node | None = None
 
 
 def tune(config: DictConfig, resume: bool = False) -> dict[str, float]:
@@ -83,7 +83,7 @@ def _present(config: DictConfig, plan: SearchPlan) -> dict[str, Any]:
             value = OmegaConf.select(config, key, throw_on_missing=True)
         except OmegaConfBaseException as error:
             raise UserError(f"search.space names {key}, which is no key of the config") from error
-        if value is None and "classical" in key and config.classical is None:
+        if value is None and "classical" in key and config.get("classical") is None:
             raise UserError(f"search.space names {key}; it needs a method, as in classical=osem")
         if value is None:
             raise UserError(
@@ -114,7 +114,7 @@ def _direction(config: DictConfig) -> Literal["min", "max"]:
     """Whether a trial's lowest or highest value is best."""
     from hspi_learn.configs.targets import locate
 
-    if config.classical is not None:
+    if config.get("classical") is not None:
         return "min"
     task = locate(config.task["_target_"], "task")
     watched = getattr(task, "watched", None)
@@ -202,7 +202,7 @@ def _trial(plain: dict[str, Any], place: Place) -> None:
     end_with_parent()
     config = OmegaConf.create(plain)
     try:
-        value = _trained(config, place) if config.classical is None else _reconstructed(config, place)
+        value = _trained(config, place) if config.get("classical") is None else _reconstructed(config, place)
         if not math.isfinite(value):
             raise UserError(f"it found {value}, which is no number to compare")
         place.finish(value)
@@ -221,7 +221,7 @@ def _trained(config: DictConfig, place: Place) -> float:
 
     metric: str = locate(config.task["_target_"], "task").watched.metric  # type: ignore[attr-defined]
     for key in ("search", "classical", "validation_scans"):
-        del config[key]
+        config.pop(key, None)
     checked = OmegaConf.create(check_config(config, TrainSettings))
     begun = (Path(config.run_dir) / "config.yaml").is_file()
     return train(checked, resume=begun, callbacks=[ReportValidation(place, metric)])[metric]

@@ -63,17 +63,16 @@ def test_trainings_are_searched(tiny_training: tuple[str, ...], tmp_path: Path) 
 def test_a_killed_search_of_osem_goes_on(data_folder: Path, tmp_path: Path) -> None:
     """Killed after its first trial: the same trials and the same best as a search that was let be."""
     space = "search.space={classical.iterations: {low: 1, high: 6}}"
-    given = (f"data.folder={data_folder}", "classical=osem", "classical.subsets=2", space, "search.trials=3")
+    given = (f"data.folder={data_folder}", "classical=osem", "classical.subsets=2", space, "search.trials=2")
     given = (*given, "search.prune=false", "search.side_by_side=1", "validation_scans=1")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     numbers = _tuned(*given, f"run_dir={whole}")
     call = [sys.executable, "-m", "hspi_learn.commands.tune", *given, f"run_dir={killed}"]
-    process = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("trial 0: ")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(1)
+    with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("trial 0: ")
+        process.send_signal(signal.SIGKILL)
+    time.sleep(1)  # its trial ends with it
     config = OmegaConf.create(check_config(OmegaConf.load(killed / "config.yaml"), TuneSettings))
     assert tune(config, resume=True) == numbers
     again, before = _trials(killed), _trials(whole)
@@ -100,8 +99,8 @@ def test_what_is_offered_can_be_searched(search: str) -> None:
         (("search.space={classical.penalty: [0.1, 1.0]}",), r"it needs a method, as in classical=osem"),
         (("search.space={task.optimizer.lr: [a, b]}",), r"task\.optimizer\.lr"),
         (("search.space={task.optimizer.lr: 0.1}",), "it needs two or more different values"),
-        (("search.trials=0",), r"search\.trials is 0"),
-        (("data.folder=nowhere",), r"nowhere, which holds no manifest\.json"),
+        (("search=training", "search.trials=0"), r"search\.trials is 0"),
+        (("search=training", "data.folder=nowhere"), r"nowhere, which holds no manifest\.json"),
     ],
 )
 def test_what_cannot_be_searched_is_told(
