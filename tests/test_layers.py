@@ -31,7 +31,7 @@ LAYERS = {
     ],
     "hspi_learn": [
         {"data", "reconstructor"},
-        {"classical", "networks", "losses", "attacks", "metrics", "visual", "io", "dashboards"},
+        {"classical", "networks", "losses", "attacks", "metrics", "visual", "io", "dashboards", "tuning"},
         {"tasks"},
         {"evaluation", "benchmark"},
         {"configs"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import threading
@@ -63,6 +64,18 @@ def on_all_cores(
             yield from pool.map(called, calls)
     finally:
         torch.set_num_threads(before)
+
+
+def end_with_parent() -> None:
+    """Have this process end when the one that started it does, were that killed."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager

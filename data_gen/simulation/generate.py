@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from data_gen.core.errors import UserError
 from data_gen.core.memory import PROCESS_BYTES, check_memory, keep_freed_memory
+from data_gen.core.parallel import end_with_parent
 from data_gen.core.random import seeded_generator
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.phantoms import PhantomFamily
@@ -229,14 +228,7 @@ def _start_worker(recipe: ShardRecipe) -> None:
     """Prepare a worker process: its thread and memory, and an end with its parent, were that killed."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     _worker.append(ShardMaker(recipe))
 
 

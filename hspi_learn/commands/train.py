@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from hspi_learn.commands.summarise import summarise_sweep
 from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
-    from pytorch_lightning import LightningDataModule, Trainer
+    from pytorch_lightning import Callback, LightningDataModule, Trainer
     from pytorch_lightning.loggers import Logger
     from torch import Tensor
 
@@ -39,12 +40,13 @@ class TrainSettings:
     run_dir: str
 
 
-def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
+def train(config: DictConfig, resume: bool = False, callbacks: Sequence[Callback] = ()) -> dict[str, float]:
     """Train as the config says; returns what ``metrics.json`` holds.
 
     Args:
         config: see ``conf/train.yaml``.
         resume: continue the run in ``run_dir`` from its last checkpoint, to the same result bit by bit.
+        callbacks: of the program, beside those of every training.
 
     Raises:
         UserError: the config, the data or the run folder is not what it needs to be.
@@ -68,7 +70,7 @@ def train(config: DictConfig, resume: bool = False) -> dict[str, float]:
     with open_loggers(folder, partial(build, config.logger, key="logger", folder=folder)) as loggers:
         weights = sum(parameter.numel() for parameter in task.parameters())
         log_run(folder, loggers, [task.watched.metric], weights=weights)
-        trainer = _trainer(config, folder, loggers, task.watched)
+        trainer = _trainer(config, folder, loggers, task.watched, callbacks)
         last = folder.last_checkpoint
         trainer.fit(task, datamodule=data, ckpt_path=last if last.is_file() else None)
         return _publish(folder, trainer, task, data)
@@ -123,7 +125,13 @@ def _describe(folder: RunFolder, config: DictConfig, data: Any) -> None:
     folder.describe(settings, data.system.to_dict(), about)
 
 
-def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best: Watched) -> Trainer:
+def _trainer(
+    config: DictConfig,
+    folder: RunFolder,
+    loggers: list[Logger],
+    best: Watched,
+    callbacks: Sequence[Callback] = (),
+) -> Trainer:
     """Lightning's trainer with our checkpoints, pictures and progress."""
     import sys
 
@@ -147,6 +155,7 @@ def _trainer(config: DictConfig, folder: RunFolder, loggers: list[Logger], best:
             LearningRateMonitor(logging_interval="step"),
             TrainingMonitor(),
             WatchedProgress() if watched else PrintedProgress(best.metric),
+            *callbacks,
         ],
         plugins=[AtomicCheckpoints()],
         enable_checkpointing=False,

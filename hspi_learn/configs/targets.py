@@ -91,6 +91,7 @@ TARGETS = frozenset(
         "hspi_learn.tasks.BackProjection",
         "hspi_learn.tasks.GanReconstruction",
         "hspi_learn.tasks.warm_up_cosine",
+        "hspi_learn.tuning.SearchPlan",
         "pytorch_lightning.Trainer",
         "torch.optim.Adam",
         "torch.optim.AdamW",
