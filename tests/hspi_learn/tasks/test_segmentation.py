@@ -29,6 +29,9 @@ from hspi_learn.tasks.physics_input import PhysicsInput
 from hspi_learn.tasks.schedule import mirrored_axes
 from hspi_learn.tasks.segmentation import CRITIC_OPTIMIZER, NETWORK_OPTIMIZER
 
+LIMIT = 0.05
+"""Of the critic's weights."""
+
 quiet = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers",
     "ignore:.*LeafSpec:FutureWarning",
@@ -44,7 +47,7 @@ def task_of(
     settings: dict[str, Any] = {
         "network": partial(SegmentationUNet, channels=(8, 8), strides=(1,), residual_units=1),
         "organs": ("tumour", "liver"),
-        "critic": None if weight is None else Critic(critic, weight, share),
+        "critic": None if weight is None else Critic(critic, weight, share, LIMIT),
         "initial": partial(Osem, iterations=1, subsets=2),
         **changes,
     }
@@ -100,7 +103,7 @@ class TestTraining:
         assert same(late.network.state_dict(), wanted)
         assert same(without.network.state_dict(), wanted)
         assert not same(adversarial.network.state_dict(), wanted)
-        limit = 0.05 + 1e-9
+        limit = LIMIT + 1e-9
         assert all(float(p.detach().abs().max()) <= limit for p in adversarial.critic.parameters())
         assert max(float(value.abs().max()) for value in first.values()) > limit
 
@@ -134,7 +137,7 @@ class OneFeature(nn.Module):
 def test_one_step_by_hand(
     model32: HyperspectralForwardModel, scans: ScanBatch, tmp_path: Path, axes: tuple[int, ...]
 ) -> None:
-    """Plain gradient descent of a network and a critic of one weight each, mirrored or not: the critic goes up
+    """Gradient descent of a network and a critic of one weight each, mirrored or not: the critic goes up
     the mean over two scales of what its masks differ by and is cut at its limit, and the network goes down
     Dice + CE plus 3 times that distance by the critic's new weight. 1e-3 of the step."""
     seed = next(seed for seed in range(100) if mirrored_axes((-3, -2, -1), seed, 0) == axes)
