@@ -150,6 +150,8 @@ class AlternatingTask(Task):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert everything; the last batch lies in the old place."""
         self._last = None
+        if isinstance(self.physics_inputs, PhysicsInputs):
+            self.physics_inputs.moved()
         moved: Self = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return moved
 

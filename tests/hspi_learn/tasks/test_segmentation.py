@@ -182,6 +182,8 @@ def test_one_step_by_hand(
     assert abs(3 * q * (far - near)) > 0.02 * abs(up - down)
     assert isinstance(task.critic, OneFeature)
     assert float(task.critic.q.detach()) == pytest.approx(q)
+    assert task.critic.q.grad is not None  # of its own step alone, up the distance
+    assert float(task.critic.q.grad) == pytest.approx(-loss(0.7)[1], rel=1e-4)
     assert isinstance(task.network, Slope)
     moved = float(task.network.p.detach().double()) - float(torch.tensor(0.7).double())
     assert moved == pytest.approx(-0.1 * slope, rel=1e-3)
