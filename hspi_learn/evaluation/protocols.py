@@ -135,7 +135,7 @@ class TaskScores:
             f"{kind.__name__}: {len(self.data.scans('test'))} unseen samples",
             Outcome.joined(found),
             kind.reduction,
-            kind.higher_is_better,
+            self.task.higher_is_better,
             kind.watched.metric.partition("/")[2],
             facts,
             figures,

@@ -1,13 +1,15 @@
-"""Losses: their contract, and those of reconstructions against truth, counts and a discriminator."""
+"""Losses: their contract, and those against true activity and organs, against counts, and of adversaries."""
 
 from hspi_learn.losses.adversarial import AdversarialKind, discriminator_loss, generator_loss
 from hspi_learn.losses.loss import FunctionLoss, Loss, TaskLoss, WeightedLosses
 from hspi_learn.losses.physics import CountMismatch, PoissonDeviance, count_mismatch, poisson_deviance
+from hspi_learn.losses.segmentation import DiceCrossEntropy, dice_cross_entropy, multi_scale_l1
 from hspi_learn.losses.voxel import RelativeError, relative_error
 
 __all__ = [
     "AdversarialKind",
     "CountMismatch",
+    "DiceCrossEntropy",
     "FunctionLoss",
     "Loss",
     "PoissonDeviance",
@@ -15,8 +17,10 @@ __all__ = [
     "TaskLoss",
     "WeightedLosses",
     "count_mismatch",
+    "dice_cross_entropy",
     "discriminator_loss",
     "generator_loss",
+    "multi_scale_l1",
     "poisson_deviance",
     "relative_error",
 ]

@@ -1,5 +1,14 @@
-"""How good a reconstruction is: error, bias, contrast, lesions, and how sure a difference is."""
+"""How good images and contours are: error, bias, contrast, lesions, Dice, and how sure a difference is."""
 
+from hspi_learn.metrics.contours import (
+    BINS_MM3,
+    LesionMatch,
+    dice,
+    lesion_scores,
+    matched_lesions,
+    surface_distance_mm,
+    uptake_error,
+)
 from hspi_learn.metrics.contrast import ContrastToNoise, contrast_to_noise, grown, surroundings
 from hspi_learn.metrics.intervals import Interval, mean_interval, paired_interval
 from hspi_learn.metrics.lesions import (
@@ -22,9 +31,11 @@ from hspi_learn.metrics.regions import (
 )
 
 __all__ = [
+    "BINS_MM3",
     "BiasAndSpread",
     "ContrastToNoise",
     "Interval",
+    "LesionMatch",
     "Nrmse",
     "Reduction",
     "RegionalBias",
@@ -32,11 +43,14 @@ __all__ = [
     "background_peaks",
     "bias_and_spread",
     "contrast_to_noise",
+    "dice",
     "evaluated_voxels",
     "failed_samples",
     "false_lesions",
     "grown",
     "lesion_peaks",
+    "lesion_scores",
+    "matched_lesions",
     "mean_interval",
     "nrmse",
     "paired_interval",
@@ -45,7 +59,9 @@ __all__ = [
     "relative_bias",
     "scan_nrmse",
     "separate_lesions",
+    "surface_distance_mm",
     "surroundings",
     "uptake_dependence",
+    "uptake_error",
     "voxel_auc",
 ]

@@ -1,7 +1,17 @@
-"""Networks: generators and discriminators of activity maps, and the mode that networks are evaluated in."""
+"""Networks: generators, segmenters and their adversaries, and the mode that networks are evaluated in."""
 
 from hspi_learn.networks.discriminator import PatchDiscriminator
 from hspi_learn.networks.evaluation_mode import evaluation_mode
 from hspi_learn.networks.generator import CorrectionUNet, Generator
+from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
+from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
 
-__all__ = ["CorrectionUNet", "Generator", "PatchDiscriminator", "evaluation_mode"]
+__all__ = [
+    "CorrectionUNet",
+    "Generator",
+    "MultiScaleCritic",
+    "PatchDiscriminator",
+    "SegmentationUNet",
+    "Segmenter",
+    "evaluation_mode",
+]

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from data_gen.core.errors import UserError
 from hspi_learn.networks.memory import built
+from hspi_learn.networks.padding import cropped, padded
 
 MOST_LAYERS = 32
 """Most resolutions of a network, and most convolutions in a residual unit; chosen, no source."""
@@ -91,19 +92,6 @@ class CorrectionUNet(nn.Module):
         """Better maps [batch, map, z, y, x] from the physics image and density [batch, 1, z, y, x] g/cm3."""
         compressed = torch.log1p(initial)
         total = torch.log1p(initial.sum(dim=1, keepdim=True))
-        features = self.body(_padded(torch.cat((compressed, total, density), dim=1), self.multiple))
-        correction = self.head(functional.silu(_cropped(features, initial.shape[2:])))
+        features = self.body(padded(torch.cat((compressed, total, density), dim=1), self.multiple))
+        correction = self.head(functional.silu(cropped(features, initial.shape[2:])))
         return torch.expm1(functional.softplus(compressed + correction, beta=10.0).clamp_max(self.highest))
-
-
-def _padded(image: Tensor, multiple: int) -> Tensor:
-    """Zeros after the end of each axis up to a multiple of ``multiple``."""
-    missing = [(-n) % multiple for n in image.shape[2:]]
-    pairs = [pad for n in reversed(missing) for pad in (0, n)]
-    return functional.pad(image, pairs)
-
-
-def _cropped(image: Tensor, shape: Sequence[int]) -> Tensor:
-    """The leading part of this shape."""
-    z, y, x = shape
-    return image[..., :z, :y, :x]

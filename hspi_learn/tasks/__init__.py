@@ -5,12 +5,15 @@ from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.reconstruction import Adversary, GanReconstruction
 from hspi_learn.tasks.schedule import warm_up_cosine
+from hspi_learn.tasks.segmentation import Critic, Segmentation
 
 __all__ = [
     "Adversary",
     "BackProjection",
+    "Critic",
     "GanReconstruction",
     "Inputs",
+    "Segmentation",
     "Task",
     "Watched",
     "Windows",

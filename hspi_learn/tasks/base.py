@@ -82,7 +82,7 @@ class Task(LightningModule):
     """The metric that checkpoints, early stopping and sweeps look at."""
     reduction: ClassVar[Reduction] = "mean"
     """Over samples, of the scores that are logged."""
-    higher_is_better: ClassVar[frozenset[str]] = frozenset()
+    higher_is_better: frozenset[str] = frozenset()
     """Names of the scores whose highest value is best; of all others the lowest is."""
     protocol: ClassVar[str] = "scores"
     """Name of the protocol in ``conf/evaluate.yaml`` by which trained runs are evaluated."""

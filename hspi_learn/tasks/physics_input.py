@@ -110,6 +110,10 @@ class PhysicsInputs:
         }
         self.files = KeptTensors(data, content_key(about, {}))
 
+    def moved(self) -> None:
+        """Forget what lies where the model lay before it was moved."""
+        self._last_context = None
+
     def prepare(self, scans: CountedScans, title: str) -> None:
         """Compute, on all cores, what no file holds yet of these scans; other processes that do so share in.
 

@@ -11,13 +11,14 @@ from hspi_learn.visual.comparisons import (
 )
 from hspi_learn.visual.spectra import LineLabel, spectrum_figure
 from hspi_learn.visual.style import data_uri, method_colour, method_label, png_bytes, save_figure
-from hspi_learn.visual.volumes import profile_figure, reconstruction_figure
+from hspi_learn.visual.volumes import contour_figure, profile_figure, reconstruction_figure
 
 __all__ = [
     "ErrorCurve",
     "LineLabel",
     "Tradeoff",
     "bias_variance_figure",
+    "contour_figure",
     "data_uri",
     "error_figure",
     "method_colour",

@@ -32,6 +32,7 @@ _LABELS = {
     "osem": "OSEM",
     "map_rdp": "MAP",
     "mean_image": "Training mean",
+    "prediction": "Prediction",
 }
 FONT_SIZE = 8.0
 """Of all text in all figures, in points."""

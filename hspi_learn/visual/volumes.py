@@ -1,20 +1,25 @@
-"""Plots of activity volumes side by side: maximum projections, slices, errors, line profiles; axes in mm."""
+"""Plots of volumes side by side: projections, slices, errors, contours, line profiles; axes in mm."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from hspi_learn.visual.style import method_colour, method_label, paper_figure
 
 Volume = NDArray[np.floating[Any]]
+Mask = NDArray[np.bool_]
 _MAP = "inferno"
 _ERROR_MAP = "RdBu_r"
+_ORGAN_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#7F3C8D", "#A6761D")
+_PIECES = 8  # of a voxel's edge, in drawing contours
 
 
 def reconstruction_figure(
@@ -111,6 +116,91 @@ def _show(
         }
         axis.contour(outline.astype(float), levels=[0.5], **drawn)
     axis.grid(False)
+    return shown
+
+
+def contour_figure(
+    image: Volume,
+    contours: Mapping[str, Mapping[str, Mask]],
+    spacing_mm: Sequence[float],
+    unit: str,
+    title: str = "",
+) -> Figure:
+    """Contours of organs over three slices of an image; a column for each set of contours.
+
+    Slices run through the middle of the largest slice of the first organ that the first set has, or through
+    the hottest voxel where it has none of them. Contours run along the edges of voxels.
+
+    Args:
+        image: [z, y, x], 0 or more.
+        contours: name of a set ("truth") to name of an organ to mask [z, y, x], the same organs in each.
+        spacing_mm: voxel edges (z, y, x) in mm.
+        unit: unit of the image, written at the colour bar.
+        title: above the figure.
+    """
+    values = np.asarray(image, dtype=np.float64)
+    middle = _middle(values, next(iter(contours.values())))
+    names = ("z", "y", "x")
+    with paper_figure(1.2 + 2.2 * len(contours), 6.6) as figure:
+        axes = figure.subplots(3, len(contours), squeeze=False)
+        for row, (view, cut) in enumerate((("Coronal", 1), ("Sagittal", 2), ("Transaxial", 0))):
+            up, across = (axis for axis in range(3) if axis != cut)
+            steps = spacing_mm[up], spacing_mm[across]
+            offset = (middle[cut] - (values.shape[cut] - 1) / 2) * spacing_mm[cut]
+            for column, (name, organs) in enumerate(contours.items()):
+                axis = axes[row, column]
+                shown = _contoured(axis, values, organs, cut, middle[cut], steps)
+                axis.tick_params(labelleft=column == 0)
+                if row == 0:
+                    axis.set_title(method_label(name))
+                if column == 0:
+                    axis.set_ylabel(f"{view}, {names[cut]} = {offset:+.1f} mm\n{names[up]} (mm)")
+                axis.set_xlabel(f"{names[across]} (mm)")
+        label = f"Activity concentration ({unit})"
+        figure.colorbar(shown, ax=axes.ravel().tolist(), label=label, fraction=0.03, pad=0.02)
+        lines = [Line2D([], [], color=colour, label=organ) for organ, colour in _organ_colours(organs)]
+        figure.legend(handles=lines, loc="outside lower center", ncols=min(len(lines), 5))
+        if title:
+            figure.suptitle(title)
+    return figure
+
+
+def _middle(image: Volume, organs: Mapping[str, Mask]) -> tuple[int, ...]:
+    """The voxel (z, y, x) that slices run through."""
+    there = [mask for mask in organs.values() if mask.any()]
+    if not there:
+        return tuple(int(n) for n in np.unravel_index(int(image.argmax()), image.shape))
+    z = int(there[0].sum(axis=(1, 2)).argmax())
+    inside = np.argwhere(there[0][z])
+    y, x = inside[len(inside) // 2]
+    return z, int(y), int(x)
+
+
+def _organ_colours(organs: Iterable[str]) -> list[tuple[str, str]]:
+    """Each organ with its colour, the same in every column."""
+    return list(zip(organs, itertools.cycle(_ORGAN_COLOURS)))
+
+
+def _contoured(
+    axis: Axes, image: Volume, organs: Mapping[str, Mask], cut: int, at: int, steps_mm: tuple[float, float]
+) -> Any:
+    """One slice with the contours of its organs."""
+    plane: Volume = np.take(image, at, axis=cut)
+    extent = _extent(plane, steps_mm)
+    shown = axis.imshow(
+        plane, cmap="Greys", vmin=0, vmax=float(image.max()) or 1.0, origin="lower", extent=extent
+    )
+    axis.grid(False)
+    for (_, colour), mask in zip(_organ_colours(organs), organs.values(), strict=True):
+        # Voxels in pieces, so that lines follow their edges, and a rim, so that lines close at the border.
+        fine = np.pad(np.kron(mask.take(at, axis=cut), np.ones((_PIECES, _PIECES))), 1)
+        if fine.any():
+            rim = [step / _PIECES for step in reversed(steps_mm) for _ in range(2)]
+            wider = tuple(
+                edge + sign * by for edge, sign, by in zip(extent, (-1, 1, -1, 1), rim, strict=True)
+            )
+            drawn: dict[str, Any] = {"colors": colour, "linewidths": 1.0, "origin": "lower", "extent": wider}
+            axis.contour(fine, levels=[0.5], **drawn)
     return shown
 
 

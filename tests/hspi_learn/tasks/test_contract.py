@@ -10,8 +10,8 @@ from contracts.task_contract import WINDOWS_KEV, TaskContract
 from own_task.hottest_organ import HottestOrgan
 
 from hspi_learn.classical import Osem
-from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
-from hspi_learn.tasks import Adversary, GanReconstruction, Task
+from hspi_learn.networks import CorrectionUNet, MultiScaleCritic, PatchDiscriminator, SegmentationUNet
+from hspi_learn.tasks import Adversary, Critic, GanReconstruction, Segmentation, Task
 
 
 class TestGanReconstruction(TaskContract):
@@ -30,6 +30,21 @@ class TestGanReconstruction(TaskContract):
         generator = torch.Generator().manual_seed(7)
         torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
         return task
+
+
+class TestSegmentation(TaskContract):
+    accumulation = ({"accumulate_batches": 3}, {})
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        return Segmentation(
+            system,
+            WINDOWS_KEV,
+            network=partial(SegmentationUNet, channels=(8, 8), strides=(1,), residual_units=1),
+            organs=("tumour", "liver"),
+            critic=Critic(partial(MultiScaleCritic, channels=4, layers=2)),
+            initial=partial(Osem, iterations=1, subsets=2),
+            **changes,
+        )
 
 
 class TestHottestOrgan(TaskContract):

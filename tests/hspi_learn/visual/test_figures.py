@@ -13,6 +13,7 @@ from hspi_learn.visual import (
     LineLabel,
     Tradeoff,
     bias_variance_figure,
+    contour_figure,
     data_uri,
     error_figure,
     method_colour,
@@ -52,6 +53,46 @@ def test_the_outline_runs_along_the_edges_of_the_body() -> None:
     step_x, step_y = (right - left) / width, (high - low) / height
     assert np.allclose(corners.min(axis=0), (left + step_x, low + step_y))
     assert np.allclose(corners.max(axis=0), (right - step_x, high - step_y))
+
+
+def test_contours_run_along_the_edges_of_voxels() -> None:
+    """A tumour of 2 x 3 x 1 voxels of 1 x 1 x 2 mm, the second shifted by a voxel in x: three slices through
+    the first in each column, on the same grey scale, with its outline at its edges in each."""
+    image = RNG.random((6, 7, 8))
+    first, nothing = np.zeros((6, 7, 8), bool), np.zeros((6, 7, 8), bool)
+    first[1:3, 2:5, 4] = True
+    second = np.roll(first, 1, axis=2)
+    contours = {
+        "truth": {"tumour": first, "liver": nothing},
+        "osem": {"tumour": second, "liver": nothing},
+    }
+    figure = contour_figure(image, contours, (1.0, 1.0, 2.0), "Bq/mL", title="scan 3")
+    axes: list[Any] = figure.axes[:6]
+    assert {axis.images[0].get_clim() for axis in axes} == {(0.0, image.max())}
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), image[:, 3, :])
+    np.testing.assert_array_equal(axes[2].images[0].get_array(), image[:, :, 4])
+    np.testing.assert_array_equal(axes[4].images[0].get_array(), image[1])
+    edges = {0: (0, -2, 2, 0), 1: (2, -2, 4, 0), 2: (-1.5, -2, 1.5, 0), 4: (0, -1.5, 2, 1.5)}
+    edges[5] = (2, -1.5, 4, 1.5)  # left, low, right, high in mm from the middle of the grid
+    for number, (left, low, right, high) in edges.items():
+        (outline,) = (c for c in axes[number].collections if len(c.get_paths()[0].vertices))
+        corners = outline.get_paths()[0].vertices
+        np.testing.assert_allclose(corners.min(axis=0), (left, low), atol=0.13)  # half a piece of a voxel
+        np.testing.assert_allclose(corners.max(axis=0), (right, high), atol=0.13)
+    assert not axes[3].collections  # the shifted tumour is not in the slice x of the true one
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["tumour", "liver"]
+    assert png_bytes(figure)
+
+
+def test_contours_without_any_organ() -> None:
+    """Slices run through the hottest voxel."""
+    image = np.zeros((4, 5, 6))
+    image[3, 1, 2] = 1.0
+    figure = contour_figure(image, {"truth": {"tumour": image > 2}}, (1.0, 1.0, 1.0), "Bq/mL")
+    axes: list[Any] = figure.axes[:3]
+    assert [float(axis.images[0].get_array().max()) for axis in axes] == [1.0] * 3
+    assert not any(axis.collections for axis in axes)
 
 
 def test_errors_stand_below_the_slice_on_a_symmetric_scale() -> None:

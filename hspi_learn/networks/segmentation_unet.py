@@ -1,0 +1,90 @@
+"""Segmentation networks: a physics image of the activity and the object's density to classes of voxels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from data_gen.core.errors import UserError
+from hspi_learn.networks.generator import MOST_LAYERS
+from hspi_learn.networks.memory import built
+from hspi_learn.networks.padding import cropped, padded
+
+
+class Segmenter(Protocol):
+    """What the segmentation task calls."""
+
+    def __call__(self, initial: Tensor, density: Tensor) -> Tensor:
+        """Logits [batch, class, z, y, x] from a physics image [batch, map, z, y, x], each map divided by its
+        mean over the body, and density [batch, 1, z, y, x] in g/cm3.
+        """
+
+
+class SegmentationUNet(nn.Module):
+    """MONAI's residual 3D U-Net (Kerfoot et al., STACOM 2018) on the logarithm of the physics image.
+
+    Args:
+        maps: activity maps.
+        classes: classes of voxels, the background included.
+        channels: features of each resolution, finest first.
+        strides: step between resolutions, one fewer than ``channels``; other grids are padded.
+        residual_units: convolutions in each residual unit.
+        dropout: share of features that are dropped in training.
+
+    Raises:
+        UserError: ``strides`` and ``channels`` do not fit, ``dropout`` is no share, or training it does not
+            fit into memory.
+    """
+
+    def __init__(
+        self,
+        maps: int,
+        classes: int,
+        channels: Sequence[int] = (16, 32, 64, 96),
+        strides: Sequence[int] = (1, 2, 2),
+        residual_units: int = 1,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if len(strides) != len(channels) - 1 or any(s < 1 for s in strides):
+            raise UserError(
+                f"network.strides is {list(strides)}; {len(channels)} channels need "
+                f"{len(channels) - 1} strides of 1 or more"
+            )
+        if not 0 <= residual_units <= MOST_LAYERS or len(channels) > MOST_LAYERS:
+            raise UserError(
+                f"network.residual_units is {residual_units} at {len(channels)} resolutions; "
+                f"it needs {MOST_LAYERS} at most of each"
+            )
+        if not 0 <= dropout < 1:
+            raise UserError(f"network.dropout is {dropout}; it needs to be 0 or more and below 1")
+        from monai.networks.nets.unet import UNet  # seconds to import, so only where a network is built
+
+        self.multiple = math.prod(strides)
+        body = partial(
+            UNet,
+            spatial_dims=3,
+            in_channels=maps + 2,
+            out_channels=channels[0],
+            channels=tuple(channels),
+            strides=tuple(strides),
+            num_res_units=residual_units,
+            norm=("GROUP", {"num_groups": math.gcd(4, *channels)}),
+            dropout=dropout,
+        )
+        self.body = built(body, "network.channels", channels)
+        self.head = nn.Conv3d(channels[0], classes, kernel_size=1)
+
+    def forward(self, initial: Tensor, density: Tensor) -> Tensor:
+        """See :class:`Segmenter`."""
+        total = torch.log1p(initial.sum(dim=1, keepdim=True))
+        seen = torch.cat((torch.log1p(initial), total, density), dim=1)
+        features = cropped(self.body(padded(seen, self.multiple)), initial.shape[2:])
+        logits: Tensor = self.head(functional.silu(features))
+        return logits
