@@ -195,7 +195,7 @@ def test_one_step_by_hand(
 class TestPrediction:
     def test_probabilities(self, model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
         """They sum to 1, and nothing but background is outside of the body."""
-        task = task_of(model32).eval()
+        task = task_of(model32)
         with torch.no_grad():
             found = task.predict(task.inputs(scans))
         assert found.shape == (len(scans.index), 3, *model32.grid.shape)
@@ -208,7 +208,7 @@ class TestPrediction:
         self, silent_model32: HyperspectralForwardModel, scans: ScanBatch
     ) -> None:
         """Without background seven times the counts change no probability by more than 1e-4."""
-        task = task_of(silent_model32).eval()
+        task = task_of(silent_model32)
         inputs = task.inputs(scans)
         with torch.no_grad():
             one, seven = (task.predict(inputs._replace(values=k * inputs.values)) for k in (1, 7))
@@ -257,7 +257,7 @@ class TestPrediction:
             return Figure()
 
         monkeypatch.setattr(segmentation, "contour_figure", figure)
-        task = task_of(model32).eval()
+        task = task_of(model32)
         monkeypatch.setattr(task, "predict_batch", lambda batch: task.truth(batch).roll(1, dims=4))
         names = [name for name, _ in task.figures(scans._replace(index=scans.index + 17))]
         assert names == ["contours"]
