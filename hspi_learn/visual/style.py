@@ -32,6 +32,8 @@ _LABELS = {
     "osem": "OSEM",
     "map_rdp": "MAP",
     "mean_image": "Training mean",
+    "organ_oracle": "True organ means",
+    "regional_ml": "Regional ML",
 }
 FONT_SIZE = 8.0
 """Of all text in all figures, in points."""
