@@ -1,6 +1,7 @@
 """Without training: OSEM and MAP on histograms or events, their tuning, the mean image, and the activity of
 regions by maximum likelihood."""
 
+from hspi_learn.classical.lesion_activity import found_lesions, lesion_likelihood
 from hspi_learn.classical.map_rdp import MapRdp
 from hspi_learn.classical.mean_image import MeanImage
 from hspi_learn.classical.oracles import Oracle, OrganOracle, RegionalMl
@@ -21,6 +22,8 @@ __all__ = [
     "RegionalLikelihood",
     "RegionalMl",
     "Tuning",
+    "found_lesions",
     "gaussian_smoothed",
+    "lesion_likelihood",
     "tune",
 ]
