@@ -11,20 +11,22 @@ import torch
 from torch import Tensor
 
 
-def fisher_information(parts: Tensor, background: Tensor) -> Tensor:
-    """Fisher information of the scales of additive parts of Poisson counts, all scales being 1.
+def fisher_information(parts: Tensor, background: Tensor, scales: Tensor | None = None) -> Tensor:
+    """Fisher information of the scales of additive parts of Poisson counts.
 
     With expected counts n = sum_k s_k a_k + d, I[k, l] = sum over measurements of a_k a_l / n.
 
     Args:
-        parts: expected counts of each part, [k, measurement], 0 or more.
+        parts: expected counts of each part at scale 1, [k, measurement], 0 or more.
         background: expected counts that are known, [measurement].
+        scales: of each part, [k], 0 or more; None: all are 1.
 
     Returns:
         [k, k], float64.
     """
     a = parts.to(torch.float64)
-    expected = a.sum(0) + background.to(torch.float64)
+    present = a.sum(0) if scales is None else scales.to(torch.float64) @ a
+    expected = present + background.to(torch.float64)
     # A measurement without expected counts carries no information.
     weight = torch.where(expected > 0, 1 / expected.clamp_min(1e-300), 0.0)
     return (a * weight) @ a.T

@@ -1,10 +1,29 @@
-"""Reconstruction without training: OSEM and MAP on histograms or events, tuning, the mean image."""
+"""Without training: OSEM and MAP on histograms or events, their tuning, the mean image, and the activity of
+regions by maximum likelihood."""
 
+from hspi_learn.classical.lesion_activity import found_lesions, lesion_likelihood
 from hspi_learn.classical.map_rdp import MapRdp
 from hspi_learn.classical.mean_image import MeanImage
+from hspi_learn.classical.oracles import Oracle, OrganOracle, RegionalMl
 from hspi_learn.classical.ordered_subsets import OrderedSubsets
 from hspi_learn.classical.osem import Osem
 from hspi_learn.classical.postfilter import gaussian_smoothed
+from hspi_learn.classical.regional_ml import RegionalEstimates, RegionalLikelihood
 from hspi_learn.classical.tuning import Tuning, tune
 
-__all__ = ["MapRdp", "MeanImage", "OrderedSubsets", "Osem", "Tuning", "gaussian_smoothed", "tune"]
+__all__ = [
+    "MapRdp",
+    "MeanImage",
+    "Oracle",
+    "OrderedSubsets",
+    "OrganOracle",
+    "Osem",
+    "RegionalEstimates",
+    "RegionalLikelihood",
+    "RegionalMl",
+    "Tuning",
+    "found_lesions",
+    "gaussian_smoothed",
+    "lesion_likelihood",
+    "tune",
+]

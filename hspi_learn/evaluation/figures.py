@@ -1,7 +1,7 @@
 """Plots of an evaluation, each with the caption that says what it shows.
 
 NRMSE, bias and slope: ``hspi_learn/metrics``. Activities come in Bq per voxel and are shown in Bq/mL or
-kBq/mL. Methods that failed on a mouse are not shown beside the others.
+kBq/mL. Methods that failed on a mouse are not shown beside the others, nor are oracles.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ class EvaluationFigures:
         found["profiles_typical"] = self.profiles(typical)
         if self.compared and bool((self.outcome.truth_lesions > 0).any()):
             found["tumours"] = self.tumours()
-        if self.outcome.ranked:
+        if self.outcome.competing:
             found["errors_by_mouse"] = self.mice()
         if self.compared:
             found["recovery"] = self.recovery()
-        if len(self.outcome.fractions) > 1 and self.outcome.ranked:
+        if len(self.outcome.fractions) > 1 and self.outcome.competing:
             found["error_against_counts"] = self.counts()
         if noise:
             found["bias_variance"] = self.bias_variance(noise)
@@ -98,8 +98,8 @@ class EvaluationFigures:
 
     @property
     def compared(self) -> list[str]:
-        """Methods whose activities are shown: those that did not fail, without the mean image."""
-        return [m for m in self.outcome.ranked if m != "mean_image"]
+        """Methods whose activities are shown: those that did not fail, without the mean image and oracles."""
+        return [m for m in self.outcome.competing if m != "mean_image"]
 
     def mouse(self, which: str) -> int:
         """Mouse with the median ("typical") or the largest ("worst") NRMSE of the first method."""
@@ -110,17 +110,17 @@ class EvaluationFigures:
     @property
     def _first(self) -> str:
         """The method by which mice are chosen: the first that did not fail."""
-        return next(iter(self.outcome.ranked), self.outcome.methods[0])
+        return next(iter(self.outcome.competing), self.outcome.methods[0])
 
     def concentrations(self, mouse: int, group: int) -> tuple[dict[str, Array], str]:
-        """Activity concentration of one map of one mouse, true and by every method but the mean image, and
-        its unit.
+        """Activity concentration of one map of one mouse, true and by every method but the mean image and
+        oracles, and its unit.
         """
         maps = {"truth": self.outcome.truths} | self.outcome.predictions
         volumes = {
             name: (volume[mouse, group] / self.grid.voxel_volume_ml).double().numpy()
             for name, volume in maps.items()
-            if name != "mean_image"
+            if name not in ("mean_image", *self.outcome.oracles)
         }
         return _in_unit(volumes)
 
@@ -163,7 +163,7 @@ class EvaluationFigures:
     def mice(self) -> CaptionedFigure:
         """NRMSE of every mouse by every method."""
         scores = self.outcome.scores[FULL]
-        errors = {name: scores[name].scan_nrmse.double().numpy() for name in self.outcome.ranked}
+        errors = {name: scores[name].scan_nrmse.double().numpy() for name in self.outcome.competing}
         caption = f"NRMSE of each unseen mouse; grey lines join one mouse.{self._failed()}"
         return CaptionedFigure(mice_figure(errors), caption)
 
@@ -218,7 +218,7 @@ class EvaluationFigures:
     def counts(self) -> CaptionedFigure:
         """NRMSE against counts in the energy windows, and under attack at full counts."""
         curves: dict[str, list[ErrorCurve]] = {}
-        for method in self.outcome.ranked:
+        for method in self.outcome.competing:
             shown = [f for f in self.outcome.fractions if not self.outcome.failures(Condition(f), method)]
             levels = [self.outcome.scores[Condition(f)][method] for f in shown]
             counts = np.array([float(level.counts.quantile(0.5)) for level in levels])

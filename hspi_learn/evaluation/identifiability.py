@@ -19,7 +19,7 @@ from data_gen.design.information import fisher_information, relative_deviations
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.evaluation.judge import OUTSIDE, Judge, joined_columns
-from hspi_learn.metrics import separate_lesions
+from hspi_learn.metrics import regions_with_single_lesions
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks.physics_input import CODE_VERSION as PHYSICS_VERSION
 
@@ -57,9 +57,8 @@ def least_deviations(model: HyperspectralForwardModel, judge: Judge, scan: ScanB
     What lies outside all regions is taken as known.
     """
     organs, maps = len(judge.organs), len(model.groups.names)
-    lesions = separate_lesions(judge.lesion(scan.labels))[0]
-    region = torch.where(lesions > 0, organs - 1 + lesions, scan.labels[0])
-    regions = organs + int(lesions.max())
+    region = regions_with_single_lesions(scan.labels, judge.lesion(scan.labels), organs)[0]
+    regions = max(organs, int(region.max()) + 1)
     places, counts = _expected_by_region(model, scan, region, regions)
     outside = torch.tensor([r == OUTSIDE for r, _ in places], dtype=torch.bool)
     known = counts[outside].sum(0) + scan.duration_s * model.background_rate().flatten()

@@ -17,7 +17,7 @@ import torch
 from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import check_space
-from hspi_learn.classical import MeanImage, OrderedSubsets, Osem, tune
+from hspi_learn.classical import MeanImage, Oracle, OrderedSubsets, Osem, tune
 from hspi_learn.data import KeptTensors, ScanDataModule, collate, fingerprint
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase
 from hspi_learn.evaluation.figures import CaptionedFigure
@@ -25,7 +25,12 @@ from hspi_learn.evaluation.identifiability import LeastDeviations, bounds_key, l
 from hspi_learn.evaluation.judge import Judge, JudgedError
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
 from hspi_learn.evaluation.output import ReconstructionReport
-from hspi_learn.evaluation.reconstruction import ReconstructionOutcome, ReconstructionStudy, Tuned
+from hspi_learn.evaluation.reconstruction import (
+    UNATTACKED,
+    ReconstructionOutcome,
+    ReconstructionStudy,
+    Tuned,
+)
 from hspi_learn.evaluation.study import Conditions, Method, Outcome, run_case
 from hspi_learn.evaluation.tables import Table
 from hspi_learn.evaluation.task_report import SampleScores, TaskReport
@@ -169,6 +174,8 @@ class ReconstructionProtocol:
         noise_iterations: iterations shown beside the tuned ones.
         bound_scans: Cramer-Rao bounds are computed of the first so many test scans; None: of all. They are
             kept beside the data set.
+        oracles: make methods that are told the true outlines of the test scans, for a forward model, by
+            name. Each has rows of its own in tables, marked, and is compared with no other method.
 
     Raises:
         UserError: a run is no reconstruction of activity, a threat model does not fit counts, two methods
@@ -186,6 +193,7 @@ class ReconstructionProtocol:
         noise_realisations: int = 30,
         noise_iterations: tuple[int, ...] = (1, 2, 4),
         bound_scans: int | None = None,
+        oracles: Mapping[str, Callable[[HyperspectralForwardModel], Oracle]] | None = None,
     ) -> None:
         for name, run in runs.items():
             if not isinstance(run, Reconstructor):
@@ -195,6 +203,10 @@ class ReconstructionProtocol:
                 )
             if name in classical:
                 raise UserError(f"runs.{name} has the name of a classical method; choose another")
+        self.oracles = dict(oracles or {})
+        for name in self.oracles:
+            if name in (*runs, *classical, *UNATTACKED):
+                raise UserError(f"oracles.{name} has the name of another method; choose another")
         for name in tuning:
             if name not in classical:
                 raise UserError(f"tuning.{name} is none of the classical methods {list(classical)}")
@@ -282,7 +294,8 @@ class ReconstructionProtocol:
         """Every method under every condition on some test scans."""
         mean_image = MeanImage(self.model, mean_activity)
         methods = {f: {**self.methods(tuned), "mean_image": mean_image} for f, tuned in tunings.items()}
-        study = ReconstructionStudy(self.model, self.judge, methods, self.conditions)
+        oracles = {name: make(self.model) for name, make in self.oracles.items()}
+        study = ReconstructionStudy(self.model, self.judge, methods, self.conditions, oracles)
         return study.run_batch(self.batches.scans("test", numbers))
 
     def noise(self, tuned: Mapping[str, Tuned], method: str) -> list[NoisePoint]:

@@ -40,7 +40,7 @@ def findings(
         higher_is_better: those of which the highest value is best.
         left_out: methods that are not compared.
     """
-    ranked = [m for m in outcome.ranked if m not in left_out]
+    ranked = [m for m in outcome.competing if m not in left_out]
     pairs = (
         verdict(numbers, a, b, score, score in higher_is_better)
         for score in scores

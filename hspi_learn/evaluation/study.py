@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hspi_learn.attacks import Attack, Attacked, Objective, OnPrediction, TaskError, ThreatModel
 from hspi_learn.metrics import failed_samples
 from hspi_learn.tasks import Inputs
+from hspi_learn.visual import method_label
 
 CLEAN = "clean"
 
@@ -235,6 +236,15 @@ class Outcome:
     def ranked(self) -> tuple[str, ...]:
         """Methods that failed on no clean sample with all counts."""
         return tuple(m for m in self.methods if not self.failures(FULL, m))
+
+    @property
+    def competing(self) -> tuple[str, ...]:
+        """Ranked methods that are compared with each other."""
+        return self.ranked
+
+    def label(self, method: str) -> str:
+        """How a method is written in tables."""
+        return method_label(method)
 
     @property
     def fractions(self) -> tuple[float, ...]:

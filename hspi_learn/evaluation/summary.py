@@ -293,13 +293,16 @@ def mouse_tumour_error(scores: Scores, truth_lesions: Tensor, left_out: Tensor) 
     return error.masked_fill(left_out[:mice], torch.nan).flatten(1).nanmean(dim=1)
 
 
-def _pairs(outcome: Outcome) -> Iterator[tuple[str, tuple[str, Scores], tuple[str, Scores]]]:
-    """Suffix of the condition, and two methods with their scores, with all counts."""
+def _pairs(
+    outcome: ReconstructionOutcome,
+) -> Iterator[tuple[str, tuple[str, Scores], tuple[str, Scores]]]:
+    """Suffix of the condition, and two methods with their scores, with all counts; oracles are left out."""
     for condition, by_method in outcome.scores.items():
         if condition.fraction != 1:
             continue
         suffix = "" if condition.kind == CLEAN else f"_{condition.kind}"
-        ranked = [(m, scores) for m, scores in by_method.items() if not outcome.failures(condition, m)]
+        competing = ((m, scores) for m, scores in by_method.items() if m not in outcome.oracles)
+        ranked = [(m, scores) for m, scores in competing if not outcome.failures(condition, m)]
         yield from ((suffix, first, second) for first, second in combinations(ranked, 2))
 
 

@@ -21,7 +21,6 @@ from hspi_learn.evaluation.study import CLEAN, FULL, Condition, Outcome
 from hspi_learn.evaluation.summary import size_classes
 from hspi_learn.io.atomic import write_text
 from hspi_learn.metrics import reduce_scans, relative_bias
-from hspi_learn.visual import method_label
 
 Cell = str | float
 _LATEX = str.maketrans(
@@ -138,7 +137,7 @@ def headline_table(
             for kind in outcome.attacks:
                 key = f"nrmse/{method}_{kind}/{group}"
                 found.append(_cell(outcome, Condition(1.0, kind), method, numbers, key))
-            rows.append((method_label(method), group, *found, bounds["tumours"]))
+            rows.append((outcome.label(method), group, *found, bounds["tumours"]))
     return Table("methods", _headline_caption(outcome, numbers), tuple(columns), tuple(rows))
 
 
@@ -192,7 +191,7 @@ def nrmse_table(outcome: ReconstructionOutcome, numbers: Mapping[str, float]) ->
         cells = [_cell(outcome, FULL, method, numbers, f"{figure}/{method}") for figure in figures]
         for kind in outcome.attacks:
             cells.append(_cell(outcome, Condition(1.0, kind), method, numbers, f"nrmse/{method}_{kind}"))
-        rows.append((method_label(method), *cells))
+        rows.append((outcome.label(method), *cells))
     columns = ["Method", "NRMSE median", "mean", "worst", "tumours only", "slope"]
     columns += [f"median, {kind}" for kind in outcome.attacks]
     caption = (
@@ -216,7 +215,7 @@ def tumours_table(
                 bound = numbers.get(f"test/least_sd_tumours_{size}/{group}", math.nan)
                 keys = (f"{figure}_{size}/{method}/{group}" for figure in ("tumour_error", "tumour_bias"))
                 cells = [_cell(outcome, FULL, method, numbers, key, bound) for key in keys]
-                rows.append((method_label(method), group, spans[size], float(chosen.sum()), *cells, bound))
+                rows.append((outcome.label(method), group, spans[size], float(chosen.sum()), *cells, bound))
     columns = ("Method", "map", "volume (mm3)", "tumours", "error", "bias", "least SD")
     caption = (
         "Relative error (without sign) and bias of the mean activity of tumours, by third of their volume, "
@@ -233,7 +232,7 @@ def counts_table(outcome: Outcome) -> Table:
         counts = float(next(iter(by_method.values())).counts.quantile(0.5))
         errors = (_median_nrmse(outcome, Condition(fraction), method) for method in outcome.methods)
         rows.append((f"{fraction:g}", counts, *errors))
-    columns = ("Share of counts", "counts (median)", *(method_label(m) for m in outcome.methods))
+    columns = ("Share of counts", "counts (median)", *(outcome.label(m) for m in outcome.methods))
     return Table(
         "counts", "Median NRMSE over mice against counts (binomially thinned scans).", columns, tuple(rows)
     )
@@ -279,7 +278,7 @@ def bias_table(
                     marked(float(known.std(unbiased=False)), bound),
                 ]
             rows.append(tuple(row))
-    named = [(f"{method_label(m)} bias", f"{method_label(m)} SD") for m in outcome.methods]
+    named = [(f"{outcome.label(m)} bias", f"{outcome.label(m)} SD") for m in outcome.methods]
     columns = ("Organ", "map", "true Bq/mL", "least SD", *(name for pair in named for name in pair))
     caption = (
         "Relative bias of regional means, median over mice, and its SD between mice, both as fractions of "
@@ -307,7 +306,7 @@ def mice_table(outcome: Outcome, groups: Sequence[str], facts: Mapping[str, Sequ
                     about = (float(facts[name][mouse]) for name in facts)
                     shares = (condition.fraction, float(scores.counts[mouse]))
                     rows.append(
-                        (str(mouse), *about, condition.kind, *shares, method_label(method), group, *cells)
+                        (str(mouse), *about, condition.kind, *shares, outcome.label(method), group, *cells)
                     )
     columns = (
         "mouse",
@@ -333,7 +332,7 @@ def attacks_table(outcome: ReconstructionOutcome) -> Table:
     for method in (m for m in outcome.methods if all(m in found for found in by_attack)):
         attacked = (_median_nrmse(outcome, Condition(1.0, kind), method) for kind in outcome.attacks)
         cells = (_median_nrmse(outcome, FULL, method, mice), *attacked)
-        rows.append((method_label(method), *cells))
+        rows.append((outcome.label(method), *cells))
     caption = f"Median NRMSE, clean and under attack, over the {mice} mice that were attacked."
     return Table("attacks", caption, ("Method", CLEAN, *outcome.attacks), tuple(rows))
 
@@ -352,7 +351,7 @@ def attacked_samples_table(outcome: Outcome) -> Table:
                 zip(*(column.tolist() for column in record), strict=True)
             ):
                 flags = ("yes" if masked else "no", "yes" if not_converged else "no")
-                rows.append((str(sample), condition.kind, method_label(method), clean, value, *flags))
+                rows.append((str(sample), condition.kind, outcome.label(method), clean, value, *flags))
     columns = (
         "sample",
         "attack",

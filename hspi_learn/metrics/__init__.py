@@ -15,6 +15,7 @@ from hspi_learn.metrics.lesions import (
     background_peaks,
     false_lesions,
     lesion_peaks,
+    regions_with_single_lesions,
     separate_lesions,
     voxel_auc,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "paired_interval",
     "reduce_scans",
     "regional_means",
+    "regions_with_single_lesions",
     "relative_bias",
     "scan_nrmse",
     "separate_lesions",

@@ -35,6 +35,21 @@ def separate_lesions(lesion: Tensor) -> Tensor:
     return torch.from_numpy(np.stack(found)).long().to(lesion.device)
 
 
+def regions_with_single_lesions(labels: Tensor, lesion: Tensor, organs: int) -> Tensor:
+    """Numbers of regions by voxel: an organ's label, or ``organs``, ``organs + 1``, ... for single lesions.
+
+    Args:
+        labels: organ of each voxel, [batch, z, y, x] int64.
+        lesion: voxels of any lesion [batch, 1, z, y, x], bool.
+        organs: number of labels, that of no lesion included.
+
+    Returns:
+        [batch, z, y, x], int64.
+    """
+    lesions = separate_lesions(lesion)
+    return torch.where(lesions > 0, organs - 1 + lesions, labels)
+
+
 def voxel_auc(activity: Tensor, lesion: Tensor, background: Tensor) -> Tensor:
     """Chance that a voxel of a lesion is hotter than one of the background, where a tie counts half.
 

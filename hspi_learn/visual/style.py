@@ -33,6 +33,8 @@ _LABELS = {
     "map_rdp": "MAP",
     "mean_image": "Training mean",
     "prediction": "Prediction",
+    "organ_oracle": "True organ means",
+    "regional_ml": "Regional ML",
 }
 FONT_SIZE = 8.0
 """Of all text in all figures, in points."""

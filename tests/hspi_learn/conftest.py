@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +18,7 @@ from data_gen.projector.projector import Projector
 
 SHAPE = (4, 5, 6)
 PIXELS = 48
+MAPS = {"ac225": ["Ac-225", "Fr-221"], "bi213": ["Bi-213"]}
 
 
 class DenseProjector:
@@ -57,12 +60,13 @@ def dense_model(
     dtype: torch.dtype,
     live: Tensor | None = None,
     gain: Tensor | None = None,
+    maps: Mapping[str, Sequence[str]] = MAPS,
 ) -> HyperspectralForwardModel:
     """Ac-225 and Bi-213 maps on a 4x5x6 grid of 2 mm, 48 pixels in rows of 8, three windows.
 
-    ``gain`` is a factor on how much is seen of each voxel.
+    ``gain`` is a factor on how much is seen of each voxel, [z, y, x] or [pixel, z, y, x].
     """
-    seen = 1.0 if gain is None else gain.flatten()
+    seen = 1.0 if gain is None else gain.reshape(-1, math.prod(SHAPE))
     generator = torch.Generator().manual_seed(3)
     grid = VoxelGrid(SHAPE, 2.0)
     chain = decay_chain("Ac-225")
@@ -96,7 +100,7 @@ def dense_model(
         sparse = torch.rand(len(energies_kev), PIXELS, grid.voxels, generator=generator, dtype=torch.float64)
         return DenseProjector((1e-2 * seen * sparse**6).to(dtype), grid, energies_kev)
 
-    groups = MemberGroups(chain, {"ac225": ["Ac-225", "Fr-221"], "bi213": ["Bi-213"]})
+    groups = MemberGroups(chain, maps)
     windows = EnergyWindows([60.0, 150.0, 300.0, 500.0])
     options = ModelOptions(reference_energies=4, scatter_terms=())
     return HyperspectralForwardModel(camera, chain, grid, windows, groups, options, projector, live)

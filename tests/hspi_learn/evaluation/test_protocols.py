@@ -16,7 +16,7 @@ from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.phantoms import ORGANS as LABELS
 from hspi_learn.attacks import PoissonBall, RandomPerturbation
-from hspi_learn.classical import MapRdp, MeanImage, Osem
+from hspi_learn.classical import MapRdp, MeanImage, OrganOracle, Osem, RegionalMl
 from hspi_learn.evaluation import (
     BoundedAttack,
     Call,
@@ -28,7 +28,11 @@ from hspi_learn.evaluation import (
     TaskScores,
     least_deviations,
 )
+from hspi_learn.evaluation.figures import EvaluationFigures
+from hspi_learn.evaluation.report import findings
 from hspi_learn.evaluation.study import FULL
+from hspi_learn.evaluation.summary import summary
+from hspi_learn.evaluation.tables import counts_table, headline_table
 from hspi_learn.metrics import scan_nrmse
 from hspi_learn.reconstructor import ScanBatch, ScanContext
 from hspi_learn.tasks import Inputs
@@ -295,3 +299,43 @@ def test_classical_methods_are_checked_first(data: Any, model32: HyperspectralFo
         compared(data, tuning={"map": {"penalty": (0.1,)}})
     with pytest.raises(UserError, match=r"runs\.osem has the name of a classical method"):
         compared(data, runs={"osem": Osem(model32, 2, 2)})
+
+
+def test_oracles_have_marked_rows_and_compete_with_none(data: Any, scans: ScanBatch) -> None:
+    """Under every count level, unattacked; in tables, but in no difference, sentence or figure of methods.
+
+    The organ oracle has the true means: no error of organs and tumours (1e-5), whatever the counts.
+    """
+    oracles = {"organ_oracle": OrganOracle, "regional_ml": RegionalMl}
+    attacks = {"random": attack()}
+    settings = {"oracles": oracles, "noise_realisations": 0, "bound_scans": 0}
+    report, _ = compared(data, Conditions((1.0, 0.5), attacks), **settings)
+    outcome = report.outcome
+    assert outcome.methods == ("osem", "mean_image", "organ_oracle", "regional_ml")
+    assert outcome.oracles == ("organ_oracle", "regional_ml")
+    assert outcome.ranked == outcome.methods
+    assert outcome.competing == ("osem", "mean_image")
+    assert set(outcome.scores[Condition(0.5)]) == set(outcome.methods)
+    assert set(outcome.scores[Condition(1.0, "random")]) == {"osem"}
+    numbers = summary(outcome, ("ac225", "bi213"), LABELS)
+    for figure in ("tumour_error", "organ_error", "tumour_error_at_0.5", "organ_error_at_0.5"):
+        assert numbers[f"test/{figure}/organ_oracle/bi213"] == pytest.approx(0, abs=1e-5)
+    assert 0 < numbers["test/organ_error/regional_ml/ac225"] < 0.2
+    assert not [name for name in numbers if "_difference" in name and ("oracle" in name or "_ml" in name)]
+    first = [row[0] for row in headline_table(outcome, numbers, ("ac225", "bi213")).rows[::2]]
+    assert first == ["OSEM", "Training mean", "True organ means (oracle)", "Regional ML (oracle)"]
+    assert "Regional ML (oracle)" in counts_table(outcome).columns
+    assert not [told for told in findings(outcome, numbers, ("nrmse",)) if "oracle" in told or "ML" in told]
+    model = report.model
+    figures = EvaluationFigures(
+        outcome, model.grid, model.groups.names, LABELS, None, (60, 500), report.bounds
+    )
+    assert figures.compared == ["osem"]
+    assert set(figures.concentrations(0, 0)[0]) == {"truth", "osem"}
+
+
+def test_an_oracle_needs_a_name_of_its_own(data: Any) -> None:
+    """Neither that of a classical method nor of the training mean."""
+    for name in ("osem", "mean_image"):
+        with pytest.raises(UserError, match=rf"oracles\.{name} has the name of another method"):
+            compared(data, oracles={name: OrganOracle})
