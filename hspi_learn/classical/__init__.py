@@ -1,5 +1,6 @@
 """Reconstruction without training: OSEM and MAP on histograms or events, tuning, the mean image."""
 
+from hspi_learn.classical.map_anatomical import MapAnatomical
 from hspi_learn.classical.map_rdp import MapRdp
 from hspi_learn.classical.mean_image import MeanImage
 from hspi_learn.classical.ordered_subsets import OrderedSubsets
@@ -7,4 +8,13 @@ from hspi_learn.classical.osem import Osem
 from hspi_learn.classical.postfilter import gaussian_smoothed
 from hspi_learn.classical.tuning import Tuning, tune
 
-__all__ = ["MapRdp", "MeanImage", "OrderedSubsets", "Osem", "Tuning", "gaussian_smoothed", "tune"]
+__all__ = [
+    "MapAnatomical",
+    "MapRdp",
+    "MeanImage",
+    "OrderedSubsets",
+    "Osem",
+    "Tuning",
+    "gaussian_smoothed",
+    "tune",
+]

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import torch
 from contracts.reconstructor_contract import ReconstructorContract
 
-from hspi_learn.classical import MapRdp, MeanImage, Osem
+from hspi_learn.classical import MapAnatomical, MapRdp, MeanImage, Osem
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction
@@ -27,6 +27,11 @@ class TestMlem(ReconstructorContract):
 class TestMapRdp(ReconstructorContract):
     def method(self, model, density):
         return MapRdp(model, iterations=3, subsets=2, penalty=0.3, tied_iterations=1)
+
+
+class TestMapAnatomical(ReconstructorContract):
+    def method(self, model, density):
+        return MapAnatomical(model, iterations=3, subsets=2, penalty=0.3, density_width_g_cm3=0.1)
 
 
 class TestBackProjection(ReconstructorContract):
