@@ -30,7 +30,7 @@ from hspi_learn.losses import (
     generator_loss,
 )
 from hspi_learn.metrics import Reduction, scan_nrmse
-from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan_context
+from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, body_mean, nonzero, scan_context
 from hspi_learn.tasks.base import (
     Inputs,
     OptimizerFactory,
@@ -39,7 +39,7 @@ from hspi_learn.tasks.base import (
     Watched,
     seeded_network,
 )
-from hspi_learn.tasks.images import Images, body_mean, body_of, images_of, nonzero
+from hspi_learn.tasks.images import Images, body_of, images_of
 from hspi_learn.tasks.physics_input import BackProjection, PhysicsInput, PhysicsInputs
 from hspi_learn.tasks.schedule import mirrored_axes, ramp, warm_up_cosine
 from hspi_learn.visual.volumes import reconstruction_figure
