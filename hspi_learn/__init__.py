@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hspi_learn.attacks import PoissonBall, PoissonBox, ProjectedGradient, RandomPerturbation
-    from hspi_learn.classical import MapRdp, MeanImage, Osem
+    from hspi_learn.classical import KernelRidge, MapAnatomical, MapRdp, MeanImage, Osem
     from hspi_learn.configs.runs import load_task
     from hspi_learn.data import ScanDataModule
     from hspi_learn.losses import Loss
@@ -28,6 +28,8 @@ _HOMES = {
     "GanReconstruction": "tasks",
     "Inputs": "tasks",
     "Loss": "losses",
+    "KernelRidge": "classical",
+    "MapAnatomical": "classical",
     "MapRdp": "classical",
     "MeanImage": "classical",
     "Osem": "classical",
@@ -51,7 +53,9 @@ __all__ = [
     "CorrectionUNet",
     "GanReconstruction",
     "Inputs",
+    "KernelRidge",
     "Loss",
+    "MapAnatomical",
     "MapRdp",
     "MeanImage",
     "Osem",

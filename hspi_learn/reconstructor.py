@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from data_gen.forward_model.model import HyperspectralForwardModel, ObjectState
@@ -63,5 +64,20 @@ BODY_DENSITY_G_CM3 = 0.15
 
 def scan_context(model: HyperspectralForwardModel, density: Tensor, duration_s: Tensor) -> ScanContext:
     """The context of scans of objects with this density [batch, z, y, x]."""
-    body = (density > BODY_DENSITY_G_CM3)[:, None]
-    return ScanContext(density, duration_s, model.attenuation(density), body)
+    return ScanContext(density, duration_s, model.attenuation(density), scan_body(density))
+
+
+def scan_body(density: Tensor) -> Tensor:
+    """Voxels that may hold activity [batch, 1, z, y, x], bool, by the density [batch, z, y, x]."""
+    return (density > BODY_DENSITY_G_CM3)[:, None]
+
+
+def body_mean(maps: Tensor, body: Tensor) -> Tensor:
+    """Mean over the body of each map, [batch, map, 1, 1, 1]."""
+    space = (2, 3, 4)
+    return (maps * body).sum(space, keepdim=True) / body.sum(space, keepdim=True).clamp_min(1)
+
+
+def nonzero(scale: Tensor) -> Tensor:
+    """The scale, or 1 where it is 0: an empty map stays empty."""
+    return torch.where(scale > 0, scale, 1.0)

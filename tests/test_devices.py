@@ -25,7 +25,7 @@ from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.projector import RayProjector, RaySampling
 from data_gen.scatter import Leakage
-from hspi_learn.classical import MeanImage, Osem
+from hspi_learn.classical import KernelRidge, MapAnatomical, MeanImage, Osem
 from hspi_learn.commands.composing import config_folder
 from hspi_learn.commands.train import train
 from hspi_learn.configs.build import build
@@ -127,9 +127,11 @@ class TestMethods(DeviceContract):
             partial(Osem, iterations=1, subsets=2, postfilter_fwhm_mm=5.0),
             partial(Osem, iterations=1, subsets=1),
             BackProjection,
+            partial(MapAnatomical, iterations=1, subsets=2),
             lambda model: MeanImage.of(model, [scans_of(model)]),
+            lambda model: KernelRidge(model, partial(Osem, subsets=2), (1,)).fitted([scans_of(model)]),
         ],
-        ids=["osem", "mlem", "back-projection", "mean image"],
+        ids=["osem", "mlem", "back-projection", "anatomical", "mean image", "kernel ridge"],
     )
     def _made(self, request: pytest.FixtureRequest, model: HyperspectralForwardModel) -> None:
         self.module = lambda: reconstructed(copy.deepcopy(request.param(model)))

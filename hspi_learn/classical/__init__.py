@@ -1,7 +1,11 @@
-"""Without training: OSEM and MAP on histograms or events, their tuning, the mean image, and the activity of
-regions by maximum likelihood."""
+"""Without a network: OSEM and MAP on histograms or events, their tuning, activity of regions by maximum likelihood.
 
+Learnt from training scans: kernel ridge regression, the mean image. Told the true outlines: oracles.
+"""
+
+from hspi_learn.classical.kernel_ridge import KernelRidge
 from hspi_learn.classical.lesion_activity import found_lesions, lesion_likelihood
+from hspi_learn.classical.map_anatomical import MapAnatomical
 from hspi_learn.classical.map_rdp import MapRdp
 from hspi_learn.classical.mean_image import MeanImage
 from hspi_learn.classical.oracles import Oracle, OrganOracle, RegionalMl
@@ -9,9 +13,12 @@ from hspi_learn.classical.ordered_subsets import OrderedSubsets
 from hspi_learn.classical.osem import Osem
 from hspi_learn.classical.postfilter import gaussian_smoothed
 from hspi_learn.classical.regional_ml import RegionalEstimates, RegionalLikelihood
+from hspi_learn.classical.tunable import Tunable
 from hspi_learn.classical.tuning import Tuning, tune
 
 __all__ = [
+    "KernelRidge",
+    "MapAnatomical",
     "MapRdp",
     "MeanImage",
     "Oracle",
@@ -21,6 +28,7 @@ __all__ = [
     "RegionalEstimates",
     "RegionalLikelihood",
     "RegionalMl",
+    "Tunable",
     "Tuning",
     "found_lesions",
     "gaussian_smoothed",

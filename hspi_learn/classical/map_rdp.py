@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,12 +20,16 @@ from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical.ordered_subsets import MeasuredScan, OrderedSubsets, Update
+from hspi_learn.reconstructor import ScanContext
 
 LEAST_STEP = 0.1
 """Share of a voxel's activity that any update leaves, so that none sticks at 0; chosen, no source."""
 
 LEAST_ACTIVITY_BQ = 1e-12
 """Sum of two voxels below which their difference costs nothing, Bq."""
+
+Offset = tuple[int, ...]
+"""From a voxel to a neighbour, in voxels along (z, y, x)."""
 
 
 class MapRdp(OrderedSubsets):
@@ -61,7 +65,7 @@ class MapRdp(OrderedSubsets):
     """
 
     name = "map_rdp"
-    tunable = ("penalty", "edge", "iterations", "postfilter_fwhm_mm")
+    tunable: ClassVar[tuple[str, ...]] = ("penalty", "edge", "iterations", "postfilter_fwhm_mm")
     version = 1
 
     def __init__(
@@ -77,7 +81,6 @@ class MapRdp(OrderedSubsets):
     ) -> None:
         self.penalty, self.edge, self.relaxation = float(penalty), float(edge), float(relaxation)
         super().__init__(model, iterations, subsets, postfilter_fwhm_mm, tied_iterations)
-        self.neighbours = Neighbours(model.grid)
 
     def _check(self) -> None:
         super()._check()
@@ -97,6 +100,10 @@ class MapRdp(OrderedSubsets):
         """Its main settings in words."""
         return f"penalty {self.penalty:g}, {super().told}"
 
+    def neighbours(self, context: ScanContext) -> Neighbours:  # noqa: ARG002  # the same in every object
+        """What the penalty of scans of these objects compares."""
+        return Neighbours(self.model.grid)
+
     def _update(self, scan: MeasuredScan, done: int) -> Update:
         voxels, duration_s = scan.voxels, scan.context.duration_s[:, None, None, None, None]
         counts_per_bq = voxels.seen * voxels.sensitivity * duration_s.to(voxels.sensitivity.dtype)
@@ -115,7 +122,8 @@ class MapRdp(OrderedSubsets):
         """The image after one subset's step uphill; 0 for a scan without counts."""
         times = len(scan.rows) * scan.context.duration_s[:, None, None, None, None].to(image.dtype)
         uphill = times * (back_projected - sensitivity)
-        uphill = uphill - self.penalty * self.neighbours.gradient(image, counts_per_bq, self.edge)
+        neighbours = self.neighbours(scan.context)
+        uphill = uphill - self.penalty * neighbours.gradient(image, counts_per_bq, self.edge)
         least = torch.finfo(image.dtype).tiny
         scale = step / (counts_per_bq * (1 + 2 * self.penalty)).clamp_min(least)
         moved = torch.maximum(image * (1 + scale * uphill), LEAST_STEP * image)
@@ -163,15 +171,19 @@ class Neighbours:
             total = total + weight * relative * (edge * apart.abs() + image + 3 * there) / scale
         return total
 
+    def weight(self, offset: Offset) -> Tensor | float:
+        """Weight of the pair of each voxel with the one at this offset, without counts."""
+        return self.weights[offset]
+
     def _pairs(self, image: Tensor, counts_per_bq: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """For each offset, weights of the pairs with the voxels there, and the image there."""
         root = (counts_per_bq > 0) * counts_per_bq.clamp_min(torch.finfo(image.dtype).tiny).sqrt()
-        for offset, weight in self.weights.items():
-            yield weight * root * _moved(root, offset), _moved(image, offset)
+        for offset in self.weights:
+            yield self.weight(offset) * root * moved(root, offset), moved(image, offset)
 
 
-def _moved(volume: Tensor, offset: tuple[int, ...]) -> Tensor:
-    """What lies ``offset`` voxels away along (z, y, x), 0 beyond the grid."""
+def moved(volume: Tensor, offset: Offset) -> Tensor:
+    """What lies ``offset`` voxels away, 0 beyond the grid; volume [batch, map, z, y, x]."""
     padded = torch.nn.functional.pad(volume, (1, 1, 1, 1, 1, 1))
     for axis, by in zip((2, 3, 4), offset, strict=True):
         padded = padded.narrow(axis, 1 + by, volume.shape[axis])

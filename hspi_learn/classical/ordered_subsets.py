@@ -5,10 +5,9 @@ From counts, or events, to activity in Bq per voxel.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -25,6 +24,7 @@ from data_gen.nuclides import tied_groups
 from hspi_learn.classical.postfilter import smoothed_in_body
 from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
 from hspi_learn.classical.subsets import balanced_subsets
+from hspi_learn.classical.tunable import Tunable
 from hspi_learn.reconstructor import ScanContext
 
 LEAST_SENSITIVITY = 1e-4
@@ -48,7 +48,7 @@ Update = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Image, A_k^T (n / expected) and sensitivity of a subset k, to the next image; all [batch, map, z, y, x]."""
 
 
-class OrderedSubsets(nn.Module, ABC):
+class OrderedSubsets(Tunable):
     """Iterations over subsets of pixels, each from the image, the subset's counts and what it expects.
 
     Expected counts are A x + B + b of a subset. A is what comes through apertures, B leakage and scatter:
@@ -83,10 +83,8 @@ class OrderedSubsets(nn.Module, ABC):
         UserError: a setting outside its range.
     """
 
-    name: ClassVar[str]
-    """In configs and messages."""
     tunable: ClassVar[tuple[str, ...]] = ("iterations", "postfilter_fwhm_mm")
-    """Settings that :meth:`with_settings` changes."""
+    shared = ("iterations", "postfilter_fwhm_mm")
     version: ClassVar[int]
     """Raised whenever the images change, so that kept ones are computed again."""
 
@@ -158,23 +156,6 @@ class OrderedSubsets(nn.Module, ABC):
         """Its main settings in words."""
         filtered = f"Gaussian filter of {self.postfilter_fwhm_mm:g} mm FWHM"
         return f"{self.iterations} iterations of {len(self.parts)} subsets, {filtered}"
-
-    def with_settings(self, **settings: float) -> Self:
-        """The same method, sharing its matrices, at other settings, each one of :attr:`tunable`.
-
-        Raises:
-            UserError: a name that is no such setting, or a value outside its range.
-        """
-        other = copy.copy(self)
-        for key, value in settings.items():
-            if key not in self.tunable:
-                raise UserError(f"{self.name}.{key} cannot be changed; it needs one of {list(self.tunable)}")
-            kind = type(getattr(self, key))
-            if kind is int and not float(value).is_integer():
-                raise UserError(f"{self.name}.{key} is {value}; it needs a whole number")
-            setattr(other, key, kind(value))
-        other._check()
-        return other
 
     def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
         """Activity [batch, map, z, y, x] in Bq per voxel from counts [batch, pixel, window]."""

@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from data_gen.core.errors import UserError
-from hspi_learn.classical.ordered_subsets import OrderedSubsets
+from hspi_learn.classical.tunable import Tunable
 from hspi_learn.metrics import reduce_scans
 from hspi_learn.reconstructor import ScanBatch, ScanContext, scan_context
 
 ErrorOfScans = Callable[[Tensor, ScanBatch, ScanContext], Tensor]
 """Estimate [batch, map, z, y, x], the scans and their context, to one error per scan [batch]."""
 
+Method = TypeVar("Method", bound=Tunable)
+
 
 @dataclass(frozen=True)
-class Tuning:
+class Tuning(Generic[Method]):
     """The outcome: errors of every candidate, and the method at the best.
 
     Args:
@@ -28,7 +31,7 @@ class Tuning:
         errors: one axis for each setting in the order of ``candidates``, then scans.
     """
 
-    method: OrderedSubsets
+    method: Method
     candidates: Mapping[str, tuple[float, ...]]
     errors: Tensor
 
@@ -57,17 +60,18 @@ def _at_edge(name: str, chosen: float, candidates: tuple[float, ...]) -> bool:
 
 @torch.no_grad()
 def tune(
-    method: OrderedSubsets,
+    method: Method,
     scans: Iterable[ScanBatch],
     error: ErrorOfScans,
     candidates: Mapping[str, Sequence[float]],
-) -> Tuning:
+) -> Tuning[Method]:
     """The settings of least median error over the scans, among all combinations of candidates.
 
-    One reconstruction a scan serves all iterations and filters; every other combination takes its own.
+    One reconstruction a scan serves all candidates of ``method.shared``, as of iterations and filters; every
+    other combination takes its own.
 
     Args:
-        method: gives model, subsets and all settings that are not tuned.
+        method: gives model and all settings that are not tuned.
         scans: validation scans, never test scans.
         error: error of each scan to minimise, such as its NRMSE.
         candidates: of each setting that is tuned, in any order; names of ``method.tunable``.
@@ -85,12 +89,10 @@ def tune(
     return Tuning(method.with_settings(**chosen), tried, errors)
 
 
-def _in_order(
-    method: OrderedSubsets, candidates: Mapping[str, Sequence[float]]
-) -> dict[str, tuple[float, ...]]:
-    """Candidates in rising order; iterations and filter last, which one reconstruction serves."""
+def _in_order(method: Tunable, candidates: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
+    """Candidates in rising order; last those that one reconstruction serves."""
     told = dict(candidates)
-    for name in ("iterations", "postfilter_fwhm_mm"):
+    for name in method.shared:
         told[name] = told.pop(name, (getattr(method, name),))
     for name, of in told.items():
         if name not in method.tunable:
@@ -109,7 +111,7 @@ def _medians(errors: Tensor) -> Tensor:
 
 
 def _errors_of_batch(
-    method: OrderedSubsets, batch: ScanBatch, error: ErrorOfScans, tried: Mapping[str, Sequence[float]]
+    method: Tunable, batch: ScanBatch, error: ErrorOfScans, tried: Mapping[str, Sequence[float]]
 ) -> Tensor:
     """[candidate, scan] of one batch, float64."""
     context = scan_context(method.model, batch.density, batch.duration_s)

@@ -70,6 +70,8 @@ TARGETS = frozenset(
         "data_gen.validation.straight",
         "data_gen.validation.windows",
         "hspi_learn.classical.MeanImage",
+        "hspi_learn.classical.KernelRidge",
+        "hspi_learn.classical.MapAnatomical",
         "hspi_learn.classical.MapRdp",
         "hspi_learn.classical.OrganOracle",
         "hspi_learn.classical.Osem",

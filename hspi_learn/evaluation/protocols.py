@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from data_gen.core.cache import content_key
 from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import check_space
-from hspi_learn.classical import MeanImage, Oracle, OrderedSubsets, Osem, tune
+from hspi_learn.classical import KernelRidge, MeanImage, Oracle, Osem, Tunable, tune
 from hspi_learn.data import KeptTensors, ScanDataModule, collate, fingerprint
-from hspi_learn.evaluation.case import ReconstructionCase, TaskCase
+from hspi_learn.evaluation.case import ReconstructionCase, TaskCase, thinned_scans
 from hspi_learn.evaluation.figures import CaptionedFigure
 from hspi_learn.evaluation.identifiability import LeastDeviations, bounds_key, least_deviations
 from hspi_learn.evaluation.judge import Judge, JudgedError
@@ -34,8 +35,9 @@ from hspi_learn.evaluation.reconstruction import (
 from hspi_learn.evaluation.study import Conditions, Method, Outcome, run_case
 from hspi_learn.evaluation.tables import Table
 from hspi_learn.evaluation.task_report import SampleScores, TaskReport
-from hspi_learn.reconstructor import Reconstructor, ScanBatch
+from hspi_learn.reconstructor import Reconstructor, ScanBatch, scan_context
 from hspi_learn.tasks import Task
+from hspi_learn.tasks.physics_input import CODE_VERSION as PHYSICS_VERSION
 from hspi_learn.visual import method_label
 
 Call = tuple[str, tuple[Any, ...]]
@@ -166,10 +168,13 @@ class ReconstructionProtocol:
         runs: trained tasks by name, each a :class:`~hspi_learn.reconstructor.Reconstructor`; may be none.
         data: scans: training ones for their mean, validation ones for tuning, test ones.
         conditions: how the test scans are shown.
-        classical: make the classical methods for a forward model, by name.
+        classical: make the classical methods for a forward model, by name; one that learns is given training
+            scans of each count level.
         tuning: candidates of settings of each classical method; for each count level the best of all
             combinations is taken.
         tuning_scans: on so many validation scans.
+        training_scans: methods that learn get the first so many training scans; None: all. Their OSEM images
+            are kept beside the data set.
         noise_realisations: Poisson draws of one test mouse, for bias against noise; 0 for none.
         noise_iterations: iterations shown beside the tuned ones.
         bound_scans: Cramer-Rao bounds are computed of the first so many test scans; None: of all. They are
@@ -187,9 +192,10 @@ class ReconstructionProtocol:
         runs: Mapping[str, Task],
         data: ScanDataModule,
         conditions: Conditions,
-        classical: Mapping[str, Callable[[HyperspectralForwardModel], OrderedSubsets]],
+        classical: Mapping[str, Callable[[HyperspectralForwardModel], Tunable]],
         tuning: Mapping[str, Mapping[str, tuple[float, ...]]],
         tuning_scans: int = 12,
+        training_scans: int | None = 100,
         noise_realisations: int = 30,
         noise_iterations: tuple[int, ...] = (1, 2, 4),
         bound_scans: int | None = None,
@@ -214,7 +220,7 @@ class ReconstructionProtocol:
             check_space(attack.threat_model, "counts", "reconstructions")
         self.runs: Mapping[str, Any] = runs
         self.data, self.conditions, self.classical = data, conditions, classical
-        self.tuning, self.tuning_scans = tuning, tuning_scans
+        self.tuning, self.tuning_scans, self.training_scans = tuning, tuning_scans, training_scans
         self.noise_realisations, self.noise_iterations = noise_realisations, noise_iterations
         self.bound_scans = bound_scans
         trained: list[Any] = [run.model for run in runs.values()]
@@ -223,11 +229,16 @@ class ReconstructionProtocol:
         )
         self.judge = Judge.of(self.model)
         self.batches = _Batches(data)
+        self._learnt: dict[tuple[float, str], KernelRidge] = {}
 
     def evaluate(self, calls: Calls) -> ReconstructionReport:
         """Tune, compare all methods on all test scans, and repeat the noise."""
         fractions = self.conditions.count_fractions
         asked = list(itertools.product(fractions, self.classical))
+        if learning := [one for one in asked if isinstance(self.untuned[one[1]], KernelRidge)]:
+            training = self.batches.of("train", self.training_scans)
+            # Images that several processes make here are found in files by all that follows.
+            calls("training scans", [("osem_images", (*one, some)) for one in learning for some in training])
         found = calls("tuning classical methods", [("tuned", one) for one in asked])
         tunings: dict[float, dict[str, Tuned]] = {fraction: {} for fraction in fractions}
         for (fraction, name), tuned in zip(asked, found, strict=True):
@@ -252,18 +263,16 @@ class ReconstructionProtocol:
         return ReconstructionReport(self.model, self.judge, outcome, points, tunings, bounds, scans, told)
 
     @cached_property
-    def untuned(self) -> dict[str, OrderedSubsets]:
-        """The classical methods before tuning, by name.
+    def untuned(self) -> dict[str, Tunable]:
+        """The classical methods before tuning and learning, by name.
 
         Raises:
-            UserError: one of them updates no image by subsets of pixels, as those that are tuned do.
+            UserError: one of them has no settings to tune.
         """
         found = {name: make(self.model) for name, make in self.classical.items()}
         for name, method in found.items():
-            if not isinstance(method, OrderedSubsets):
-                raise UserError(
-                    f"classical.{name} is a {type(method).__name__}; it needs to be an OrderedSubsets"
-                )
+            if not isinstance(method, Tunable):
+                raise UserError(f"classical.{name} is a {type(method).__name__}; it needs to be a Tunable")
         return found
 
     def mean_activity(self) -> torch.Tensor:
@@ -280,12 +289,57 @@ class ReconstructionProtocol:
             for numbers in self.batches.of("validation", self.tuning_scans)
         )
         batches, error = (case.batch for case in cases), JudgedError(self.model)
-        found = tune(self.untuned[name], batches, error, self.tuning.get(name, {}))
+        found = tune(self.learnt(fraction, name), batches, error, self.tuning.get(name, {}))
         return Tuned(found.chosen, found.method.told, found.at_edge)
 
-    def methods(self, tuned: Mapping[str, Tuned]) -> dict[str, Reconstructor]:
-        """What is compared, but for the mean image."""
-        classical = {name: self.untuned[name].with_settings(**best.settings) for name, best in tuned.items()}
+    def learnt(self, fraction: float, name: str) -> Tunable:
+        """A classical method before tuning; if it learns, from training scans of this count level."""
+        method, place = self.untuned[name], (fraction, name)
+        if not isinstance(method, KernelRidge):
+            return method
+        if place not in self._learnt:
+            training = self.batches.of("train", self.training_scans)
+            scans = (self._training(fraction, numbers) for numbers in training)
+            self._learnt[place] = method.fitted(scans, partial(self._osem_images, method))
+        return self._learnt[place]
+
+    def osem_images(self, fraction: float, name: str, numbers: range) -> None:
+        """Make and keep what a method that learns compares training scans by."""
+        method = self.untuned[name]
+        assert isinstance(method, KernelRidge)
+        self._osem_images(method, self._training(fraction, numbers))
+
+    def _training(self, fraction: float, numbers: range) -> ScanBatch:
+        """Training scans stopped early."""
+        scans = self.batches.scans("train", numbers)
+        return scans if fraction == 1 else thinned_scans(scans, fraction, self.conditions.seed)
+
+    @torch.no_grad()
+    def _osem_images(self, method: KernelRidge, scans: ScanBatch) -> torch.Tensor:
+        """[scan, image, map, z, y, x] in Bq per voxel, computed once for a data set."""
+        about = {
+            "version": PHYSICS_VERSION,
+            "system": self.data.system.to_dict(),
+            "edges_kev": self.model.energy_bins.edges_kev.tolist(),
+            "method": method.settings,
+        }
+        kept = KeptTensors(self.data.folder, content_key(about, {}))
+
+        def images(counts: torch.Tensor, duration_s: torch.Tensor, density: torch.Tensor) -> torch.Tensor:
+            def make() -> dict[str, torch.Tensor]:
+                context = scan_context(self.model, density[None], duration_s[None])
+                return {"images": method.osem_images(counts[None], context)[0]}
+
+            return kept.find_or_make(fingerprint(counts, duration_s, density), make)["images"]
+
+        parts = zip(scans.projections, scans.duration_s, scans.density, strict=True)
+        return torch.stack([images(*scan) for scan in parts])
+
+    def methods(self, tuned: Mapping[str, Tuned], fraction: float = 1.0) -> dict[str, Reconstructor]:
+        """What is compared at a count level, but for the mean image."""
+        classical = {
+            name: self.learnt(fraction, name).with_settings(**best.settings) for name, best in tuned.items()
+        }
         return {**self.runs, **classical}
 
     def outcome(
@@ -293,7 +347,7 @@ class ReconstructionProtocol:
     ) -> ReconstructionOutcome:
         """Every method under every condition on some test scans."""
         mean_image = MeanImage(self.model, mean_activity)
-        methods = {f: {**self.methods(tuned), "mean_image": mean_image} for f, tuned in tunings.items()}
+        methods = {f: {**self.methods(tuned, f), "mean_image": mean_image} for f, tuned in tunings.items()}
         oracles = {name: make(self.model) for name, make in self.oracles.items()}
         study = ReconstructionStudy(self.model, self.judge, methods, self.conditions, oracles)
         return study.run_batch(self.batches.scans("test", numbers))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hspi_learn.reconstructor import BODY_DENSITY_G_CM3, ScanBatch
+from hspi_learn.reconstructor import ScanBatch, body_mean, nonzero, scan_body
 from hspi_learn.tasks.physics_input import PhysicsInput
 
 HARDLY_SEEN_WEIGHT = 0.1
@@ -67,15 +67,4 @@ def images_of(batch: ScanBatch, inputs: PhysicsInput, axes: tuple[int, ...]) -> 
 
 def body_of(batch: ScanBatch) -> Tensor:
     """Voxels that may hold activity [batch, 1, z, y, x], bool."""
-    return (batch.density > BODY_DENSITY_G_CM3)[:, None]
-
-
-def body_mean(maps: Tensor, body: Tensor) -> Tensor:
-    """Mean over the body of each map, [batch, map, 1, 1, 1]."""
-    space = (2, 3, 4)
-    return (maps * body).sum(space, keepdim=True) / body.sum(space, keepdim=True).clamp_min(1)
-
-
-def nonzero(scale: Tensor) -> Tensor:
-    """The scale, or 1 where it is 0: an empty map stays empty."""
-    return torch.where(scale > 0, scale, 1.0)
+    return scan_body(batch.density)

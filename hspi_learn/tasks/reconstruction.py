@@ -24,7 +24,7 @@ from hspi_learn.losses import (
     generator_loss,
 )
 from hspi_learn.metrics import Reduction, scan_nrmse
-from hspi_learn.reconstructor import ScanBatch, ScanContext
+from hspi_learn.reconstructor import ScanBatch, ScanContext, body_mean, nonzero
 from hspi_learn.tasks.alternating import AlternatingTask, InitialFactory, check_opponent
 from hspi_learn.tasks.base import (
     Inputs,
@@ -33,7 +33,7 @@ from hspi_learn.tasks.base import (
     Watched,
     seeded_network,
 )
-from hspi_learn.tasks.images import Images, body_mean, body_of, images_of, nonzero
+from hspi_learn.tasks.images import Images, body_of, images_of
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.visual.volumes import reconstruction_figure

@@ -22,10 +22,10 @@ from data_gen.forward_model.system import ImagingSystem
 from data_gen.phantoms import ORGANS
 from hspi_learn.losses import DiceCrossEntropy, Loss, dice_cross_entropy, multi_scale_l1
 from hspi_learn.metrics import BINS_MM3, dice, lesion_scores, surface_distance_mm, uptake_error
-from hspi_learn.reconstructor import ScanBatch
+from hspi_learn.reconstructor import ScanBatch, body_mean, nonzero
 from hspi_learn.tasks.alternating import AlternatingTask, InitialFactory, check_opponent
 from hspi_learn.tasks.base import Inputs, OptimizerFactory, ScheduleFactory, Watched, seeded_network
-from hspi_learn.tasks.images import Images, body_mean, body_of, images_of, nonzero
+from hspi_learn.tasks.images import Images, body_of, images_of
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.visual.volumes import contour_figure

@@ -22,15 +22,19 @@ _COLOURS = {
     "control": "#0072B2",
     "osem": "#009E73",
     "map_rdp": "#E69F00",
+    "map_anatomical": "#CC79A7",
+    "kernel_ridge": "#56B4E9",
     "mean_image": "#8C8C8C",
 }
-_SPARE = ("#CC79A7", "#56B4E9", "#A6761D", "#7F3C8D", "#4B4B4B")
+_SPARE = ("#A6761D", "#7F3C8D", "#4B4B4B")
 _LABELS = {
     "truth": "Truth",
     "gan": "GAN",
     "control": "No adversary",
     "osem": "OSEM",
     "map_rdp": "MAP",
+    "map_anatomical": "Anatomical MAP",
+    "kernel_ridge": "Kernel ridge",
     "mean_image": "Training mean",
     "prediction": "Prediction",
     "organ_oracle": "True organ means",

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import torch
 from contracts.reconstructor_contract import ReconstructorContract
 
-from hspi_learn.classical import MapRdp, MeanImage, Osem
+from hspi_learn.classical import KernelRidge, MapAnatomical, MapRdp, MeanImage, Osem
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction
@@ -29,20 +29,34 @@ class TestMapRdp(ReconstructorContract):
         return MapRdp(model, iterations=3, subsets=2, penalty=0.3, tied_iterations=1)
 
 
+class TestMapAnatomical(ReconstructorContract):
+    def method(self, model, density):
+        return MapAnatomical(model, iterations=3, subsets=2, penalty=0.3, density_width_g_cm3=0.1)
+
+
 class TestBackProjection(ReconstructorContract):
     def method(self, model, density):
         return BackProjection(model)
 
 
+def training_scans(model, density):
+    """Two scans of random activity."""
+    generator = torch.Generator().manual_seed(6)
+    activity = torch.rand(2, len(model.groups.names), *model.grid.shape, generator=generator).double()
+    duration = torch.full((2,), 100.0, dtype=torch.float64)
+    counts = model.expected_counts(activity, model.attenuation(density), duration)
+    return ScanBatch(counts, duration, density, activity, density.long(), torch.arange(2))
+
+
 class TestMeanImage(ReconstructorContract):
     def method(self, model, density):
-        generator = torch.Generator().manual_seed(6)
-        activity = torch.rand(2, len(model.groups.names), *model.grid.shape, generator=generator).double()
-        duration = torch.full((2,), 100.0, dtype=torch.float64)
-        counts = model.expected_counts(activity, model.attenuation(density), duration)
-        return MeanImage.of(
-            model, [ScanBatch(counts, duration, density, activity, density.long(), torch.arange(2))]
-        )
+        return MeanImage.of(model, [training_scans(model, density)])
+
+
+class TestKernelRidge(ReconstructorContract):
+    def method(self, model, density):
+        method = KernelRidge(model, partial(Osem, subsets=2), at_iterations=(1, 2))
+        return method.fitted([training_scans(model, density)])
 
 
 class TestGanReconstruction(ReconstructorContract):

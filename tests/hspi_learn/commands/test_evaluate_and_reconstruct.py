@@ -85,8 +85,12 @@ def test_evaluation_writes_numbers_tables_and_figures(
         "protocol@protocols.reconstruction=reconstruction_with_map",
         "protocols.reconstruction.classical.osem.subsets=2",
         "protocols.reconstruction.classical.map_rdp.subsets=2",
-        "protocols.reconstruction.classical.map_rdp.iterations=3",
+        "protocols.reconstruction.tuning.map_rdp.iterations=[2,3]",
         "protocols.reconstruction.tuning.map_rdp.penalty=[0.1,1.0]",
+        "protocols.reconstruction.classical.map_anatomical.subsets=2",
+        "protocols.reconstruction.tuning.map_anatomical.iterations=[2]",
+        "protocols.reconstruction.tuning.map_anatomical.penalty=[0.3]",
+        "protocols.reconstruction.tuning.map_anatomical.density_width_g_cm3=[0.1,0.4]",
         "count_fractions=[1.0,0.5]",
         "protocols.reconstruction.tuning.osem.iterations=[1,3]",
         "protocols.reconstruction.tuning.osem.postfilter_fwhm_mm=[0.0,4.0]",
@@ -105,7 +109,7 @@ def test_evaluation_writes_numbers_tables_and_figures(
     wanted = {
         f"test/{key}/{m}{a}"
         for key in KEYS
-        for m in ("gan", "control", "osem", "map_rdp")
+        for m in ("gan", "control", "osem", "map_rdp", "map_anatomical")
         for a in ("", "_attacked", "_random")
     }
     wanted |= {f"test/bias/{m}/{g}" for m in ("gan", "control", "osem") for g in ("Ra-223", "Pb-211")}
@@ -116,6 +120,7 @@ def test_evaluation_writes_numbers_tables_and_figures(
         "osem/postfilter_fwhm_mm_at_0.5",
         "map_rdp/penalty",
         "map_rdp/penalty_at_0.5",
+        "map_anatomical/density_width_g_cm3",
     }
     wanted |= {"test/failed/gan", "test/least_sd/liver/Pb-211", "test/least_sd_organs/Ra-223"}
     assert not wanted - set(numbers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,8 @@ from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.phantoms import ORGANS as LABELS
 from hspi_learn.attacks import PoissonBall, RandomPerturbation
-from hspi_learn.classical import MapRdp, MeanImage, OrganOracle, Osem, RegionalMl
+from hspi_learn.classical import KernelRidge, MapRdp, MeanImage, OrganOracle, Osem, RegionalMl
+from hspi_learn.data import collate
 from hspi_learn.evaluation import (
     BoundedAttack,
     Call,
@@ -289,11 +291,47 @@ def test_every_classical_method_has_a_row_at_its_own_settings(data: Any) -> None
     assert methods["map_rdp"].told.startswith(f"penalty {chosen['penalty']:g}, 2 iterations of 2 subsets")
 
 
+def test_a_method_that_learns_gets_training_scans_of_each_count_level(
+    data: Any, model32: HyperspectralForwardModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first two of three, thinned like the test scans; the row is that of a regression made by hand.
+
+    Its OSEM images are made once, by calls of their own, and found in files after that.
+    """
+    data.batch_size = 1
+
+    def regression(model: HyperspectralForwardModel) -> KernelRidge:
+        return KernelRidge(model, partial(Osem, subsets=2), (1, 2))
+
+    tuning = {"kernel_ridge": {"width": (0.5, 2.0), "ridge": (0.01, 0.1)}}
+    settings = {"classical": {"kernel_ridge": regression}, "tuning": tuning, "training_scans": 2}
+    quick = {"noise_realisations": 0, "bound_scans": 0}
+    report, calls = compared(data, Conditions((1.0, 0.5), seed=3), **settings, **quick)
+    numbers = [range(0, 1), range(1, 2)]
+    made = [("osem_images", (f, "kernel_ridge", n)) for f in (1.0, 0.5) for n in numbers]
+    assert calls.asked["training scans"] == made
+    assert report.outcome.methods == ("kernel_ridge", "mean_image")
+    training, seen = collate(data.by_split["train"][:2]), collate(data.by_split["test"])
+    for fraction in (1.0, 0.5):
+        chosen = report.tunings[fraction]["kernel_ridge"]
+        assert chosen.told.endswith("2 training scans")
+        case = ReconstructionCase.of(model32, seen).thinned(fraction, 3)
+        thinned = ReconstructionCase.of(model32, training).thinned(fraction, 3).batch
+        by_hand = regression(model32).fitted([thinned]).with_settings(**chosen.settings)
+        nrmse = scan_nrmse(case.reconstructed(by_hand), case.batch.activity, case.mask)
+        found = report.outcome.scores[Condition(fraction)]["kernel_ridge"].nrmse.mean(1)
+        torch.testing.assert_close(found, nrmse, rtol=1e-4, atol=0.0)
+    monkeypatch.setattr(KernelRidge, "fitted", lambda self, scans, images: [images(s) for s in scans])
+    monkeypatch.setattr(KernelRidge, "osem_images", None)
+    again = ReconstructionProtocol({}, data, Conditions(), **settings)  # type: ignore[arg-type]
+    assert again.learnt(1.0, "kernel_ridge")[1].shape[1] == 2  # type: ignore[index]
+
+
 def test_classical_methods_are_checked_first(data: Any, model32: HyperspectralForwardModel) -> None:
-    """One that updates no image by subsets, settings of one that is not compared, and one name for two."""
+    """One that has nothing to tune, settings of one that is not compared, and one name for two."""
     image = torch.ones(len(model32.groups.names), *model32.grid.shape)
     mean: Any = {"mean": lambda model: MeanImage(model, image)}
-    with pytest.raises(UserError, match=r"classical\.mean is a MeanImage; it needs to be an OrderedSubsets"):
+    with pytest.raises(UserError, match=r"classical\.mean is a MeanImage; it needs to be a Tunable"):
         compared(data, classical=mean, tuning={})
     with pytest.raises(UserError, match=r"tuning\.map is none of the classical methods \['osem'\]"):
         compared(data, tuning={"map": {"penalty": (0.1,)}})
