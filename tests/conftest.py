@@ -22,7 +22,7 @@ from data_gen.forward_model.system import ImagingSystem
 from data_gen.nuclides import decay_chain
 from data_gen.storage import Manifest, Provenance, StoredScan, write_shard
 
-LONGEST_FIRST = ("test_wheel.py", "test_evaluate_and_reconstruct.py", "test_model.py", "test_projectors.py")
+LONGEST_FIRST = ("test_physics_suite.py", "test_wheel.py", "test_evaluate_and_reconstruct.py", "test_tune.py")
 """Files of minutes: begun first, so that no process is left with one of them at the end."""
 
 

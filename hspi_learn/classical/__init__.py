@@ -1,4 +1,4 @@
-"""Without a network: OSEM and MAP on histograms or events, their tuning, activity of regions by maximum likelihood.
+"""Without a network: OSEM and MAP on histograms or events, their tuning, likelihoods of regional activity.
 
 Learnt from training scans: kernel ridge regression, the mean image. Told the true outlines: oracles.
 """
