@@ -3,6 +3,7 @@
     python scripts/study_learning_curve.py DATA_FOLDER WORK_FOLDER [--subjects 160 1000 5000] [--seeds 0]
                                            [--steps 1500] [--side-by-side 2]
 
+DATA_FOLDER: hspi-generate output=DATA_FOLDER 'dataset.sizes={train: 160, validation: 32, test: 200}'.
 Individuals are drawn online on 200 anatomies by the plan of the data set; its validation scans choose the
 weights, its test scans judge. Every training is a run folder that is gone on with where it was stopped.
 Writes docs/results/learning_curve.{md,json}.
@@ -126,7 +127,8 @@ def _write(asked: argparse.Namespace, numbers: dict[str, float]) -> None:
         f"{datetime.date.today():%Y-%m-%d}.",
         "",
         "Residual U-Net, NRMSE alone as its loss, on individuals drawn online on 200 anatomies, "
-        f"{asked.steps} steps of batches of {BATCH} for each number of individuals.",
+        f"{asked.steps} steps of batches of {BATCH} for each number of individuals. One row is the mean of "
+        f"{len(asked.seeds)} training(s); test scans are those that the data set stores.",
         "",
         *(table.markdown() for table in tables),
     ]
