@@ -120,6 +120,16 @@ def test_with_much_ridge_every_scan_gives_the_mean(
     assert torch.allclose(found, expected, rtol=0, atol=1e-6 * float(expected.max()))
 
 
+def test_no_activity_is_negative(
+    model64: HyperspectralForwardModel, training: ScanBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a mixture of truths is below 0, as it may be far from all training scans, the image is 0."""
+    method = KernelRidge(model64, SHORT).fitted([training])
+    mixed = method._mixed
+    monkeypatch.setattr(KernelRidge, "_mixed", lambda _, share: mixed(share) - 1.0)
+    assert float(estimated(method, training).min()) == 0.0
+
+
 def test_twice_the_counts_twice_the_activity(
     silent_model64: HyperspectralForwardModel, training: ScanBatch, unseen: ScanBatch
 ) -> None:
