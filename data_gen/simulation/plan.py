@@ -218,7 +218,10 @@ def phantom_of_plan(description: Mapping[str, Any]) -> PhantomFamily:
     parts = {
         key: value for key, value in settings.items() if isinstance(value, Mapping) and "_target_" in value
     }
-    family: Any = kind(**settings | {key: phantom_of_plan(part) for key, part in parts.items()})
+    try:
+        family: Any = kind(**settings | {key: phantom_of_plan(part) for key, part in parts.items()})
+    except TypeError as error:
+        raise UserError(f"the data set's plan describes no {name} that is known here ({error})") from error
     return cast(PhantomFamily, family)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from data_gen.core.cache import content_key
 from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyWindows
+from data_gen.core.memory import check_memory
 from data_gen.core.parallel import on_all_cores, told
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.phantoms import PhantomFamily, RegionalFamily, family_for
@@ -28,6 +29,9 @@ from hspi_learn.data.scans import CountedScans, KeptScan
 
 SPLIT = "train"
 """The split whose scans are drawn."""
+
+SUBJECT_BYTES = 1000
+"""Memory of an individual in the lists of those to draw and of those kept; chosen."""
 
 IDEAL = described(EventReadout(0.0))
 """A readout that records every event as it was, as a plan describes it."""
@@ -60,6 +64,7 @@ class OnlineTraining:
     def __post_init__(self) -> None:
         if self.subjects < 1:
             raise UserError(f"population.subjects is {self.subjects}; it needs at least 1")
+        check_memory(SUBJECT_BYTES * self.subjects, f"population.subjects {self.subjects}, a list of them,")
 
     def population(
         self, manifest: Manifest, system: ImagingSystem, windows: EnergyWindows
@@ -75,13 +80,13 @@ class OnlineTraining:
             raise UserError(
                 "population=online needs a simulated data set; the manifest of this one has no plan"
             )
-        readout = plan["readout"]
+        readout = plan.get("readout")
         if readout != IDEAL:
             raise UserError(
                 f"the data set's readout is {readout}; population=online draws counts before any readout, so "
                 "it needs readout=ideal"
             )
-        family = phantom_of_plan(plan["phantom"]) if self.phantom is None else self.phantom
+        family = phantom_of_plan(plan.get("phantom", {})) if self.phantom is None else self.phantom
         family = family_for(family, system.chain)
         if not isinstance(family, RegionalFamily):
             raise UserError(

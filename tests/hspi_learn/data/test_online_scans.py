@@ -132,6 +132,13 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, tiny_system: ImagingSystem
         with pytest.raises(UserError, match=told):
             _scans(tmp_path / name)
     generate(_plan(tiny_system), tmp_path / "good")
+    manifest = Manifest.read(tmp_path / "good")
+    strange = {**manifest.plan, "phantom": {**manifest.plan["phantom"], "wings": 2}}
+    manifest.model_copy(update={"plan": strange}).write(tmp_path / "good")
+    with pytest.raises(UserError, match=r"no MousePhantom that is known here .*wings"):
+        _scans(tmp_path / "good")
+    with pytest.raises(UserError, match=r"population\.subjects 1000000000000"):
+        OnlineTraining(subjects=10**12)
     Manifest.read(tmp_path / "good").model_copy(update={"plan": {}}).write(tmp_path / "good")
     with pytest.raises(UserError, match="has no plan"):
         _scans(tmp_path / "good")
