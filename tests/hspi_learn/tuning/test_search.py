@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from data_gen.core.errors import UserError
-from hspi_learn.tuning import OneOf, Place, Pruned, Range, Search, SearchPlan, read_space
+from hspi_learn.tuning import OneOf, Place, Pruned, Range, ReportValidation, Search, SearchPlan, read_space
 
 SPACE = {"a": {"low": -4.0, "high": 6.0}, "b": [1, 2, 3], "c": [[1, 2], [3, 4]]}
 PRESENT = {"a": 5.0, "b": 3, "c": [1, 2]}
@@ -145,3 +148,48 @@ def test_whole_numbers_stay_whole(tmp_path: Path) -> None:
     search = Search(tmp_path, SearchPlan({"n": {"low": 1, "high": 9}}, trials=4), "min")
     found = [search.propose({"n": 20})[1]["n"] for _ in range(4)]
     assert all(isinstance(n, int) and 1 <= n <= 9 for n in found)
+
+
+class _Slope(pl.LightningModule):
+    """Learns nothing; its validation metric is 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, batch: list[torch.Tensor], _: int) -> torch.Tensor:
+        return self.weight * batch[0].mean()
+
+    def validation_step(self, *_: Any) -> None:
+        self.log("val/x", 2.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_a_training_is_given_up(tmp_path: Path) -> None:
+    """Three trials of 1 at the first validation; a training that has 2 there ends, and is no failure."""
+    search = Search(tmp_path, SearchPlan({"a": [1, 2, 3]}, trials=5), "min")
+    for _ in range(3):
+        place, _settings = search.propose({"a": 1})
+        place.report(1.0, 2)
+        place.finish(1.0)
+    place, _settings = search.propose({"a": 1})
+    loader = DataLoader(TensorDataset(torch.ones(2, 1)))
+    trainer = pl.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        callbacks=[ReportValidation(place, "val/x")],
+    )
+    with pytest.raises(Pruned):
+        trainer.fit(_Slope(), loader, loader)
+    assert trainer.global_step == 2
+    place.give_up()
+    assert search.trials[3].state == "pruned"
