@@ -25,7 +25,7 @@ from hspi_learn.classical.postfilter import smoothed_in_body
 from hspi_learn.classical.rows import HistogramRows, Rows, event_rows
 from hspi_learn.classical.subsets import balanced_subsets
 from hspi_learn.classical.tunable import Tunable
-from hspi_learn.reconstructor import ScanContext
+from hspi_learn.reconstructor import ScanContext, body_mean
 
 LEAST_SENSITIVITY = 1e-4
 """Share of the maximum sensitivity below which a voxel is not updated by a subset, or held at 0 by all;
@@ -37,6 +37,9 @@ HARDLY_SEEN = 0.1
 
 TIE_BELOW_S = 7200.0
 """Half-life under which a daughter is tied to what feeds it, at first: Pb-211, Bi-213 and Bi-212 are."""
+
+LEAST_START = 1e-3
+"""Share of the mean of the body that a voxel of an image to go on from gets at least; chosen, no source."""
 
 IMAGES_AN_UPDATE = 10
 """Images that the backward pass needs of an update, about."""
@@ -203,6 +206,23 @@ class OrderedSubsets(Tunable):
         rows = self.histogram_rows(projections)
         return self._images(rows, projections.sum(dim=(1, 2)), context, iterations)
 
+    def continued(self, image: Tensor, projections: Tensor, context: ScanContext) -> Tensor:
+        """The activity after all iterations from an image instead of a uniform one, before smoothing.
+
+        Differentiable in the image and in the counts. No map is tied to another.
+
+        Args:
+            image: activity [batch, map, z, y, x] in Bq per voxel. Voxels that the camera sees get a
+                thousandth of the mean of the body at least, since EM never leaves 0.
+            projections: counts [batch, pixel, window].
+            context: of the scans.
+        """
+        rows = self.histogram_rows(projections)
+        scan = self._measured(rows, projections.sum(dim=(1, 2)), context)
+        least = LEAST_START * body_mean(image, context.body)
+        activity = scan.voxels.seen * torch.maximum(image, least)
+        return _last(self._from(activity, scan, self.iterations, tied=None))
+
     def histogram_rows(self, projections: Tensor) -> list[HistogramRows]:
         """Counts [batch, pixel, window] by subset."""
         return [HistogramRows(m, blocks, projections[:, pixels]) for m, blocks, pixels in self._parts()]
@@ -232,16 +252,26 @@ class OrderedSubsets(Tunable):
     def _images(
         self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int
     ) -> Iterator[Tensor]:
-        """The activity after each iteration."""
+        """The activity after each iteration from a uniform image."""
+        scan = self._measured(rows, total, context)
+        tied = self._equilibrium(scan.voxels.sensitivity) if self.tied_iterations else None
+        start = _uniform_start(scan.voxels, total, context.duration_s, tied and tied.weight)
+        return self._from(start, scan, iterations, tied)
+
+    def _measured(self, rows: Sequence[Rows], total: Tensor, context: ScanContext) -> MeasuredScan:
+        """Scans with their sensitivities."""
         sensitivities = self._sensitivities(rows, context.attenuation)
         voxels = Voxels.of(torch.stack(sensitivities).sum(0), context.body)
-        scan = MeasuredScan(rows, total, context, sensitivities, voxels)
-        tied = self._equilibrium(voxels.sensitivity) if self.tied_iterations else None
-        activity = _uniform_start(voxels, total, context.duration_s, tied and tied.weight)
-        many = IMAGES_AN_UPDATE * activity.nbytes * len(rows) * iterations > MOST_KEPT_BYTES
+        return MeasuredScan(rows, total, context, sensitivities, voxels)
+
+    def _from(
+        self, activity: Tensor, scan: MeasuredScan, iterations: int, tied: Equilibrium | None
+    ) -> Iterator[Tensor]:
+        """The activity after each iteration from this one."""
+        many = IMAGES_AN_UPDATE * activity.nbytes * len(scan.rows) * iterations > MOST_KEPT_BYTES
         for done in range(iterations):
             if tied and done < self.tied_iterations:
-                update: Update = partial(em_update, voxels=voxels, together=tied.together)
+                update: Update = partial(em_update, voxels=scan.voxels, together=tied.together)
             else:
                 update = self._update(scan, done)
             step = partial(self._iteration, scan=scan, update=update)

@@ -3,6 +3,7 @@
 from hspi_learn.losses.adversarial import AdversarialKind, discriminator_loss, generator_loss
 from hspi_learn.losses.loss import FunctionLoss, Loss, TaskLoss, WeightedLosses
 from hspi_learn.losses.physics import CountMismatch, PoissonDeviance, count_mismatch, poisson_deviance
+from hspi_learn.losses.posterior import SampledL1, sampled_l1
 from hspi_learn.losses.segmentation import DiceCrossEntropy, dice_cross_entropy, multi_scale_l1
 from hspi_learn.losses.voxel import RelativeError, relative_error
 
@@ -14,6 +15,7 @@ __all__ = [
     "Loss",
     "PoissonDeviance",
     "RelativeError",
+    "SampledL1",
     "TaskLoss",
     "WeightedLosses",
     "count_mismatch",
@@ -23,4 +25,5 @@ __all__ = [
     "multi_scale_l1",
     "poisson_deviance",
     "relative_error",
+    "sampled_l1",
 ]

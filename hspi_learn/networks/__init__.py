@@ -5,6 +5,7 @@ from hspi_learn.networks.evaluation_mode import evaluation_mode
 from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
 from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
+from hspi_learn.networks.unrolled_em import UnrolledEm
 
 __all__ = [
     "CorrectionUNet",
@@ -13,5 +14,6 @@ __all__ = [
     "PatchDiscriminator",
     "SegmentationUNet",
     "Segmenter",
+    "UnrolledEm",
     "evaluation_mode",
 ]

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_gen.core.errors import UserError
-from hspi_learn.networks.memory import built
 from hspi_learn.networks.padding import cropped, padded
-
-MOST_LAYERS = 32
-"""Most resolutions of a network, and most convolutions in a residual unit; chosen, no source."""
+from hspi_learn.networks.residual_unet import residual_unet
 
 
 class Generator(Protocol):
@@ -45,6 +40,8 @@ class CorrectionUNet(nn.Module):
         residual_units: convolutions in each residual unit.
         most: highest estimate, in units of each map's mean in the physics image; keeps a wild first step
             finite.
+        further_images: images of each map that it sees besides the one that it corrects.
+        noise_channels: channels of noise that it sees, for estimates that are samples.
 
     Raises:
         UserError: ``strides`` and ``channels`` do not fit, or training it does not fit into memory.
@@ -57,41 +54,35 @@ class CorrectionUNet(nn.Module):
         strides: Sequence[int] = (1, 2, 2),
         residual_units: int = 2,
         most: float = 1e4,
+        further_images: int = 0,
+        noise_channels: int = 0,
     ) -> None:
         super().__init__()
-        if len(strides) != len(channels) - 1 or any(s < 1 for s in strides):
-            raise UserError(
-                f"generator.strides is {list(strides)}; {len(channels)} channels need "
-                f"{len(channels) - 1} strides of 1 or more"
-            )
-        if not 0 <= residual_units <= MOST_LAYERS or len(channels) > MOST_LAYERS:
-            raise UserError(
-                f"generator.residual_units is {residual_units} at {len(channels)} resolutions; "
-                f"it needs {MOST_LAYERS} at most of each"
-            )
-        from monai.networks.nets.unet import UNet  # seconds to import, so only where a network is built
-
         self.multiple = math.prod(strides)
         self.highest = math.log1p(most)
-        body = partial(
-            UNet,
-            spatial_dims=3,
-            in_channels=maps + 2,
-            out_channels=channels[0],
-            channels=tuple(channels),
-            strides=tuple(strides),
-            num_res_units=residual_units,
-            norm=("GROUP", {"num_groups": math.gcd(4, *channels)}),
-        )
-        self.body = built(body, "generator.channels", channels)
+        self.noise_channels = noise_channels
+        inputs = maps * (1 + further_images) + 2 + noise_channels
+        self.body = residual_unet("generator", inputs, channels, strides, residual_units)
         self.head = nn.Conv3d(channels[0], maps, kernel_size=1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, initial: Tensor, density: Tensor) -> Tensor:
-        """Better maps [batch, map, z, y, x] from the physics image and density [batch, 1, z, y, x] g/cm3."""
+    def forward(
+        self, initial: Tensor, density: Tensor, *further: Tensor, noise: Tensor | None = None
+    ) -> Tensor:
+        """Better maps [batch, map, z, y, x] from the physics image and density [batch, 1, z, y, x] g/cm3.
+
+        Args:
+            initial: the image that is corrected, [batch, map, z, y, x].
+            density: of the object.
+            further: images of the same shape.
+            noise: [batch, noise channel, z, y, x], normal; None: 0.
+        """
         compressed = torch.log1p(initial)
         total = torch.log1p(initial.sum(dim=1, keepdim=True))
-        features = self.body(padded(torch.cat((compressed, total, density), dim=1), self.multiple))
+        images = (compressed, *(torch.log1p(image) for image in further))
+        if noise is None:
+            noise = density.new_zeros(len(density), self.noise_channels, *density.shape[2:])
+        features = self.body(padded(torch.cat((*images, total, density, noise), dim=1), self.multiple))
         correction = self.head(functional.silu(cropped(features, initial.shape[2:])))
         return torch.expm1(functional.softplus(compressed + correction, beta=10.0).clamp_max(self.highest))

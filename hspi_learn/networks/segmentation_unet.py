@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_gen.core.errors import UserError
-from hspi_learn.networks.generator import MOST_LAYERS
-from hspi_learn.networks.memory import built
 from hspi_learn.networks.padding import cropped, padded
+from hspi_learn.networks.residual_unet import residual_unet
 
 
 class Segmenter(Protocol):
@@ -52,33 +49,8 @@ class SegmentationUNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if len(strides) != len(channels) - 1 or any(s < 1 for s in strides):
-            raise UserError(
-                f"network.strides is {list(strides)}; {len(channels)} channels need "
-                f"{len(channels) - 1} strides of 1 or more"
-            )
-        if not 0 <= residual_units <= MOST_LAYERS or len(channels) > MOST_LAYERS:
-            raise UserError(
-                f"network.residual_units is {residual_units} at {len(channels)} resolutions; "
-                f"it needs {MOST_LAYERS} at most of each"
-            )
-        if not 0 <= dropout < 1:
-            raise UserError(f"network.dropout is {dropout}; it needs to be 0 or more and below 1")
-        from monai.networks.nets.unet import UNet  # seconds to import, so only where a network is built
-
         self.multiple = math.prod(strides)
-        body = partial(
-            UNet,
-            spatial_dims=3,
-            in_channels=maps + 2,
-            out_channels=channels[0],
-            channels=tuple(channels),
-            strides=tuple(strides),
-            num_res_units=residual_units,
-            norm=("GROUP", {"num_groups": math.gcd(4, *channels)}),
-            dropout=dropout,
-        )
-        self.body = built(body, "network.channels", channels)
+        self.body = residual_unet("network", maps + 2, channels, strides, residual_units, dropout)
         self.head = nn.Conv3d(channels[0], classes, kernel_size=1)
 
     def forward(self, initial: Tensor, density: Tensor) -> Tensor:

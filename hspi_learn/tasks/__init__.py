@@ -3,9 +3,11 @@
 from data_gen.forward_model.line_windows import Windows
 from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
 from hspi_learn.tasks.physics_input import BackProjection
+from hspi_learn.tasks.posterior import PosteriorReconstruction
 from hspi_learn.tasks.reconstruction import Adversary, GanReconstruction
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.tasks.segmentation import Critic, Segmentation
+from hspi_learn.tasks.unrolled import UnrolledReconstruction
 
 __all__ = [
     "Adversary",
@@ -13,8 +15,10 @@ __all__ = [
     "Critic",
     "GanReconstruction",
     "Inputs",
+    "PosteriorReconstruction",
     "Segmentation",
     "Task",
+    "UnrolledReconstruction",
     "Watched",
     "Windows",
     "seeded_network",

@@ -49,6 +49,10 @@ class Images(NamedTuple):
         """An estimate of these images back in Bq per voxel and in the scanner's own orientation."""
         return estimate.flip(self.axes) * self.scale
 
+    def divided(self, activity: Tensor) -> Tensor:
+        """An activity in Bq per voxel, in the scanner's own orientation, as these images are."""
+        return (activity / nonzero(self.scale)).flip(self.axes)
+
 
 def images_of(batch: ScanBatch, inputs: PhysicsInput, axes: tuple[int, ...]) -> Images:
     """The images of a batch with the physics input of its scans."""

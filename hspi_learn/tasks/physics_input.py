@@ -150,6 +150,14 @@ class PhysicsInputs:
         """The same of scans that never come again: nothing is looked for or kept."""
         return self._joined(batch, self._computed)
 
+    def image(self, projections: Tensor, duration_s: Tensor, density: Tensor) -> Tensor:
+        """The physics image [map, z, y, x] of one scan, kept or fresh; a fresh one is not kept."""
+        name = fingerprint(projections, duration_s, density)
+        if name in self.kept:
+            return torch.from_numpy(self.kept[name][0])
+        found = None if self.files is None else self.files.find(name)
+        return self._computed(projections, duration_s, density).initial if found is None else found["initial"]
+
     @staticmethod
     def _joined(batch: ScanBatch, of_scan: Callable[[Tensor, Tensor, Tensor], PhysicsInput]) -> PhysicsInput:
         """The inputs of the scans of a batch along its first axis."""

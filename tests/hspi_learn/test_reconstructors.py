@@ -9,9 +9,15 @@ import torch
 from contracts.reconstructor_contract import ReconstructorContract
 
 from hspi_learn.classical import KernelRidge, MapAnatomical, MapRdp, MeanImage, Osem
-from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
+from hspi_learn.networks import CorrectionUNet, PatchDiscriminator, UnrolledEm
 from hspi_learn.reconstructor import ScanBatch
-from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction
+from hspi_learn.tasks import (
+    Adversary,
+    BackProjection,
+    GanReconstruction,
+    PosteriorReconstruction,
+    UnrolledReconstruction,
+)
 
 
 class TestOsem(ReconstructorContract):
@@ -71,4 +77,34 @@ class TestGanReconstruction(ReconstructorContract):
         # A head of zeros would hand the physics image through.
         generator = torch.Generator().manual_seed(7)
         torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
+        return task.double().eval()
+
+
+class TestPosteriorReconstruction(ReconstructorContract):
+    def method(self, model, density):
+        task = PosteriorReconstruction(
+            SimpleNamespace(groups=model.groups, forward_model=lambda windows: model),
+            [60.0, 150.0, 300.0, 500.0],
+            generator=partial(CorrectionUNet, channels=(8, 8), strides=(1,), noise_channels=1),
+            predicted_samples=3,
+            initial=partial(Osem, iterations=1, subsets=2),
+        )
+        generator = torch.Generator().manual_seed(7)
+        torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
+        return task.double().eval()
+
+
+class TestUnrolledReconstruction(ReconstructorContract):
+    def method(self, model, density):
+        stage = partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1)
+        task = UnrolledReconstruction(
+            SimpleNamespace(groups=model.groups, forward_model=lambda windows: model),
+            [60.0, 150.0, 300.0, 500.0],
+            generator=partial(UnrolledEm, stages=3, stage=stage),
+            em=partial(Osem, iterations=1, subsets=2),
+            initial=partial(Osem, iterations=1, subsets=2),
+        )
+        generator = torch.Generator().manual_seed(7)
+        for network in task.generator.stages:
+            torch.nn.init.normal_(network.head.weight, std=0.05, generator=generator)
         return task.double().eval()

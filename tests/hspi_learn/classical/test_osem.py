@@ -231,3 +231,25 @@ def test_wrong_settings_are_named(model64: HyperspectralForwardModel, setting: s
     """A setting out of range is named in the error with its value."""
     with pytest.raises(UserError, match=rf"osem\.{setting} is {value}"):
         Osem(model64, **{setting: value})  # type: ignore[arg-type]
+
+
+def test_going_on_from_an_image_is_going_on(model64: HyperspectralForwardModel, density: Tensor) -> None:
+    """Three iterations, and three more from their image, are six (1e-9 of the highest activity)."""
+    _, expected, context = _scan(model64, density)
+    counts = _counts(expected)
+    three, six = (Osem(model64, iterations=n, subsets=2) for n in (3, 6))
+    found = three.continued(three.reconstruct(counts, context), counts, context)
+    wanted = six.reconstruct(counts, context)
+    assert float((found - wanted).abs().max()) < 1e-9 * float(wanted.max())
+
+
+def test_going_on_from_nothing_but_a_spot_finds_the_rest(
+    model64: HyperspectralForwardModel, density: Tensor
+) -> None:
+    """EM never leaves 0, but an image of one voxel is lifted first: half of the activity elsewhere, or more."""
+    truth, expected, context = _scan(model64, density)
+    spot = torch.zeros_like(truth)
+    spot[:, :, 2, 2, 2] = 1.0
+    found = Osem(model64, iterations=200, subsets=1).continued(spot, expected, context)
+    found[:, :, 2, 2, 2] = 0.0
+    assert float(found.sum()) > 0.5 * float(truth.sum())

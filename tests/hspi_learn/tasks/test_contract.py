@@ -10,8 +10,22 @@ from contracts.task_contract import WINDOWS_KEV, TaskContract
 from own_task.hottest_organ import HottestOrgan
 
 from hspi_learn.classical import Osem
-from hspi_learn.networks import CorrectionUNet, MultiScaleCritic, PatchDiscriminator, SegmentationUNet
-from hspi_learn.tasks import Adversary, Critic, GanReconstruction, Segmentation, Task
+from hspi_learn.networks import (
+    CorrectionUNet,
+    MultiScaleCritic,
+    PatchDiscriminator,
+    SegmentationUNet,
+    UnrolledEm,
+)
+from hspi_learn.tasks import (
+    Adversary,
+    Critic,
+    GanReconstruction,
+    PosteriorReconstruction,
+    Segmentation,
+    Task,
+    UnrolledReconstruction,
+)
 
 
 class TestGanReconstruction(TaskContract):
@@ -27,6 +41,46 @@ class TestGanReconstruction(TaskContract):
             **changes,
         )
         # A head of zeros would hand the physics image through.
+        generator = torch.Generator().manual_seed(7)
+        torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
+        return task
+
+
+class TestUnrolledReconstruction(TaskContract):
+    accumulation = ({"accumulate_batches": 3}, {})
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        stage = partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1)
+        task = UnrolledReconstruction(
+            system,
+            WINDOWS_KEV,
+            generator=partial(UnrolledEm, stages=2, stage=stage),
+            em=partial(Osem, iterations=1, subsets=2),
+            together_share=0.4,
+            adversary=Adversary(partial(PatchDiscriminator, channels=4, layers=1), from_share=0.0),
+            initial=partial(Osem, iterations=1, subsets=2),
+            **changes,
+        )
+        generator = torch.Generator().manual_seed(7)
+        for network in task.generator.stages:
+            torch.nn.init.normal_(network.head.weight, std=0.05, generator=generator)
+        return task
+
+
+class TestPosteriorReconstruction(TaskContract):
+    accumulation = ({"accumulate_batches": 3}, {})
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        network = partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1, noise_channels=2)
+        task = PosteriorReconstruction(
+            system,
+            WINDOWS_KEV,
+            generator=network,
+            predicted_samples=3,
+            adversary=Adversary(partial(PatchDiscriminator, channels=4, layers=1), from_share=0.0),
+            initial=partial(Osem, iterations=1, subsets=2),
+            **changes,
+        )
         generator = torch.Generator().manual_seed(7)
         torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
         return task
