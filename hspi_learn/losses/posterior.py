@@ -28,7 +28,9 @@ class Samples(Protocol):
 class SampledL1(Loss):
     """Absolute error of the mean of P samples, less a reward for their standard deviation.
 
-        L = E |x - mean| - reward sqrt(2 / (pi P (P + 1))) SD,    SD = sqrt(pi / (2 P (P - 1))) sum_p |x_p - mean|
+        L = |x - mean| - reward sqrt(2 / (pi P (P + 1))) SD,
+
+        SD = sqrt(pi / (2 P (P - 1))) sum_p |x_p - mean|,
 
     per voxel, in units of ``scale``. For a normal posterior it is least, with ``reward`` 1, where the samples
     have its mean and its standard deviation. Source: Bendel, Ahmad and Schniter, NeurIPS 2023

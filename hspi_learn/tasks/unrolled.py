@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -140,7 +141,8 @@ class UnrolledReconstruction(GanReconstruction):
         scale = body_mean(initial, context.body)
         em = self._em_iteration(projections, context, scale)
         density = context.density[:, None]
-        return scale * self.predicting(initial / nonzero(scale), density, context.body, em)
+        estimate: Tensor = self.predicting(initial / nonzero(scale), density, context.body, em)
+        return scale * estimate
 
     def _em_iteration(
         self, projections: Tensor, context: ScanContext, scale: Tensor, axes: tuple[int, ...] = ()
@@ -163,7 +165,7 @@ class UnrolledReconstruction(GanReconstruction):
         stages, total = len(self.generator.stages), self.total_updates()
         alone = round((1 - self.together_share) * total)
         ends = [alone * number // stages for number in range(stages + 1)]
-        return [*(end - start for start, end in zip(ends, ends[1:], strict=False)), total - alone]
+        return [*(end - start for start, end in itertools.pairwise(ends)), total - alone]
 
     def scheduled(self, optimizer: Optimizer) -> dict[str, Any]:
         """An optimiser with the task's schedule, begun anew with each stage, in Lightning's form."""
@@ -222,7 +224,7 @@ class UnrolledReconstruction(GanReconstruction):
         """The estimate of a training batch by the stages up to the present one, as its images are."""
         assert self._begun is not None
         if self._begun[0] < len(self.generator.stages):
-            return self._by_stage(self.generator, images, batch, once=self.sees_scans_once)
+            return self._by_stage(self.generator, images, batch, once=self.data_is_fresh)
         context = scan_context(self.model, batch.density, batch.duration_s)
         em = self._em_iteration(batch.projections, context, images.scale, images.axes)
         together: Tensor = self.generator(images.initial, images.density, images.body, em)
@@ -266,7 +268,7 @@ class EarlierStages:
         }
 
     def reconstruct(self, projections: Tensor, context: ScanContext) -> Tensor:
-        """Activity [1, 2 map, z, y, x] in Bq per voxel from counts [1, pixel, window]: before and after EM."""
+        """Activity before and after EM, [1, 2 map, z, y, x] in Bq per voxel; counts [1, pixel, window]."""
         task = self.task
         scan = projections[0], context.duration_s[0], context.density[0]
         initial = task.physics_inputs.image(*scan)[None].to(projections.device)

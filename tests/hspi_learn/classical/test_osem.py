@@ -246,7 +246,7 @@ def test_going_on_from_an_image_is_going_on(model64: HyperspectralForwardModel, 
 def test_going_on_from_nothing_but_a_spot_finds_the_rest(
     model64: HyperspectralForwardModel, density: Tensor
 ) -> None:
-    """EM never leaves 0, but an image of one voxel is lifted first: half of the activity elsewhere, or more."""
+    """EM never leaves 0, but an image of one voxel is lifted first: half of the activity is elsewhere."""
     truth, expected, context = _scan(model64, density)
     spot = torch.zeros_like(truth)
     spot[:, :, 2, 2, 2] = 1.0

@@ -34,7 +34,7 @@ def task_of(model: HyperspectralForwardModel, **changes: Any) -> UnrolledReconst
 
 
 class Watching(Callback):
-    """Notes, before each update, the weights, and whether a prediction of the stages is that of all of them."""
+    """Notes, after each update, weights, rate, and whether a prediction by stages is that of all of them."""
 
     def __init__(self, scan: ScanBatch) -> None:
         self.scan = scan
@@ -59,7 +59,8 @@ def watched(model32: HyperspectralForwardModel, tmp_path: Path) -> Watching:
     rows = [ScanBatch(*(column[i : i + 2] for column in scans)) for i in (0, 2, 4)]
     watching = Watching(rows[0])
     task = task_of(model32, together_share=1 / 3, mirror_axes=("x", "y", "z"))
-    trainer_of(tmp_path, [watching], max_steps=9).fit(task, DataLoader(rows, batch_size=None))
+    loaders = (DataLoader(rows, batch_size=None) for _ in range(2))
+    trainer_of(tmp_path, [watching], max_steps=9).fit(task, *loaders)
     return watching
 
 
@@ -78,7 +79,8 @@ class TestStages:
     def test_each_stage_has_a_schedule_of_its_own(self, watched: Watching) -> None:
         """The rates of three updates come thrice; they fall within each."""
         first, second, third = watched.rates[:3], watched.rates[3:6], watched.rates[6:]
-        assert first[:2] == pytest.approx(second[:2]) == pytest.approx(third[:2])
+        assert second[:2] == pytest.approx(first[:2])
+        assert third[:2] == pytest.approx(first[:2])
         assert first[0] > first[1]
 
     def test_kept_images_are_those_of_the_chain(self, watched: Watching) -> None:
@@ -94,8 +96,8 @@ class TestStages:
             first, last = (task.predict(task.inputs(scans)) for task in (one, three))
         mean = first.mean(dim=(2, 3, 4), keepdim=True)
         assert float(((first - last).abs() / mean).max()) < 0.3
-        hot = first > 2 * mean
-        torch.testing.assert_close(last[hot], first[hot], rtol=1e-3, atol=0)
+        hot = first > 4 * mean
+        torch.testing.assert_close(last[hot], first[hot], rtol=2e-3, atol=0)
 
     def test_the_counts_are_asked_again(self, model32: HyperspectralForwardModel) -> None:
         """A second stage that takes the image after EM as it is gives OSEM's next iterations (1e-3)."""
@@ -122,7 +124,7 @@ class TestStages:
 
 
 def test_wrong_shares_and_stages_are_told(model32: HyperspectralForwardModel) -> None:
-    with pytest.raises(UserError, match="together_share is 1.5"):
+    with pytest.raises(UserError, match=r"together_share is 1\.5"):
         task_of(model32, together_share=1.5)
-    with pytest.raises(UserError, match="generator.stages is 0"):
+    with pytest.raises(UserError, match=r"generator\.stages is 0"):
         task_of(model32, generator=partial(UnrolledEm, stages=0))
