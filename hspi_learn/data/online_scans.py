@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,13 @@ from data_gen.core.errors import UserError
 from data_gen.core.grid import EnergyWindows
 from data_gen.core.memory import check_memory
 from data_gen.core.parallel import on_all_cores, told
+from data_gen.core.random import Range, checked_range
 from data_gen.forward_model.system import ImagingSystem
 from data_gen.phantoms import PhantomFamily, RegionalFamily, family_for
 from data_gen.populations import OnlinePopulation, RegionImages
 from data_gen.populations.online import CODE_VERSION
 from data_gen.readout import EventReadout
+from data_gen.simulation.exposure import ExposureLimits
 from data_gen.simulation.plan import described, limits_of_plan, phantom_of_plan
 from data_gen.storage import Manifest
 from hspi_learn.data.kept_tensors import KeptTensors
@@ -48,10 +50,12 @@ class OnlineTraining:
         fresh: whether each epoch brings other individuals. Otherwise scans are kept in files, as the images
             that networks start from are.
         phantom: who is scanned; None: whom the data set's plan tells.
+        exposure: ranges [lowest, highest] of ``counts``, ``injected_bq``, ``duration_s`` or ``start_s`` that
+            take the place of those of the data set's plan, so that one network learns all count levels.
         seed: random seed of bodies and individuals.
 
     Raises:
-        UserError: there is no individual.
+        UserError: there is no individual, or a range is unknown or none.
     """
 
     subjects: int = 1000
@@ -59,12 +63,18 @@ class OnlineTraining:
     sites: int = 4
     fresh: bool = False
     phantom: PhantomFamily | None = None
+    exposure: Mapping[str, Range] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.subjects < 1:
             raise UserError(f"population.subjects is {self.subjects}; it needs at least 1")
         check_memory(SUBJECT_BYTES * self.subjects, f"population.subjects {self.subjects}, a list of them,")
+        known = [field.name for field in dataclasses.fields(ExposureLimits)]
+        for name, span in (self.exposure or {}).items():
+            if name not in known:
+                raise UserError(f"population.exposure holds {name!r}; it needs some of {known}")
+            checked_range(f"population.exposure.{name}", span)
 
     def population(
         self, manifest: Manifest, system: ImagingSystem, windows: EnergyWindows
@@ -93,8 +103,9 @@ class OnlineTraining:
                 f"population.phantom is a {type(family).__name__}; population=online needs one of regions, "
                 "such as phantom@data.population.phantom=mouse"
             )
+        ranges = {**plan, **(self.exposure or {})}
         return OnlinePopulation(
-            system, windows, family, limits_of_plan(plan), self.anatomies, self.sites, self.seed
+            system, windows, family, limits_of_plan(ranges), self.anatomies, self.sites, self.seed
         )
 
 

@@ -148,3 +148,23 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, tiny_system: ImagingSystem
         )
     with pytest.raises(UserError, match=r"population\.subjects is 0"):
         OnlineTraining(subjects=0)
+
+
+def test_counts_of_another_range_than_the_plans(folder: Path) -> None:
+    """A range of 5,000 to 20,000 counts in place of 500 to 2,000: ten times as many in every scan, within six SD;
+    what the plan says of all else stays."""
+    exposure = {"counts": (5000.0, 20000.0)}
+    few, many = _scans(folder), _scans(folder, exposure=exposure)
+    for number in range(3):
+        scans = few[number], many[number]
+        counts = [float(scan.projections.sum()) for scan in scans]
+        assert counts[1] / counts[0] == pytest.approx(10.0, rel=6 / counts[0] ** 0.5)
+        assert torch.equal(scans[0].labels, scans[1].labels)
+        assert float(scans[0].duration_s) == float(scans[1].duration_s)
+
+
+def test_unknown_ranges_are_told() -> None:
+    with pytest.raises(UserError, match=r"population\.exposure holds 'count'"):
+        OnlineTraining(exposure={"count": (1.0, 2.0)})
+    with pytest.raises(UserError, match=r"population\.exposure\.counts"):
+        OnlineTraining(exposure={"counts": (2.0, 1.0)})
