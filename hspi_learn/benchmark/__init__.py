@@ -2,6 +2,7 @@
 
 from data_gen.validation.keys import cell_key
 from data_gen.validation.point import Findings, Plot, Point
+from hspi_learn.benchmark.command_cells import LinkedCells, command_cell, command_module
 from hspi_learn.benchmark.engine import Cell, CellResult, CellStore, chosen, run_cells, status
 from hspi_learn.benchmark.report import metrics, print_output, write_output, write_results
 
@@ -10,10 +11,13 @@ __all__ = [
     "CellResult",
     "CellStore",
     "Findings",
+    "LinkedCells",
     "Plot",
     "Point",
     "cell_key",
     "chosen",
+    "command_cell",
+    "command_module",
     "metrics",
     "print_output",
     "run_cells",

@@ -74,7 +74,7 @@ def benchmark(config: DictConfig, resume: bool = False) -> dict[str, float]:
     folder = RunFolder.existing(config.run_dir) if resume else RunFolder.fresh(config.run_dir)
     if not resume:
         _describe(folder, config)
-    store = CellStore(Path(config.cells_dir) if config.cells_dir else folder.path / "cells")
+    store = CellStore(_cells_folder(config))
     steps = run_cells(cells, store, config.retry_failed)
     results = []
     for result, is_new in track(steps, config.name, len(cells), disable=not sys.stdout.isatty()):
@@ -121,20 +121,29 @@ def _check_folders(config: DictConfig) -> None:
 
 def _cells(config: DictConfig) -> list[Cell]:
     """The chosen cells of the suite with their keys."""
-    from hspi_learn.benchmark import Cell, cell_key, chosen
+    from hspi_learn.benchmark import Cell, LinkedCells, chosen
     from hspi_learn.configs.build import build
-    from hspi_learn.configs.targets import locate
 
-    nodes, data = _plain(config.cells), _data_hashes(config)
+    nodes = {name: node for name, node in _plain(config.cells).items() if node is not None}
+    linked = LinkedCells(nodes, _data_hashes(config), _cells_folder(config), _module)
     names = chosen(nodes, None if config.points is None else list(config.points))
     return [
-        Cell(
-            name,
-            cell_key(nodes[name], data, locate(nodes[name]["_target_"], f"cells.{name}").__module__),
-            partial(build, nodes[name], key=f"cells.{name}"),
-        )
-        for name in names
+        Cell(name, linked.key(name), partial(build, linked.node(name), key=f"cells.{name}")) for name in names
     ]
+
+
+def _cells_folder(config: DictConfig) -> Path:
+    """The folder of finished cells, and of data sets and runs that cells make."""
+    return Path(config.cells_dir) if config.cells_dir else Path(config.run_dir) / "cells"
+
+
+def _module(name: str, node: Mapping[str, Any]) -> str:
+    """The module where the code of a cell starts."""
+    from hspi_learn.benchmark import command_cell, command_module
+    from hspi_learn.configs.targets import locate
+
+    target = locate(node["_target_"], f"cells.{name}")
+    return command_module(str(node.get("command"))) if target is command_cell else target.__module__
 
 
 def _data_hashes(config: DictConfig) -> dict[str, str]:
