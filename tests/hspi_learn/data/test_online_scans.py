@@ -151,7 +151,7 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, tiny_system: ImagingSystem
 
 
 def test_counts_of_another_range_than_the_plans(folder: Path) -> None:
-    """A range of 5,000 to 20,000 counts in place of 500 to 2,000: ten times as many in every scan, within six SD;
+    """A range of 5,000 to 20,000 counts for 500 to 2,000: ten times as many in every scan, within six SD;
     what the plan says of all else stays."""
     exposure = {"counts": (5000.0, 20000.0)}
     few, many = _scans(folder), _scans(folder, exposure=exposure)
