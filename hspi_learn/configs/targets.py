@@ -106,6 +106,7 @@ TARGETS = frozenset(
         "hspi_learn.tasks.BackProjection",
         "hspi_learn.tasks.Critic",
         "hspi_learn.tasks.GanReconstruction",
+        "hspi_learn.tasks.Noise2NoiseReconstruction",
         "hspi_learn.tasks.PosteriorReconstruction",
         "hspi_learn.tasks.Segmentation",
         "hspi_learn.tasks.UnrolledReconstruction",

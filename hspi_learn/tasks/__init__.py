@@ -3,6 +3,7 @@
 from data_gen.forward_model.line_windows import Windows
 from hspi_learn.tasks.adversary import AdversarialTask, Adversary
 from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
+from hspi_learn.tasks.noise2noise import Noise2NoiseReconstruction
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.posterior import PosteriorReconstruction
 from hspi_learn.tasks.reconstruction import GanReconstruction
@@ -17,6 +18,7 @@ __all__ = [
     "Critic",
     "GanReconstruction",
     "Inputs",
+    "Noise2NoiseReconstruction",
     "PosteriorReconstruction",
     "Segmentation",
     "Task",

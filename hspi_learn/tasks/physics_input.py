@@ -5,9 +5,9 @@ memory.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from data_gen.core.cache import content_key
 from data_gen.core.parallel import on_all_cores, told
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
-from hspi_learn.data import CountedScans, KeptTensors, fingerprint
+from hspi_learn.data import KeptTensors, fingerprint
 from hspi_learn.metrics import evaluated_voxels
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, ScanContext, scan_context
 
@@ -69,6 +69,16 @@ class PhysicsInput(NamedTuple):
     """Voxels where the error is measured [batch, map, z, y, x], bool."""
 
 
+class Numbered(Protocol):
+    """Scans by number, each without its batch axis, such as :class:`~hspi_learn.data.CountedScans`."""
+
+    def by_object(self) -> Sequence[int]:
+        """All numbers; scans of the same object follow each other."""
+
+    def __getitem__(self, index: int, /) -> ScanBatch:
+        """A scan."""
+
+
 class PhysicsInputs:
     """Physics inputs of scans, each computed once: kept in memory, and beside the data set if that is known.
 
@@ -114,7 +124,7 @@ class PhysicsInputs:
         """Forget what lies where the model lay before it was moved."""
         self._last_context = None
 
-    def prepare(self, scans: CountedScans, title: str) -> None:
+    def prepare(self, scans: Numbered, title: str) -> None:
         """Compute, on all cores, what no file holds yet of these scans; other processes that do so share in.
 
         Args:

@@ -31,7 +31,7 @@ from hspi_learn.tasks.base import (
     seeded_network,
 )
 from hspi_learn.tasks.images import Images, body_of, images_of
-from hspi_learn.tasks.physics_input import BackProjection
+from hspi_learn.tasks.physics_input import BackProjection, PhysicsInput
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.visual.volumes import reconstruction_figure
 
@@ -200,8 +200,12 @@ class GanReconstruction(AdversarialTask):
 
     def training_step(self, batch: ScanBatch, batch_idx: int) -> None:
         """One update of the generator, and before it one of the discriminator if there is an adversary."""
+        self.update(batch, self.training_physics(batch), batch_idx)
+
+    def update(self, batch: ScanBatch, inputs: PhysicsInput, batch_idx: int) -> None:
+        """The same from the physics inputs of a batch, whose counts and truth the losses look at."""
         done = int(self.updates)
-        images = images_of(batch, self.training_physics(batch), self.mirrors(done))
+        images = images_of(batch, inputs, self.mirrors(done))
         estimate = self.estimated(images, batch)
         view = ReconstructionView(self.model, images.weight, done)
         losses = self.losses.computed(images.activity(estimate), batch, view, done)

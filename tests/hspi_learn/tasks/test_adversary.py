@@ -171,7 +171,7 @@ class TestSteps:
         )
 
     def test_a_ratio_of_gradients_by_hand(self) -> None:
-        """Losses and verdict have gradients at the estimate of 2 (p noisy - truth) / n and -q / n a pixel: the
+        """Gradients at the estimate are 2 (p noisy - truth) / n of the losses, -q / n of the verdict: the
         verdict's is scaled to 0.3 of the length of the other, whatever q is."""
         game = HingeGame()
         task = fit(Denoiser(self.model, self.adversary(gradient_ratio=0.3, game=game)), self.folder)

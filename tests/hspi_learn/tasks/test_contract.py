@@ -23,6 +23,7 @@ from hspi_learn.tasks import (
     Adversary,
     Critic,
     GanReconstruction,
+    Noise2NoiseReconstruction,
     PosteriorReconstruction,
     Segmentation,
     Task,
@@ -107,6 +108,22 @@ class TestPosteriorReconstruction(TaskContract):
             generator=network,
             predicted_samples=3,
             adversary=Adversary(partial(PatchDiscriminator, channels=4, layers=1), from_share=0.0),
+            initial=partial(Osem, iterations=1, subsets=2),
+            **changes,
+        )
+        generator = torch.Generator().manual_seed(7)
+        torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
+        return task
+
+
+class TestNoise2NoiseReconstruction(TaskContract):
+    accumulation = ({"accumulate_batches": 3}, {})
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        task = Noise2NoiseReconstruction(
+            system,
+            WINDOWS_KEV,
+            generator=partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1),
             initial=partial(Osem, iterations=1, subsets=2),
             **changes,
         )
