@@ -4,6 +4,7 @@ from data_gen.validation.keys import cell_key
 from data_gen.validation.point import Findings, Plot, Point
 from hspi_learn.benchmark.command_cells import LinkedCells, command_cell, command_module
 from hspi_learn.benchmark.engine import Cell, CellResult, CellStore, chosen, run_cells, status
+from hspi_learn.benchmark.imaging import imaging_figures
 from hspi_learn.benchmark.report import metrics, print_output, write_output, write_results
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "chosen",
     "command_cell",
     "command_module",
+    "imaging_figures",
     "metrics",
     "print_output",
     "run_cells",

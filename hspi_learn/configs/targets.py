@@ -70,6 +70,7 @@ TARGETS = frozenset(
         "data_gen.validation.straight",
         "data_gen.validation.windows",
         "hspi_learn.benchmark.command_cell",
+        "hspi_learn.benchmark.imaging_figures",
         "hspi_learn.classical.MeanImage",
         "hspi_learn.classical.KernelRidge",
         "hspi_learn.classical.MapAnatomical",
