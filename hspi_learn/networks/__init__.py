@@ -4,13 +4,17 @@ from hspi_learn.networks.discriminator import PatchDiscriminator
 from hspi_learn.networks.evaluation_mode import evaluation_mode
 from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
+from hspi_learn.networks.panel_cnn import PanelCnn, PanelLinear, ScanClassifier
 from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
 
 __all__ = [
     "CorrectionUNet",
     "Generator",
     "MultiScaleCritic",
+    "PanelCnn",
+    "PanelLinear",
     "PatchDiscriminator",
+    "ScanClassifier",
     "SegmentationUNet",
     "Segmenter",
     "evaluation_mode",

@@ -2,19 +2,25 @@
 
 from data_gen.forward_model.line_windows import Windows
 from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
+from hspi_learn.tasks.classification import Classification
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.reconstruction import Adversary, GanReconstruction
+from hspi_learn.tasks.scan_classes import HotSpots, ScanClasses, UptakePattern
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.tasks.segmentation import Critic, Segmentation
 
 __all__ = [
     "Adversary",
     "BackProjection",
+    "Classification",
     "Critic",
     "GanReconstruction",
+    "HotSpots",
     "Inputs",
+    "ScanClasses",
     "Segmentation",
     "Task",
+    "UptakePattern",
     "Watched",
     "Windows",
     "seeded_network",
