@@ -152,9 +152,9 @@ class ClassificationReport(TaskReport):
         columns = ("Method", "condition", "share of counts", "scans", "accuracy", "low", "high")
         majority = numbers["test/majority_accuracy"]
         caption = (
-            f"Share of scans whose class is told right, with its 95 % interval (Wilson); always saying the "
-            f"most frequent class gives {majority:.3g}. Macro AUC: area under the ROC curve, one class against "
-            "the rest, mean over classes. Worst class: of which the smallest share is told right."
+            "Share of scans whose class is told right, with its 95 % interval (Wilson); always saying the "
+            f"most frequent class gives {majority:.3g}. Macro AUC: area under the ROC curve, one class "
+            "against the rest, mean over classes. Worst class: the smallest share of it is told right."
         )
         return Table("accuracy", caption, (*columns, "macro AUC", "worst class"), tuple(rows))
 

@@ -13,7 +13,7 @@ from hspi_learn.metrics.intervals import Interval
 def one_against_rest_auc(probabilities: Tensor, classes: Tensor) -> Tensor:
     """Area under the ROC curve of each class against all others, [class] float64.
 
-    NaN where it is not defined: no sample is of the class, or every one is.
+    NaN where it is not defined: no sample is of the class, or every one is, or a probability is NaN.
 
     Args:
         probabilities: of each class, [sample, class]; any number that rises with it will do, within 0 to 1.
@@ -22,7 +22,7 @@ def one_against_rest_auc(probabilities: Tensor, classes: Tensor) -> Tensor:
     found = []
     for number, column in enumerate(probabilities.double().unbind(dim=1)):
         here = classes == number
-        defined = bool(here.any()) and not bool(here.all())
+        defined = bool(here.any()) and not bool(here.all()) and not bool(torch.isnan(column).any())
         found.append(float(binary_auroc(column, here.long())) if defined else torch.nan)
     return torch.tensor(found, dtype=torch.float64)
 

@@ -152,8 +152,9 @@ class Classification(Task):
         Raises:
             UserError: they are.
         """
-        loader: Any = self.trainer.train_dataloader
-        check_classes(self.classes, loader.dataset, "training")
+        scans = getattr(self.trainer.train_dataloader, "dataset", None)
+        if scans is not None:  # loaders of one's own may have none
+            check_classes(self.classes, scans, "training")
 
     def training_step(self, batch: ScanBatch, batch_idx: int) -> Tensor | None:
         """See :class:`Task`, on thinned counts."""
@@ -183,6 +184,8 @@ class Classification(Task):
 
     def _log_collected(self, stage: str) -> None:
         super()._log_collected(stage)
+        if not self._predicted:
+            return
         areas = one_against_rest_auc(*(torch.cat(column) for column in zip(*self._predicted, strict=True)))
         self._predicted.clear()
         for name, area in zip(self.classes.names, areas, strict=True):

@@ -27,8 +27,8 @@ from which on it is said to fill a half: of half a ball it is 3/8, of a core or 
 
 LEAST_SPREAD = 0.37
 """Mean square distance of the necrosis from its own middle over the square of that radius, from which on it
-is said to be a band: of a core of relative size s it is 3/5 s^2, 0.29 for 0.7, of a band about 1/2, 0.53 in the
-median; chosen between both.
+is said to be a band: of a core of relative size s it is 3/5 s^2, 0.29 for 0.7, of a band 0.53 in the median;
+chosen between both.
 """
 
 

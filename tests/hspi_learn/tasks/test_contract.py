@@ -10,8 +10,22 @@ from contracts.task_contract import WINDOWS_KEV, TaskContract
 from own_task.hottest_organ import HottestOrgan
 
 from hspi_learn.classical import Osem
-from hspi_learn.networks import CorrectionUNet, MultiScaleCritic, PatchDiscriminator, SegmentationUNet
-from hspi_learn.tasks import Adversary, Critic, GanReconstruction, Segmentation, Task
+from hspi_learn.networks import (
+    CorrectionUNet,
+    MultiScaleCritic,
+    PanelCnn,
+    PatchDiscriminator,
+    SegmentationUNet,
+)
+from hspi_learn.tasks import (
+    Adversary,
+    Classification,
+    Critic,
+    GanReconstruction,
+    HotSpots,
+    Segmentation,
+    Task,
+)
 
 
 class TestGanReconstruction(TaskContract):
@@ -45,6 +59,12 @@ class TestSegmentation(TaskContract):
             initial=partial(Osem, iterations=1, subsets=2),
             **changes,
         )
+
+
+class TestClassification(TaskContract):
+    def make(self, system: Any, **changes: Any) -> Task:
+        network = partial(PanelCnn, spectral=2, channels=(4, 8), hidden=8)
+        return Classification(system, WINDOWS_KEV, network, HotSpots(most=1), thinning=(0.5, 1.0), **changes)
 
 
 class TestHottestOrgan(TaskContract):
