@@ -22,6 +22,7 @@ from hspi_learn.losses import Loss
 from hspi_learn.metrics import one_against_rest_auc
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks.base import Inputs, OptimizerFactory, ScheduleFactory, Task, Watched, seeded_network
+from hspi_learn.tasks.mirrored_scans import mirrored, mirrored_pixels
 from hspi_learn.tasks.scan_classes import ScanClasses
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.visual import panel_figure
@@ -47,13 +48,15 @@ class Classification(Task):
         classes: which classes there are, and which one a scan is of.
         thinning: [lowest, highest] share of the counts that training steps see, drawn log-uniformly for each
             scan and step; None: all of them.
+        mirror_axes: axes (x, y, z) along which each scan is mirrored in half of the training steps; the
+            camera needs to be its own mirror image along them.
         losses: by name; None is the cross entropy.
         optimizer: makes the optimiser.
         schedule: makes the learning-rate schedule; None keeps the rate.
         seed: of weights and thinning.
 
     Raises:
-        UserError: a share of the counts is outside (0, 1].
+        UserError: a share of the counts is outside (0, 1], or the camera is not its own mirror image.
     """
 
     watched: ClassVar[Watched] = Watched("val/accuracy", "max")
@@ -67,6 +70,7 @@ class Classification(Task):
         network: NetworkFactory,
         classes: ScanClasses,
         thinning: Sequence[float] | None = None,
+        mirror_axes: Sequence[str] = (),
         losses: Mapping[str, Loss] | None = None,
         optimizer: OptimizerFactory = NETWORK_OPTIMIZER,
         schedule: ScheduleFactory | None = warm_up_cosine,
@@ -78,6 +82,7 @@ class Classification(Task):
         if self.thinning is not None and self.thinning[0] <= 0:
             raise UserError(f"task.thinning is {list(self.thinning)}; its lowest share needs to be above 0")
         camera = system.camera
+        self.mirrors = {axis: mirrored_pixels(camera, axis) for axis in mirror_axes}
         self.panel_shape = (camera.panels, camera.spec.detector.rows, camera.spec.detector.columns)
         self.network = seeded_network(
             lambda: network(camera.panels, self.windows.count, len(classes.names)), seed
@@ -157,14 +162,21 @@ class Classification(Task):
             check_classes(self.classes, scans, "training")
 
     def training_step(self, batch: ScanBatch, batch_idx: int) -> Tensor | None:
-        """See :class:`Task`, on thinned counts."""
-        return super().training_step(self.thinned(batch, batch_idx), batch_idx)
+        """See :class:`Task`, on augmented scans."""
+        return super().training_step(self.augmented(batch, batch_idx), batch_idx)
 
-    def thinned(self, batch: ScanBatch, batch_idx: int) -> ScanBatch:
-        """Scans with a share of their counts, by (seed, update, number of the batch) alone."""
+    def augmented(self, batch: ScanBatch, batch_idx: int) -> ScanBatch:
+        """Scans mirrored, and thinned, by (seed, update, number of the batch) alone."""
+        generator = seeded_generator(self.seed, "augmentation", self.global_step, batch_idx)
+        for axis, pixels in self.mirrors.items():
+            chosen = torch.rand(len(batch.index), generator=generator) < 0.5
+            batch = mirrored(batch, axis, pixels, chosen)
+        return self.thinned(batch, generator)
+
+    def thinned(self, batch: ScanBatch, generator: torch.Generator) -> ScanBatch:
+        """Scans with a share of their counts, each its own."""
         if self.thinning is None:
             return batch
-        generator = seeded_generator(self.seed, "thinning", self.global_step, batch_idx)
         low, high = (math.log(share) for share in self.thinning)
         drawn = torch.rand(len(batch.index), generator=generator, dtype=torch.float64)
         share = (low + (high - low) * drawn).exp()

@@ -80,7 +80,7 @@ def test_thinning_takes_whole_counts_by_seed_and_update(
     """Shares of 0.25: whole numbers, none above what was there, a quarter in the mean (5 sigma), the same
     for the same seed and update, another for another, and the time goes along."""
     task = _task(model32, thinning=(0.25, 0.25))
-    first, again, other = (task.thinned(scans, number) for number in (0, 0, 1))
+    first, again, other = (task.augmented(scans, number) for number in (0, 0, 1))
     counts = first.projections
     assert torch.equal(counts, counts.round())
     assert bool(((counts >= 0) & (counts <= scans.projections)).all())
@@ -89,13 +89,13 @@ def test_thinning_takes_whole_counts_by_seed_and_update(
     assert torch.equal(counts, again.projections)
     assert not torch.equal(counts, other.projections)
     torch.testing.assert_close(first.duration_s, 0.25 * scans.duration_s)
-    assert _task(model32).thinned(scans, 0) is scans
+    assert _task(model32).augmented(scans, 0) is scans
 
 
 def test_shares_are_drawn_between_their_ends(model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
     """Each scan has a share of its own, log-uniform: half of them below the geometric mean (5 sigma)."""
     task = _task(model32, thinning=(0.01, 1.0))
-    shares = torch.cat([task.thinned(scans, number).duration_s / scans.duration_s for number in range(60)])
+    shares = torch.cat([task.augmented(scans, number).duration_s / scans.duration_s for number in range(60)])
     assert 0.01 <= float(shares.min()) < 0.02
     assert 0.8 < float(shares.max()) <= 1.0
     below = float((shares < 0.1).double().mean())
