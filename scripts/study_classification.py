@@ -62,7 +62,7 @@ STUDIES = {
     "patterns": Study(
         "How does a tumour (8 to 10 mm, 20 to 40 %/g) take up activity?",
         UptakePattern(),
-        ("phantom=mouse_patterns", "dataset.sizes={train: 560, validation: 48, test: 120}"),
+        ("phantom=mouse_patterns", "dataset.sizes={train: 320, validation: 48, test: 120}"),
         ("experiment=classification_uptake_pattern",),
         False,
     ),

@@ -21,8 +21,8 @@ class ScanClassifier(Protocol):
     """What the classification task calls."""
 
     def __call__(self, images: Tensor, level: Tensor) -> Tensor:
-        """Logits [batch, class] from panel images [batch, panel, window, row, column] of mean 1 in each scan,
-        and the natural logarithm of each scan's counts plus 1 [batch].
+        """Logits [batch, class] from panel images [batch, panel, image, row, column] of mean 0, the first of
+        all windows together, the others of each, and the natural logarithm of a scan's counts plus 1 [batch].
         """
 
 
@@ -30,14 +30,15 @@ class PanelCnn(nn.Module):
     """One small 2D network (MONAI's convolutions) for all panels, whose features are pooled over pixels, then
     panels.
 
-    Windows are mixed into few channels first. Mean and maximum over each image, and again over panels, make
-    the features, so that neither place nor number of panels is fixed: a class is what is seen anywhere.
+    Images of windows are mixed into few channels first. Mean and maximum over each image, and again over
+    panels, make the features, so that neither place nor number of panels is fixed: a class is what is seen
+    anywhere.
 
     Args:
         panels: panels of the camera; any number will do.
-        windows: energy windows.
+        images: images of each panel: that of all windows together, and others.
         classes: classes of scans.
-        spectral: channels that the windows are mixed into.
+        spectral: channels that the images are mixed into, where there are several.
         channels: features of each layer; each but the last halves the image.
         hidden: features of a panel, and of a scan.
         dropout: share of features that are dropped in training.
@@ -49,21 +50,24 @@ class PanelCnn(nn.Module):
     def __init__(
         self,
         panels: int,  # noqa: ARG002 (what every classifier of panel images is told)
-        windows: int,
+        images: int,
         classes: int,
         spectral: int = 8,
-        channels: Sequence[int] = (24, 48, 96, 96),
+        channels: Sequence[int] = (16, 32, 64, 64),
         hidden: int = 128,
-        dropout: float = 0.2,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         if not 1 <= len(channels) <= MOST_LAYERS:
             raise UserError(f"network.channels is {list(channels)}; it needs 1 to {MOST_LAYERS} layers")
         _check_share(dropout)
+        mixed = spectral if images > 1 else 0
         self.spectral = built(
-            lambda: nn.Conv2d(windows, spectral, kernel_size=1), "network.spectral", [spectral]
+            lambda: nn.Conv2d(images, spectral, kernel_size=1) if mixed else nn.Identity(),
+            "network.spectral",
+            [spectral],
         )
-        self.body = built(lambda: _layers(spectral, channels), "network.channels", channels)
+        self.body = built(lambda: _layers(1 + mixed, channels), "network.channels", channels)
         self.of_panel = built(
             lambda: nn.Sequential(nn.Linear(2 * channels[-1], hidden), nn.SiLU()), "network.hidden", [hidden]
         )
@@ -78,18 +82,20 @@ class PanelCnn(nn.Module):
     def forward(self, images: Tensor, level: Tensor) -> Tensor:
         """See :class:`ScanClassifier`."""
         batch, panels = images.shape[:2]
-        features = self.body(self.spectral(images.flatten(0, 1))).flatten(2)
+        flat = images.flatten(0, 1)
+        seen = flat if flat.shape[1] == 1 else torch.cat((flat[:, :1], self.spectral(flat)), dim=1)
+        features = self.body(seen).flatten(2)
         of_panels = self.of_panel(_mean_and_maximum(features)).reshape(batch, panels, -1).transpose(1, 2)
         logits: Tensor = self.head(torch.cat((_mean_and_maximum(of_panels), level[:, None] / 10), dim=1))
         return logits
 
 
 class PanelLinear(nn.Module):
-    """Multinomial logistic regression on panel images, averaged over tiles of pixels and summed over windows.
+    """Multinomial logistic regression on panel images of all windows together, averaged over tiles of pixels.
 
     Args:
         panels: panels of the camera.
-        windows: energy windows, which are added.
+        images: images of each panel, of which the first is looked at.
         classes: classes of scans.
         tiles: tiles along each edge of a panel; 1 looks at its sum alone.
 
@@ -97,24 +103,24 @@ class PanelLinear(nn.Module):
         UserError: there is no tile, or more than memory can hold.
     """
 
-    def __init__(self, panels: int, windows: int, classes: int, tiles: int = 10) -> None:  # noqa: ARG002
+    def __init__(self, panels: int, images: int, classes: int, tiles: int = 10) -> None:  # noqa: ARG002
         super().__init__()
         self.tiles = tiles
         self.linear = built(lambda: nn.Linear(panels * tiles**2 + 1, classes), "network.tiles", [tiles])
 
     def forward(self, images: Tensor, level: Tensor) -> Tensor:
         """See :class:`ScanClassifier`."""
-        tiles = functional.adaptive_avg_pool2d(images.mean(dim=2), self.tiles).flatten(1)
+        tiles = functional.adaptive_avg_pool2d(images[:, :, 0], self.tiles).flatten(1)
         logits: Tensor = self.linear(torch.cat((tiles, level[:, None] / 10), dim=1))
         return logits
 
 
-def _layers(windows: int, channels: Sequence[int]) -> nn.Module:
+def _layers(images: int, channels: Sequence[int]) -> nn.Module:
     """Convolutions, each with normalised features and a SiLU; all but the last halve the image."""
     from monai.networks.blocks.convolutions import Convolution  # seconds to import
 
     layers: list[nn.Module] = []
-    for number, (before, after) in enumerate(zip((windows, *channels[:-1]), channels, strict=True)):
+    for number, (before, after) in enumerate(zip((images, *channels[:-1]), channels, strict=True)):
         layers.append(
             Convolution(
                 spatial_dims=2,

@@ -28,24 +28,27 @@ from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.visual import panel_figure
 
 NetworkFactory = Callable[[int, int, int], nn.Module]
-"""Makes a network for numbers of panels, windows and classes."""
+"""Makes a network for numbers of panels, of images of each, and of classes."""
 
-NETWORK_OPTIMIZER: OptimizerFactory = partial(AdamW, lr=1e-3, weight_decay=1e-2)
+NETWORK_OPTIMIZER: OptimizerFactory = partial(AdamW, lr=3e-3, weight_decay=1e-2)
 
 
 class Classification(Task):
     """Tells the class of a scan from its counts, as images of each panel and energy window.
 
-    A prediction is the logits [batch, class]. Counts n become 2 sqrt(n + 3/8) - 2 sqrt(3/8), whose noise has
-    the same size whatever n (Anscombe, Biometrika 35 (1948) 246) and whose slope is finite down to n = 0;
-    each scan is divided by its mean, and the logarithm of its counts is told beside it, so that one network
-    serves scans of many and of few counts. All of this is differentiable in counts.
+    A prediction is the logits [batch, class]. The network sees the counts of all windows together and, if
+    asked to, of each: n becomes 2 sqrt(n + 3/8) - 2 sqrt(3/8), whose noise has the same size whatever n
+    (Anscombe, Biometrika 35 (1948) 246) and whose slope is finite down to n = 0, over its mean in the scan,
+    less 1. The logarithm of a scan's counts is told beside it, so that one network serves scans of many and
+    of few. All of this is differentiable in counts.
 
     Args:
         system: the imaging system.
         windows_kev: rising edges of the energy windows that the counts are summed in, or "lines".
-        network: makes the network for numbers of panels, windows and classes; it returns logits.
+        network: makes the network for numbers of panels, of images of each, and of classes; it returns
+            logits.
         classes: which classes there are, and which one a scan is of.
+        spectral: whether the network sees an image of each energy window beside that of all together.
         thinning: [lowest, highest] share of the counts that training steps see, drawn log-uniformly for each
             scan and step; None: all of them.
         mirror_axes: axes (x, y, z) along which each scan is mirrored in half of the training steps; the
@@ -69,6 +72,7 @@ class Classification(Task):
         windows_kev: Windows,
         network: NetworkFactory,
         classes: ScanClasses,
+        spectral: bool = False,
         thinning: Sequence[float] | None = None,
         mirror_axes: Sequence[str] = (),
         losses: Mapping[str, Loss] | None = None,
@@ -77,7 +81,7 @@ class Classification(Task):
         seed: int = 0,
     ) -> None:
         super().__init__(system, windows_kev, losses, optimizer, schedule, seed)
-        self.classes = classes
+        self.classes, self.spectral = classes, spectral
         self.thinning = None if thinning is None else checked_range("task.thinning", thinning, most=1.0)
         if self.thinning is not None and self.thinning[0] <= 0:
             raise UserError(f"task.thinning is {list(self.thinning)}; its lowest share needs to be above 0")
@@ -85,7 +89,7 @@ class Classification(Task):
         self.mirrors = {axis: mirrored_pixels(camera, axis) for axis in mirror_axes}
         self.panel_shape = (camera.panels, camera.spec.detector.rows, camera.spec.detector.columns)
         self.network = seeded_network(
-            lambda: network(camera.panels, self.windows.count, len(classes.names)), seed
+            lambda: network(camera.panels, 1 + spectral * self.windows.count, len(classes.names)), seed
         )
         self._predicted: list[tuple[Tensor, Tensor]] = []
 
@@ -105,10 +109,10 @@ class Classification(Task):
     def predict(self, inputs: Inputs) -> Tensor:
         """Logits [batch, class] from counts [batch, pixel, window]."""
         counts = inputs.values
-        stable = 2 * (counts + 0.375).sqrt() - 2 * math.sqrt(0.375)
-        mean = stable.mean(dim=(1, 2), keepdim=True)
-        relative = stable / torch.where(mean > 0, mean, 1.0)
-        images = relative.transpose(1, 2).unflatten(2, self.panel_shape).transpose(1, 2)
+        seen = _stable(counts.sum(dim=2, keepdim=True))
+        if self.spectral:
+            seen = torch.cat((seen, _stable(counts)), dim=2)
+        images = seen.transpose(1, 2).unflatten(2, self.panel_shape).transpose(1, 2)
         logits: Tensor = self.network(images, counts.sum(dim=(1, 2)).log1p())
         return logits
 
@@ -166,8 +170,13 @@ class Classification(Task):
         return super().training_step(self.augmented(batch, batch_idx), batch_idx)
 
     def augmented(self, batch: ScanBatch, batch_idx: int) -> ScanBatch:
-        """Scans mirrored, and thinned, by (seed, update, number of the batch) alone."""
+        """Scans mirrored, and thinned, by (seed, update, number of the batch) alone.
+
+        Where the network sees all windows together, they are added first, which makes the rest cheap.
+        """
         generator = seeded_generator(self.seed, "augmentation", self.global_step, batch_idx)
+        if not self.spectral:
+            batch = batch._replace(projections=batch.projections.sum(dim=2, keepdim=True))
         for axis, pixels in self.mirrors.items():
             chosen = torch.rand(len(batch.index), generator=generator) < 0.5
             batch = mirrored(batch, axis, pixels, chosen)
@@ -178,13 +187,16 @@ class Classification(Task):
         if self.thinning is None:
             return batch
         low, high = (math.log(share) for share in self.thinning)
-        drawn = torch.rand(len(batch.index), generator=generator, dtype=torch.float64)
-        share = (low + (high - low) * drawn).exp()
+        place_between = torch.rand(len(batch.index), generator=generator, dtype=torch.float64)
+        share = (low + (high - low) * place_between).exp()
         counts = batch.projections.cpu()
-        place = counts.nonzero(as_tuple=True)  # a binomial draw is dear, and most counts are 0
-        there = counts[place]
-        kept = torch.zeros_like(counts)
-        kept[place] = torch.binomial(there, share.to(there)[place[0]], generator=generator)
+        # A binomial draw is dear, most counts are 0, and of a single count it is one uniform number.
+        place = counts.flatten().nonzero()[:, 0]
+        there, share_of = counts.flatten()[place], share.to(counts)[place // counts[0].numel()]
+        drawn = (torch.rand(there.shape, generator=generator) < share_of).to(there)
+        several = there > 1
+        drawn[several] = torch.binomial(there[several], share_of[several], generator=generator)
+        kept = torch.zeros_like(counts).flatten().index_put_((place,), drawn).reshape(counts.shape)
         duration = batch.duration_s * share.to(batch.duration_s)
         return batch._replace(projections=kept.to(batch.projections.device), duration_s=duration)
 
@@ -203,6 +215,13 @@ class Classification(Task):
         for name, area in zip(self.classes.names, areas, strict=True):
             if not bool(torch.isnan(area)):
                 self.log(f"{stage}/auc_{name}", area.float())
+
+
+def _stable(counts: Tensor) -> Tensor:
+    """Counts [batch, pixel, window] with a noise of one size, over their mean in each scan, less 1."""
+    stable = 2 * (counts + 0.375).sqrt() - 2 * math.sqrt(0.375)
+    mean = stable.mean(dim=(1, 2), keepdim=True)
+    return stable / torch.where(mean > 0, mean, 1.0) - 1
 
 
 def check_classes(classes: ScanClasses, scans: Any, which: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
@@ -50,14 +52,15 @@ def mirrored(scans: ScanBatch, axis: str, pixels: Tensor, chosen: Tensor) -> Sca
         chosen: scans that are mirrored [batch], bool.
     """
 
-    def where(mirror: Tensor, usual: Tensor) -> Tensor:
-        return torch.where(chosen.to(usual.device).reshape(-1, *[1] * (usual.ndim - 1)), mirror, usual)
-
     dimension = -1 - AXES.index(axis)
-    counts = scans.projections
+
+    def some(usual: Tensor, mirror: Callable[[Tensor], Tensor]) -> Tensor:
+        where = chosen.to(usual.device)
+        return usual.index_put((where,), mirror(usual[where]))
+
     return scans._replace(
-        projections=where(counts[:, pixels.to(counts.device)], counts),
-        density=where(scans.density.flip(dimension), scans.density),
-        activity=where(scans.activity.flip(dimension), scans.activity),
-        labels=where(scans.labels.flip(dimension), scans.labels),
+        projections=some(scans.projections, lambda counts: counts[:, pixels.to(counts.device)]),
+        density=some(scans.density, lambda volume: volume.flip(dimension)),
+        activity=some(scans.activity, lambda volume: volume.flip(dimension)),
+        labels=some(scans.labels, lambda volume: volume.flip(dimension)),
     )

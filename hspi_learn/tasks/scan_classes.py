@@ -71,7 +71,8 @@ class HotSpots:
 
     def of(self, batch: Any) -> Tensor:
         """See :class:`ScanClasses`."""
-        return separate_lesions(_lesion(batch.labels)).flatten(1).amax(dim=1).clamp_max(self.most)
+        counted = [int(_numbered(labels)[0].max()) for labels in batch.labels]
+        return torch.tensor(counted, device=batch.labels.device).clamp_max(self.most)
 
 
 _NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
@@ -110,13 +111,13 @@ class UptakePattern:
         Raises:
             UserError: a scan has no tumour, or one of a pattern that is none of the classes.
         """
-        lesions = separate_lesions(_lesion(batch.labels))
         found = []
-        for labels, numbers, scan in zip(batch.labels, lesions, batch.index.tolist(), strict=True):
+        for labels, scan in zip(batch.labels, batch.index.tolist(), strict=True):
+            numbers, inside = _numbered(labels)
             if not bool((numbers > 0).any()):
                 raise UserError(f"scan {scan} has no tumour; classes=uptake_pattern needs one in each scan")
             largest = numbers == 1 + int(torch.bincount(numbers.flatten())[1:].argmax())
-            pattern = pattern_of(largest, labels == NECROSIS)
+            pattern = pattern_of(largest, inside == NECROSIS)
             if pattern not in self.patterns:
                 raise UserError(
                     f"the tumour of scan {scan} is {pattern}; classes.patterns is {list(self.patterns)} and "
@@ -144,6 +145,18 @@ def pattern_of(lesion: Tensor, necrosis: Tensor) -> str:
     return "two_lobes" if spread >= LEAST_SPREAD * radius**2 else "necrotic_core"
 
 
-def _lesion(labels: Tensor) -> Tensor:
-    """Voxels of tumours and their necrosis [batch, 1, z, y, x], bool."""
-    return ((labels == TUMOUR) | (labels == NECROSIS))[:, None]
+def _numbered(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of the lesions of a scan by voxel, from 1, and its labels, cut to a box around the lesions.
+
+    Args:
+        labels: organ of each voxel [z, y, x].
+    """
+    lesion = (labels == TUMOUR) | (labels == NECROSIS)
+    places = lesion.nonzero()
+    if not len(places):
+        return torch.zeros(1, 1, 1, dtype=torch.int64), labels[:1, :1, :1]
+    box = tuple(
+        slice(low, high + 1)
+        for low, high in zip(places.amin(0).tolist(), places.amax(0).tolist(), strict=True)
+    )
+    return separate_lesions(lesion[box][None, None])[0], labels[box]

@@ -44,15 +44,17 @@ def scans(model32: HyperspectralForwardModel) -> ScanBatch:
 
 
 def test_network_sees_stable_counts_by_panel(model32: HyperspectralForwardModel) -> None:
-    """Anscombe's square root less its value at 0, over its mean; place by panel, window, row, column."""
-    task = _task(model32, Seen)
+    """Anscombe's square root less its value at 0, over its mean, less 1, of all windows together and of each;
+    place by panel, image, row, column."""
+    task = _task(model32, Seen, spectral=True)
     counts = torch.arange(2 * 48 * 3, dtype=torch.float32).reshape(2, 48, 3)
     task.predict(Inputs(counts, "counts"))
     network: Any = task.network
-    assert network.images.shape == (2, 1, 3, 6, 8)
-    stable = 2 * (counts + 3 / 8).sqrt() - 2 * 0.375**0.5
-    expected = stable[1, 2 * 8 + 5, 1] / stable[1].mean()
-    torch.testing.assert_close(network.images[1, 0, 1, 2, 5], expected)
+    assert network.images.shape == (2, 1, 4, 6, 8)
+    for number, some in ((0, counts.sum(2, keepdim=True)), (2, counts)):
+        stable = 2 * (some + 3 / 8).sqrt() - 2 * 0.375**0.5
+        expected = stable[1, 2 * 8 + 5, max(0, number - 1)] / stable[1].mean() - 1
+        torch.testing.assert_close(network.images[1, 0, number, 2, 5], expected)
     torch.testing.assert_close(network.level, (1 + counts.sum((1, 2))).log())
 
 
@@ -79,7 +81,7 @@ def test_thinning_takes_whole_counts_by_seed_and_update(
 ) -> None:
     """Shares of 0.25: whole numbers, none above what was there, a quarter in the mean (5 sigma), the same
     for the same seed and update, another for another, and the time goes along."""
-    task = _task(model32, thinning=(0.25, 0.25))
+    task = _task(model32, thinning=(0.25, 0.25), spectral=True)
     first, again, other = (task.augmented(scans, number) for number in (0, 0, 1))
     counts = first.projections
     assert torch.equal(counts, counts.round())
@@ -89,7 +91,8 @@ def test_thinning_takes_whole_counts_by_seed_and_update(
     assert torch.equal(counts, again.projections)
     assert not torch.equal(counts, other.projections)
     torch.testing.assert_close(first.duration_s, 0.25 * scans.duration_s)
-    assert _task(model32).augmented(scans, 0) is scans
+    whole = _task(model32).augmented(scans, 0)
+    assert torch.equal(whole.projections, scans.projections.sum(2, keepdim=True))
 
 
 def test_shares_are_drawn_between_their_ends(model32: HyperspectralForwardModel, scans: ScanBatch) -> None:
@@ -149,12 +152,12 @@ def test_wrong_thinning_is_refused(model32: HyperspectralForwardModel, thinning:
 
 
 def test_a_linear_network_is_a_logistic_regression_on_tiles() -> None:
-    """By hand: weights times means of tiles of the mean over windows, and the level over ten."""
+    """By hand: weights times means of tiles of the first images, and the level over ten."""
     generator = torch.Generator().manual_seed(0)
     network = PanelLinear(2, 3, 4, tiles=2)
     images = torch.rand(5, 2, 3, 6, 8, generator=generator)
     level = torch.rand(5, generator=generator)
-    tiles = images.mean(2).reshape(5, 2, 2, 3, 2, 4).mean((3, 5)).flatten(1)
+    tiles = images[:, :, 0].reshape(5, 2, 2, 3, 2, 4).mean((3, 5)).flatten(1)
     seen = torch.cat((tiles, level[:, None] / 10), dim=1)
     by_hand = seen @ network.linear.weight.T + network.linear.bias
     torch.testing.assert_close(network(images, level), by_hand)

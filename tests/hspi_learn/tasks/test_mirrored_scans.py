@@ -15,7 +15,8 @@ from hspi_learn.tasks.mirrored_scans import mirrored, mirrored_pixels
 
 
 def test_a_mirrored_body_has_mirrored_counts(tiny_system: ImagingSystem) -> None:
-    """Expected counts of volumes that are mirrored along x and z, against the mirrored ones, rel 1e-4."""
+    """Expected counts of volumes that are mirrored along x and z, against the mirrored ones: 2 % of
+    their norm, since rays through voxels of 4 mm are few, where they differ by 8 % and more unmirrored."""
     model = tiny_system.forward_model(EnergyWindows([60.0, 150.0, 400.0]))
     generator = torch.Generator().manual_seed(0)
     shape = (1, *tiny_system.grid.shape)
@@ -30,9 +31,8 @@ def test_a_mirrored_body_has_mirrored_counts(tiny_system: ImagingSystem) -> None
         found = mirrored(scan, axis, pixels, yes)
         torch.testing.assert_close(found.labels, labels.flip(dimension))
         expected = model.expected_counts(found.activity, model.attenuation(found.density), time)
-        largest = float(expected.max())
-        torch.testing.assert_close(found.projections, expected, rtol=1e-4, atol=1e-5 * largest)
-        assert not torch.allclose(counts, expected, rtol=0.01)
+        assert float((found.projections - expected).norm() / expected.norm()) < 0.02
+        assert float((counts - expected).norm() / expected.norm()) > 0.08
         assert torch.equal(mirrored(found, axis, pixels, yes).projections, counts)
         assert torch.equal(mirrored(scan, axis, pixels, ~yes).projections, counts)
 
