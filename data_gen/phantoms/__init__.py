@@ -5,6 +5,7 @@ from data_gen.phantoms.individuals import Anatomy, Individual, Region, RegionalF
 from data_gen.phantoms.kinetic import KineticPhantom, RegionalPhantom, region_organs, region_shares
 from data_gen.phantoms.microenvironment import Microenvironment, MicroenvironmentPhantom, uneven_uptake
 from data_gen.phantoms.mouse import MousePhantom
+from data_gen.phantoms.patterned_mouse import PATTERNS, PatternedMouse
 from data_gen.phantoms.phantom import (
     ORGANS,
     NuclidePhantomFamily,
@@ -18,6 +19,7 @@ from data_gen.phantoms.rods import DerenzoPhantom, NemaMousePhantom
 
 __all__ = [
     "ORGANS",
+    "PATTERNS",
     "Anatomy",
     "AtlasPhantom",
     "DerenzoPhantom",
@@ -28,6 +30,7 @@ __all__ = [
     "MousePhantom",
     "NemaMousePhantom",
     "NuclidePhantomFamily",
+    "PatternedMouse",
     "Phantom",
     "PhantomFamily",
     "Region",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -63,6 +64,9 @@ class MousePhantom:
     bed_offset_mm: Sequence[float] = (-3.0, 2.0)
     supersampling: int = 3
 
+    distance_mm: ClassVar[float] = 0.0
+    """Least distance between the boxes around places for tumours."""
+
     def __post_init__(self) -> None:
         for name in ("uptake_percent_per_g", "freed_per_g"):
             object.__setattr__(self, name, checked_biodistribution(f"phantom.{name}", getattr(self, name)))
@@ -98,14 +102,20 @@ class MousePhantom:
             least = f"at least the {self.tumours[1]} of phantom.tumours"
             raise UserError(f"sites is {sites}; it needs to be {least}, and at most {MOST_SITES}")
         mass, plan = self._body(generator)
-        body, places = list(mouse_solids(plan, generator)), self._places(plan, sites, generator)
+        body, tumours = list(mouse_solids(plan, generator)), self._places(plan, sites, generator)
+        places = [solid for tumour in tumours for solid in tumour]
+        # What a fine voxel of each solid is numbered by: 2 k - 1 in tumour k, 2 k in its core.
+        numbers = [0] + [
+            2 * k + (zone > 0) + 1 for k, tumour in enumerate(tumours) for zone in range(len(tumour))
+        ]
         host, place = (
             paint([solid.shape for solid in solids], grid, self.supersampling) for solids in (body, places)
         )
         parts = list(dict.fromkeys((solid.organ, solid.zone) for solid in body))
         part_of = torch.tensor([0] + [1 + parts.index((solid.organ, solid.zone)) for solid in body])
         codes = 2 * sites + 1
-        code = part_of[host.int()] * codes + torch.where(host > 0, place, 0)
+        at_place = torch.tensor(numbers)[place.int()]
+        code = part_of[host.int()] * codes + torch.where(host > 0, at_place, 0)
         found, fine = torch.unique(code, return_inverse=True)
         regions = tuple(
             Region(
@@ -155,29 +165,32 @@ class MousePhantom:
         offset = uniform(_span(self.bed_offset_mm), generator)
         return mass, BodyPlan((mass / REFERENCE_MASS_G) ** (1 / 3), offset)
 
-    def _places(self, body: BodyPlan, sites: int, generator: torch.Generator) -> list[Solid]:
-        """Tumours, whole and core in turn, that do not touch each other."""
-        places: list[Solid] = []
+    def _places(self, body: BodyPlan, sites: int, generator: torch.Generator) -> list[list[Solid]]:
+        """Tumours, each whole and then its core if it has one, that keep their distance from each other."""
+        places: list[list[Solid]] = []
         for _ in range(TRIES_A_SITE * sites):
-            if len(places) == 2 * sites:
+            if len(places) == sites:
                 break
-            diameter = uniform(_span(self.tumour_diameter_mm), generator)
-            whole, core = tumour_solids(body, diameter, generator)
-            if not any(_touch(whole.shape, other.shape) for other in places[::2]):
-                places += [whole, core]
-        if len(places) == 2 * sites:
+            tumour = self._tumour(body, len(places), generator)
+            if not any(_touch(tumour[0].shape, other[0].shape, self.distance_mm) for other in places):
+                places.append(tumour)
+        if len(places) == sites:
             return places
         raise UserError(
             f"sites is {sites}; so many tumours of {list(self.tumour_diameter_mm)} mm do not fit in a mouse"
         )
 
+    def _tumour(self, body: BodyPlan, number: int, generator: torch.Generator) -> list[Solid]:  # noqa: ARG002
+        """One tumour of a mouse by its number, from 0: the whole, and then its core if it has one."""
+        diameter = uniform(_span(self.tumour_diameter_mm), generator)
+        return list(tumour_solids(body, diameter, generator))
+
     def _tumours(self, body: BodyPlan, generator: torch.Generator) -> Iterator[Solid]:
         """The tumours of one mouse."""
         fewest, most = self.tumours
         count = int(torch.randint(fewest, most + 1, (), generator=generator))
-        for _ in range(count):
-            diameter = uniform(_span(self.tumour_diameter_mm), generator)
-            yield from tumour_solids(body, diameter, generator)
+        for number in range(count):
+            yield from self._tumour(body, number, generator)
 
     def _tissues(self, parts: Sequence[tuple[str, str]], generator: torch.Generator) -> Iterator[Tissue]:
         """What fills each part (organ, zone); both kidneys take up alike, each tumour in its own way."""
@@ -206,10 +219,10 @@ def _density(organ: str) -> float:
     return DENSITY_G_CM3.get(organ, 1.05)
 
 
-def _touch(one: Shape, other: Shape) -> bool:
-    """Whether the boxes around two solids overlap."""
+def _touch(one: Shape, other: Shape, distance_mm: float) -> bool:
+    """Whether the boxes around two solids overlap, or are less than a distance apart along each axis."""
     return all(
-        low < high_of_other and low_of_other < high
+        low < high_of_other + distance_mm and low_of_other < high + distance_mm
         for (low, high), (low_of_other, high_of_other) in zip(one.bounds_mm, other.bounds_mm, strict=True)
     )
 

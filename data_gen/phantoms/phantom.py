@@ -36,6 +36,7 @@ ORGANS = (
     "glands",
     "rods",
     "cold",
+    "necrosis",
 )
 """Names of the labels of a phantom; new names go to the end, since shards hold the numbers."""
 

@@ -114,3 +114,29 @@ class Trunk:
         if self.rib_pitch > 0:
             inside = inside & ((z - self.span[0]) % self.rib_pitch <= self.rib_width)
         return inside
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What of a solid lies between two parallel planes.
+
+    Args:
+        solid: the whole.
+        normal: unit vector across the planes.
+        span_mm: along the normal, from the isocentre: (low, high).
+    """
+
+    solid: Shape
+    normal: Point
+    span_mm: tuple[float, float]
+
+    @property
+    def bounds_mm(self) -> Bounds:
+        """A box around the whole."""
+        return self.solid.bounds_mm
+
+    def contains(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        """True inside."""
+        along = x * self.normal[0] + y * self.normal[1] + z * self.normal[2]
+        low, high = self.span_mm
+        return self.solid.contains(x, y, z) & (along >= low) & (along <= high)

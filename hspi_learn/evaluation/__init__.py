@@ -1,6 +1,11 @@
 """Methods compared on unseen samples: clean, with fewer counts, under attack, over repeated noise."""
 
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase, thinned_scans
+from hspi_learn.evaluation.classification_report import (
+    ClassificationReport,
+    ClassificationScores,
+    ClassifiedSamples,
+)
 from hspi_learn.evaluation.identifiability import LeastDeviations, least_deviations
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
@@ -22,6 +27,9 @@ __all__ = [
     "AttackRecord",
     "BoundedAttack",
     "Call",
+    "ClassificationReport",
+    "ClassificationScores",
+    "ClassifiedSamples",
     "Condition",
     "Conditions",
     "EvaluationProtocol",

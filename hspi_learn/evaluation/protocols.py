@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -138,7 +138,7 @@ class TaskScores:
         }
         if self.conditions.attacks:
             facts["Attack"] = self.conditions.told
-        return TaskReport(
+        return self.report(
             f"{kind.__name__}: {len(self.data.scans('test'))} unseen samples",
             Outcome.joined(found),
             kind.reduction,
@@ -147,6 +147,9 @@ class TaskScores:
             facts,
             figures,
         )
+
+    report: ClassVar[Callable[..., TaskReport]] = TaskReport
+    """What is made of what was found."""
 
     def outcome(self, numbers: range) -> Outcome:
         """Every run under every condition on some test samples."""
@@ -157,8 +160,12 @@ class TaskScores:
             case,
             by_level,
             self.conditions,
-            lambda prediction, seen: SampleScores(self.task.scores(prediction, seen.batch)),
+            self.judged,
         )
+
+    def judged(self, prediction: torch.Tensor, seen: TaskCase) -> SampleScores:
+        """Scores of a prediction of some samples."""
+        return SampleScores(self.task.scores(prediction, seen.batch))
 
 
 class ReconstructionProtocol:

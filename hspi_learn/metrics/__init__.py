@@ -1,5 +1,6 @@
 """How good images and contours are: error, bias, contrast, lesions, Dice, and how sure a difference is."""
 
+from hspi_learn.metrics.class_scores import confusion_matrix, one_against_rest_auc, share_interval
 from hspi_learn.metrics.contours import (
     BINS_MM3,
     LesionMatch,
@@ -43,6 +44,7 @@ __all__ = [
     "UptakeDependence",
     "background_peaks",
     "bias_and_spread",
+    "confusion_matrix",
     "contrast_to_noise",
     "dice",
     "evaluated_voxels",
@@ -54,6 +56,7 @@ __all__ = [
     "matched_lesions",
     "mean_interval",
     "nrmse",
+    "one_against_rest_auc",
     "paired_interval",
     "reduce_scans",
     "regional_means",
@@ -61,6 +64,7 @@ __all__ = [
     "relative_bias",
     "scan_nrmse",
     "separate_lesions",
+    "share_interval",
     "surface_distance_mm",
     "surroundings",
     "uptake_dependence",

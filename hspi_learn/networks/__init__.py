@@ -4,6 +4,7 @@ from hspi_learn.networks.discriminator import MultiScaleDiscriminator, PatchDisc
 from hspi_learn.networks.evaluation_mode import evaluation_mode
 from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
+from hspi_learn.networks.panel_cnn import PanelCnn, PanelLinear, ScanClassifier
 from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
 from hspi_learn.networks.unrolled_em import UnrolledEm
 
@@ -12,7 +13,10 @@ __all__ = [
     "Generator",
     "MultiScaleCritic",
     "MultiScaleDiscriminator",
+    "PanelCnn",
+    "PanelLinear",
     "PatchDiscriminator",
+    "ScanClassifier",
     "SegmentationUNet",
     "Segmenter",
     "UnrolledEm",

@@ -9,6 +9,7 @@ from hspi_learn.visual.comparisons import (
     recovery_figure,
     tumour_figure,
 )
+from hspi_learn.visual.panels import confusion_figure, panel_figure
 from hspi_learn.visual.spectra import LineLabel, spectrum_figure
 from hspi_learn.visual.style import data_uri, method_colour, method_label, png_bytes, save_figure
 from hspi_learn.visual.volumes import contour_figure, profile_figure, reconstruction_figure
@@ -18,12 +19,14 @@ __all__ = [
     "LineLabel",
     "Tradeoff",
     "bias_variance_figure",
+    "confusion_figure",
     "contour_figure",
     "data_uri",
     "error_figure",
     "method_colour",
     "method_label",
     "mice_figure",
+    "panel_figure",
     "png_bytes",
     "profile_figure",
     "reconstruction_figure",

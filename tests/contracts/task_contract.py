@@ -58,7 +58,9 @@ class Killed(Callback):
 
 def system_of(model: HyperspectralForwardModel) -> Any:
     """What a task needs of an imaging system, around a forward model."""
-    return SimpleNamespace(groups=model.groups, forward_model=lambda windows: model, live=None)
+    return SimpleNamespace(
+        groups=model.groups, camera=model.camera, forward_model=lambda windows: model, live=None
+    )
 
 
 def scans_of(model: HyperspectralForwardModel, dtype: torch.dtype) -> ScanBatch:

@@ -14,7 +14,7 @@ from hspi_learn.configs import build, check_config, check_hydra
 
 EXAMPLE = config_folder().parent / "docs" / "examples" / "my_package" / "conf"
 COMMANDS = ("benchmark", "evaluate", "export", "generate", "reconstruct", "train")
-ALONE = ("attack", "camera", "network", "nuclide", "objective", "phantom", "threat_model")
+ALONE = ("attack", "camera", "classes", "network", "nuclide", "objective", "phantom", "threat_model")
 """Groups whose members are built without other objects."""
 
 

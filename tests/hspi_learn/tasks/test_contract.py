@@ -15,14 +15,17 @@ from hspi_learn.networks import (
     CorrectionUNet,
     MultiScaleCritic,
     MultiScaleDiscriminator,
+    PanelCnn,
     PatchDiscriminator,
     SegmentationUNet,
     UnrolledEm,
 )
 from hspi_learn.tasks import (
     Adversary,
+    Classification,
     Critic,
     GanReconstruction,
+    HotSpots,
     Noise2NoiseReconstruction,
     PosteriorReconstruction,
     Segmentation,
@@ -145,6 +148,12 @@ class TestSegmentation(TaskContract):
             initial=partial(Osem, iterations=1, subsets=2),
             **changes,
         )
+
+
+class TestClassification(TaskContract):
+    def make(self, system: Any, **changes: Any) -> Task:
+        network = partial(PanelCnn, spectral=2, channels=(4, 8), hidden=8)
+        return Classification(system, WINDOWS_KEV, network, HotSpots(most=1), thinning=(0.5, 1.0), **changes)
 
 
 class TestHottestOrgan(TaskContract):
