@@ -5,6 +5,7 @@ from hspi_learn.networks.evaluation_mode import evaluation_mode
 from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
 from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
+from hspi_learn.networks.texture_features import TextureFeatures, trained_features
 
 __all__ = [
     "CorrectionUNet",
@@ -14,5 +15,7 @@ __all__ = [
     "PatchDiscriminator",
     "SegmentationUNet",
     "Segmenter",
+    "TextureFeatures",
     "evaluation_mode",
+    "trained_features",
 ]
