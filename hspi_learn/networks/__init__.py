@@ -6,6 +6,7 @@ from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
 from hspi_learn.networks.panel_cnn import PanelCnn, PanelLinear, ScanClassifier
 from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
+from hspi_learn.networks.texture_features import TextureFeatures, trained_features
 from hspi_learn.networks.unrolled_em import UnrolledEm
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "ScanClassifier",
     "SegmentationUNet",
     "Segmenter",
+    "TextureFeatures",
     "UnrolledEm",
     "evaluation_mode",
+    "trained_features",
 ]
