@@ -11,7 +11,9 @@ from hspi_learn.classical.mean_image import MeanImage
 from hspi_learn.classical.oracles import Oracle, OrganOracle, RegionalMl
 from hspi_learn.classical.ordered_subsets import OrderedSubsets
 from hspi_learn.classical.osem import Osem
+from hspi_learn.classical.panel_filter import PanelFilter, smoothed_on_panels, tuned_panel_filter
 from hspi_learn.classical.postfilter import gaussian_smoothed
+from hspi_learn.classical.principal_projections import PrincipalProjections
 from hspi_learn.classical.regional_ml import RegionalEstimates, RegionalLikelihood
 from hspi_learn.classical.tunable import Tunable
 from hspi_learn.classical.tuning import Tuning, tune
@@ -25,6 +27,8 @@ __all__ = [
     "OrderedSubsets",
     "OrganOracle",
     "Osem",
+    "PanelFilter",
+    "PrincipalProjections",
     "RegionalEstimates",
     "RegionalLikelihood",
     "RegionalMl",
@@ -33,5 +37,7 @@ __all__ = [
     "found_lesions",
     "gaussian_smoothed",
     "lesion_likelihood",
+    "smoothed_on_panels",
     "tune",
+    "tuned_panel_filter",
 ]

@@ -194,6 +194,11 @@ class OnlineScans(CountedScans):
             "labels": scan.labels.to(torch.uint8),
         }
 
+    def expected_counts(self, index: int) -> Tensor:
+        """Noise-free expectation [pixel, window] of an individual's counts, by images of its anatomy."""
+        images = self._images_of(self.population.anatomy_of(index))
+        return self.population.scan(SPLIT, index, images).expected
+
     def read(self, index: int) -> KeptScan:
         """The scan of an individual as it is kept.
 

@@ -1,8 +1,9 @@
-"""Losses: their contract, and those against true activity and organs, against counts, and of adversaries."""
+"""Losses: their contract, and those against true activity, organs and counts, and of adversaries."""
 
 from hspi_learn.losses.adversarial import AdversarialKind, discriminator_loss, generator_loss
 from hspi_learn.losses.loss import FunctionLoss, Loss, TaskLoss, WeightedLosses
 from hspi_learn.losses.physics import CountMismatch, PoissonDeviance, count_mismatch, poisson_deviance
+from hspi_learn.losses.projections import ProjectionError, TargetDeviance
 from hspi_learn.losses.segmentation import DiceCrossEntropy, dice_cross_entropy, multi_scale_l1
 from hspi_learn.losses.voxel import RelativeError, relative_error
 
@@ -13,7 +14,9 @@ __all__ = [
     "FunctionLoss",
     "Loss",
     "PoissonDeviance",
+    "ProjectionError",
     "RelativeError",
+    "TargetDeviance",
     "TaskLoss",
     "WeightedLosses",
     "count_mismatch",

@@ -20,6 +20,7 @@ from hspi_learn.metrics.lesions import (
     voxel_auc,
 )
 from hspi_learn.metrics.nrmse import Nrmse, evaluated_voxels, nrmse, scan_nrmse
+from hspi_learn.metrics.projection_error import count_weighted, projection_nrmse
 from hspi_learn.metrics.reduction import Reduction, failed_samples, reduce_scans
 from hspi_learn.metrics.regions import (
     BiasAndSpread,
@@ -44,6 +45,7 @@ __all__ = [
     "background_peaks",
     "bias_and_spread",
     "contrast_to_noise",
+    "count_weighted",
     "dice",
     "evaluated_voxels",
     "failed_samples",
@@ -55,6 +57,7 @@ __all__ = [
     "mean_interval",
     "nrmse",
     "paired_interval",
+    "projection_nrmse",
     "reduce_scans",
     "regional_means",
     "regions_with_single_lesions",

@@ -4,6 +4,7 @@ from hspi_learn.networks.discriminator import PatchDiscriminator
 from hspi_learn.networks.evaluation_mode import evaluation_mode
 from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
+from hspi_learn.networks.projection_unet import ProjectionDenoiser, ProjectionUNet
 from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "Generator",
     "MultiScaleCritic",
     "PatchDiscriminator",
+    "ProjectionDenoiser",
+    "ProjectionUNet",
     "SegmentationUNet",
     "Segmenter",
     "evaluation_mode",

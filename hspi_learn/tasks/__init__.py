@@ -2,6 +2,7 @@
 
 from data_gen.forward_model.line_windows import Windows
 from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
+from hspi_learn.tasks.denoising import Denoising, ScanObject
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.reconstruction import Adversary, GanReconstruction
 from hspi_learn.tasks.schedule import warm_up_cosine
@@ -11,8 +12,10 @@ __all__ = [
     "Adversary",
     "BackProjection",
     "Critic",
+    "Denoising",
     "GanReconstruction",
     "Inputs",
+    "ScanObject",
     "Segmentation",
     "Task",
     "Watched",

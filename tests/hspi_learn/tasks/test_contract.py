@@ -10,8 +10,14 @@ from contracts.task_contract import WINDOWS_KEV, TaskContract
 from own_task.hottest_organ import HottestOrgan
 
 from hspi_learn.classical import Osem
-from hspi_learn.networks import CorrectionUNet, MultiScaleCritic, PatchDiscriminator, SegmentationUNet
-from hspi_learn.tasks import Adversary, Critic, GanReconstruction, Segmentation, Task
+from hspi_learn.networks import (
+    CorrectionUNet,
+    MultiScaleCritic,
+    PatchDiscriminator,
+    ProjectionUNet,
+    SegmentationUNet,
+)
+from hspi_learn.tasks import Adversary, Critic, Denoising, GanReconstruction, Segmentation, Task
 
 
 class TestGanReconstruction(TaskContract):
@@ -50,3 +56,26 @@ class TestSegmentation(TaskContract):
 class TestHottestOrgan(TaskContract):
     def make(self, system: Any, **changes: Any) -> Task:
         return HottestOrgan(system, WINDOWS_KEV, **changes)
+
+
+class TestDenoising(TaskContract):
+    accumulation = ({"accumulate_batches": 3}, {})
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        task = Denoising(
+            system,
+            WINDOWS_KEV,
+            network=partial(ProjectionUNet, channels=(8, 8), strides=(2,), residual_units=1),
+            mirror_axes=(),
+            components=4,
+            **changes,
+        )
+        # A head of zeros would hand the linear estimate through.
+        generator = torch.Generator().manual_seed(7)
+        torch.nn.init.normal_(task.network.head.weight, std=0.05, generator=generator)
+        return task
+
+
+class TestNoise2Noise(TestDenoising):
+    def make(self, system: Any, **changes: Any) -> Task:
+        return super().make(system, target="split", **changes)
