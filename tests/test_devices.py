@@ -30,16 +30,24 @@ from hspi_learn.commands.composing import config_folder
 from hspi_learn.commands.train import train
 from hspi_learn.configs.build import build
 from hspi_learn.losses import (
+    HingeGame,
+    LeastSquaresGame,
+    RelativisticGame,
+    WassersteinGame,
     count_mismatch,
     dice_cross_entropy,
-    discriminator_loss,
-    generator_loss,
     multi_scale_l1,
     poisson_deviance,
     relative_error,
 )
 from hspi_learn.metrics import ContrastToNoise, Nrmse, RegionalBias
-from hspi_learn.networks import CorrectionUNet, MultiScaleCritic, PatchDiscriminator, SegmentationUNet
+from hspi_learn.networks import (
+    CorrectionUNet,
+    MultiScaleCritic,
+    MultiScaleDiscriminator,
+    PatchDiscriminator,
+    SegmentationUNet,
+)
 from hspi_learn.reconstructor import ScanBatch, scan_context
 from hspi_learn.tasks import BackProjection
 
@@ -161,13 +169,23 @@ class TestNetworksAndMetrics(DeviceContract):
         params=[
             partial(CorrectionUNet, 2, channels=(4, 8), strides=(1,), residual_units=1),
             partial(PatchDiscriminator, 2, channels=4, layers=1),
+            partial(MultiScaleDiscriminator, 2, channels=4),
             partial(SegmentationUNet, 2, 3, channels=(4, 8), strides=(1,), residual_units=1),
             partial(MultiScaleCritic, 2, 3, channels=4, layers=1),
             lambda: updated(Nrmse(), torch.ones(2, 1, 4, 4, 4), torch.ones(2, 1, 4, 4, 4)),
             lambda: updated(ContrastToNoise(), torch.rand(1, 1, 4, 4, 4), *halves()),
             lambda: updated(RegionalBias(2), *[torch.ones(1, 1, 4, 4, 4)] * 2, halves()[0][:, 0].long()),
         ],
-        ids=["generator", "discriminator", "segmenter", "critic", "nrmse", "contrast", "regional bias"],
+        ids=[
+            "generator",
+            "discriminator",
+            "multi-scale",
+            "segmenter",
+            "critic",
+            "nrmse",
+            "contrast",
+            "regional bias",
+        ],
     )
     def _made(self, request: pytest.FixtureRequest) -> None:
         self.module = request.param
@@ -276,12 +294,24 @@ def test_gradients_are_the_same_under_autocast(model: HyperspectralForwardModel)
         lambda a, b: poisson_deviance(a, b.round()),
         lambda a, b: count_mismatch(a, b),
         lambda a, b: relative_error(a[..., None, None], b[..., None, None], torch.ones(2, 1, 5, 1, 1)),
-        discriminator_loss,
-        lambda a, _: generator_loss(a),
+        lambda a, b: LeastSquaresGame().discriminator(a, b),
+        lambda a, _: HingeGame().generator(None, a),
+        lambda a, b: WassersteinGame().discriminator(a, b),
+        lambda a, b: RelativisticGame().generator(b, a),
         lambda a, b: dice_cross_entropy(*((x / 16)[..., None, None] for x in (a, b))),
         lambda a, b: multi_scale_l1([a], [b]),
     ],
-    ids=["deviance", "mismatch", "relative error", "discriminator", "generator", "dice", "multi-scale"],
+    ids=[
+        "deviance",
+        "mismatch",
+        "relative error",
+        "lsgan",
+        "hinge",
+        "wgan",
+        "relativistic",
+        "dice",
+        "multi-scale",
+    ],
 )
 def test_losses_are_float32_under_autocast(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Also of what comes in half precision: that of the same numbers in float32."""

@@ -23,15 +23,31 @@ _OLD_DEFAULTS = {
 }
 
 
+_GAMES = {"least_squares": "LeastSquaresGame", "hinge": "HingeGame"}
+"""The adversary's game by its name as a ``kind``."""
+
+
 def translated(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config of a run with its task in today's arguments; one of today's comes back as it is.
 
-    Until version 0.1.0 ``GanReconstruction`` took every weight and rate as an argument of its own.
+    Until version 0.1.0 ``GanReconstruction`` took every weight and rate as an argument of its own; later its
+    adversary named its game as a ``kind``.
     """
     task = config.get("task")
-    if isinstance(task, Mapping) and task.get("_target_") == _GAN and "discriminator" in task:
-        return {**config, "task": _gan(task)}
-    return dict(config)
+    if not isinstance(task, Mapping) or task.get("_target_") != _GAN:
+        return dict(config)
+    if "discriminator" in task:
+        task = _gan(task)
+    adversary = task.get("adversary")
+    if isinstance(adversary, Mapping) and adversary.get("kind") in _GAMES:
+        task = {**task, "adversary": _adversary(adversary)}
+    return {**config, "task": task}
+
+
+def _adversary(old: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of an adversary with its game in the place of its kind."""
+    kept = {name: value for name, value in old.items() if name != "kind"}
+    return {**kept, "game": {"_target_": f"hspi_learn.losses.{_GAMES[old['kind']]}"}}
 
 
 def _gan(old: Mapping[str, Any]) -> dict[str, Any]:

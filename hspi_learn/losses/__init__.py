@@ -1,6 +1,16 @@
 """Losses: their contract, and those against true activity, organs and counts, and of adversaries."""
 
-from hspi_learn.losses.adversarial import AdversarialKind, discriminator_loss, generator_loss
+from hspi_learn.losses.adversarial import (
+    Game,
+    HingeGame,
+    LeastSquaresGame,
+    RelativisticGame,
+    WassersteinGame,
+    feature_matching,
+    gradient_ratio_weight,
+    r1_penalty,
+    squared_slopes,
+)
 from hspi_learn.losses.loss import FunctionLoss, Loss, TaskLoss, WeightedLosses
 from hspi_learn.losses.physics import CountMismatch, PoissonDeviance, count_mismatch, poisson_deviance
 from hspi_learn.losses.projections import ProjectionError, TargetDeviance
@@ -8,22 +18,28 @@ from hspi_learn.losses.segmentation import DiceCrossEntropy, dice_cross_entropy,
 from hspi_learn.losses.voxel import RelativeError, relative_error
 
 __all__ = [
-    "AdversarialKind",
     "CountMismatch",
     "DiceCrossEntropy",
     "FunctionLoss",
+    "Game",
+    "HingeGame",
+    "LeastSquaresGame",
     "Loss",
     "PoissonDeviance",
     "ProjectionError",
     "RelativeError",
     "TargetDeviance",
+    "RelativisticGame",
     "TaskLoss",
+    "WassersteinGame",
     "WeightedLosses",
     "count_mismatch",
     "dice_cross_entropy",
-    "discriminator_loss",
-    "generator_loss",
+    "feature_matching",
+    "gradient_ratio_weight",
     "multi_scale_l1",
     "poisson_deviance",
+    "r1_penalty",
     "relative_error",
+    "squared_slopes",
 ]

@@ -1,6 +1,6 @@
 """Networks: generators, segmenters and their adversaries, and the mode that networks are evaluated in."""
 
-from hspi_learn.networks.discriminator import PatchDiscriminator
+from hspi_learn.networks.discriminator import MultiScaleDiscriminator, PatchDiscriminator
 from hspi_learn.networks.evaluation_mode import evaluation_mode
 from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
@@ -11,6 +11,7 @@ __all__ = [
     "CorrectionUNet",
     "Generator",
     "MultiScaleCritic",
+    "MultiScaleDiscriminator",
     "PatchDiscriminator",
     "ProjectionDenoiser",
     "ProjectionUNet",

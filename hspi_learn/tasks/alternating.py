@@ -10,11 +10,13 @@ import math
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, Self
 
 import torch
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from data_gen.core.errors import UserError
 from data_gen.forward_model.line_windows import Windows
@@ -25,7 +27,7 @@ from hspi_learn.losses import Loss
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, scan_context
 from hspi_learn.tasks.base import Inputs, OptimizerFactory, ScheduleFactory, Task
 from hspi_learn.tasks.physics_input import PhysicsInput, PhysicsInputs
-from hspi_learn.tasks.schedule import mirrored_axes, ramp
+from hspi_learn.tasks.schedule import averaging_decay, mirrored_axes, ramp
 
 InitialFactory = Callable[[HyperspectralForwardModel], Reconstructor]
 """Makes the method of the physics image for a forward model."""
@@ -85,9 +87,13 @@ class AlternatingTask(Task):
         largest_gradient: norm to which the network's gradient is clipped.
         accumulate_batches: batches whose gradients make one update.
         seed: of weights and mirrors.
+        ema_decay: the network that predicts, is validated and is published is a running average of the
+            trained one's weights, of which this share is kept at each update (less in the first ones, see
+            :func:`~hspi_learn.tasks.schedule.averaging_decay`); None: the trained one itself. A subclass
+            makes it by :meth:`average_of` and predicts by :attr:`predictor`.
 
     Raises:
-        UserError: an axis that is not x, y or z, or fewer than one batch an update.
+        UserError: an axis that is not x, y or z, fewer than one batch an update, or a share outside 0 to 1.
     """
 
     def __init__(
@@ -103,9 +109,10 @@ class AlternatingTask(Task):
         largest_gradient: float,
         accumulate_batches: int,
         seed: int,
+        ema_decay: float | None = None,
     ) -> None:
         super().__init__(system, windows_kev, losses, optimizer, schedule, seed)
-        _check(mirror_axes, accumulate_batches)
+        _check(mirror_axes, accumulate_batches, ema_decay)
         self.automatic_optimization = False
         self.opponent, self.largest_gradient = opponent, largest_gradient
         self.accumulate_batches = accumulate_batches
@@ -114,12 +121,31 @@ class AlternatingTask(Task):
         self.initial = initial(self.model)
         self.physics_inputs = PhysicsInputs(system, self.model, self.initial)
         self._last: tuple[ScanBatch, PhysicsInput] | None = None
+        self.ema_decay = ema_decay
+        self.average: AveragedModel | None = None
         self.updates: Tensor
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod
     def networks(self) -> tuple[nn.Module, nn.Module | None]:
         """The network that predicts, and its adversary."""
+
+    # The average of the network's weights.
+
+    def average_of(self, network: nn.Module) -> AveragedModel | None:
+        """A running average of a network's weights, buffers as they are; None if none is asked for.
+
+        Source: Polyak and Juditsky, SIAM J. Control Optim. 30 (1992) 838; of GANs Yazici et al., ICLR 2019.
+        """
+        if self.ema_decay is None:
+            return None
+        average = AveragedModel(network, avg_fn=partial(_averaged, decay=self.ema_decay))
+        return average.requires_grad_(False)
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The network that predicts: the average where there is one, the trained one otherwise."""
+        return self.networks()[0] if self.average is None else self.average.module
 
     # The contract of a task, as far as it is the same.
 
@@ -231,6 +257,8 @@ class AlternatingTask(Task):
         network = self.networks()[0]
         norm = nn.utils.clip_grad_norm_(network.parameters(), self.largest_gradient, error_if_nonfinite=True)
         optimiser.step()
+        if self.average is not None:
+            self.average.update_parameters(network)
         self._step_schedules()
         self.updates += 1
         return {"gradient_norm": norm}
@@ -259,10 +287,17 @@ def _sees_every_scan(trainer: Trainer, data: ScanDataModule) -> bool:
     return trainer.max_steps < 0 or trainer.max_steps * data.batch_size >= len(data.windowed("train"))
 
 
-def _check(mirror_axes: Sequence[str], accumulate_batches: int) -> None:
+def _averaged(average: Tensor, present: Tensor, updates: Tensor | int, decay: float) -> Tensor:
+    """The average of a weight after one more update."""
+    return torch.lerp(present, average, averaging_decay(int(updates), decay))
+
+
+def _check(mirror_axes: Sequence[str], accumulate_batches: int, ema_decay: float | None) -> None:
     """Refuse settings that mean nothing."""
     unknown = [axis for axis in mirror_axes if axis not in AXES]
     if unknown:
         raise UserError(f"task.mirror_axes holds {unknown[0]!r}; it needs to be some of {sorted(AXES)}")
     if accumulate_batches < 1:
         raise UserError(f"task.accumulate_batches is {accumulate_batches}; it needs to be 1 or more")
+    if ema_decay is not None and not 0 <= ema_decay < 1:
+        raise UserError(f"task.ema_decay is {ema_decay}; it needs to be from 0 to below 1, or null for none")

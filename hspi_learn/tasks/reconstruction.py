@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
 from matplotlib.figure import Figure
 from torch import Tensor, nn
-from torch.optim import Adam, AdamW
+from torch.optim import AdamW
 
 from data_gen.forward_model.line_windows import Windows
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.losses import (
-    AdversarialKind,
     CountMismatch,
     Loss,
     PoissonDeviance,
     RelativeError,
-    discriminator_loss,
-    generator_loss,
 )
 from hspi_learn.metrics import Reduction, scan_nrmse
 from hspi_learn.reconstructor import ScanBatch, ScanContext, body_mean, nonzero
-from hspi_learn.tasks.alternating import AlternatingTask, InitialFactory, check_opponent
+from hspi_learn.tasks.adversary import AdversarialTask, Adversary
+from hspi_learn.tasks.alternating import InitialFactory
 from hspi_learn.tasks.base import (
     Inputs,
     OptimizerFactory,
@@ -33,39 +30,13 @@ from hspi_learn.tasks.base import (
     Watched,
     seeded_network,
 )
-from hspi_learn.tasks.images import Images, body_of, images_of
+from hspi_learn.tasks.images import body_of, images_of
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.visual.volumes import reconstruction_figure
 
 NetworkFactory = Callable[[int], nn.Module]
 GENERATOR_OPTIMIZER: OptimizerFactory = partial(AdamW, lr=2e-3, betas=(0.9, 0.98), weight_decay=1e-4)
-DISCRIMINATOR_OPTIMIZER: OptimizerFactory = partial(Adam, lr=4e-4, betas=(0.5, 0.9))
-
-
-@dataclass(frozen=True)
-class Adversary:
-    """A discriminator that learns to tell estimates from truths, and its part in the generator's loss.
-
-    Args:
-        discriminator: makes the discriminator for a number of maps.
-        weight: of its verdict in the generator's loss; 0 trains the control, which never asks it.
-        kind: least squares or hinge.
-        from_share: share of the training after which it is let in, over an equal share.
-        optimizer: makes its optimiser.
-
-    Raises:
-        UserError: the weight is negative or infinite, or the share is outside 0 to 1.
-    """
-
-    discriminator: NetworkFactory
-    weight: float = 0.01
-    kind: AdversarialKind = "least_squares"
-    from_share: float = 0.2
-    optimizer: OptimizerFactory = DISCRIMINATOR_OPTIMIZER
-
-    def __post_init__(self) -> None:
-        check_opponent(self.weight, self.from_share)
 
 
 class ReconstructionView:
@@ -94,15 +65,15 @@ class ReconstructionView:
         return self._expected[2]
 
 
-class GanReconstruction(AlternatingTask):
+class GanReconstruction(AdversarialTask):
     """Generator that corrects a physics image, trained against truth, counts and a discriminator.
 
     The generator's loss is the weighted sum of ``losses`` and the discriminator's verdict
     (``adversarial``). Losses get the activity [batch, map, z, y, x] in Bq per voxel, the
-    :class:`~hspi_learn.reconstructor.ScanBatch`, and a :class:`ReconstructionView`. With an adversary of
-    weight 0 there is no discriminator step: that is the control, with the same initial weights, batches
-    and mirrors, since each network is drawn from its own seed and a step's chances are told from (seed,
-    number of the step) alone.
+    :class:`~hspi_learn.reconstructor.ScanBatch`, and a :class:`ReconstructionView`. Without an adversary, or
+    with one of weight 0, there is no discriminator step: that is the control, with the same initial weights,
+    batches and mirrors, since each network is drawn from its own seed and a step's chances are told from
+    (seed, number of the step) alone.
 
     Activities are divided by each map's mean over the body in the physics image, and estimates multiplied
     back: k times the counts give k times the activity.
@@ -111,7 +82,7 @@ class GanReconstruction(AlternatingTask):
         system: the imaging system.
         windows_kev: rising edges of the energy windows that the counts are summed in, or "lines".
         generator: makes the generator for a number of maps.
-        adversary: the discriminator and its part in the loss.
+        adversary: the discriminator and its part in the loss; None: there is none.
         initial: makes the physics image's method for a forward model.
         losses: by name; None weighs NRMSE 1, and every fourth step the Poisson deviance of the counts
             0.02 and the mismatch of their totals 0.05.
@@ -121,9 +92,11 @@ class GanReconstruction(AlternatingTask):
         largest_gradient: norm to which the generator's gradient is clipped.
         accumulate_batches: batches whose gradients make one update.
         seed: of weights and mirrors.
+        ema_decay: see :class:`~hspi_learn.tasks.alternating.AlternatingTask`.
 
     Raises:
-        UserError: an axis that is not x, y or z, or fewer than one batch an update.
+        UserError: an axis that is not x, y or z, fewer than one batch an update, or settings of the adversary
+            that do not fit each other.
     """
 
     watched: ClassVar[Watched] = Watched("val/nrmse", "min")
@@ -135,7 +108,7 @@ class GanReconstruction(AlternatingTask):
         system: ImagingSystem,
         windows_kev: Windows,
         generator: NetworkFactory,
-        adversary: Adversary,
+        adversary: Adversary | None,
         initial: InitialFactory = BackProjection,
         losses: Mapping[str, Loss] | None = None,
         optimizer: OptimizerFactory = GENERATOR_OPTIMIZER,
@@ -144,6 +117,7 @@ class GanReconstruction(AlternatingTask):
         largest_gradient: float = 1.0,
         accumulate_batches: int = 1,
         seed: int = 0,
+        ema_decay: float | None = None,
     ) -> None:
         default = {
             "voxel": RelativeError(1.0),
@@ -151,24 +125,25 @@ class GanReconstruction(AlternatingTask):
             "count": CountMismatch(0.05, every=4),
         }
         super().__init__(
-            system,
-            windows_kev,
             adversary,
-            initial,
-            default if losses is None else losses,
-            optimizer,
-            schedule,
-            mirror_axes,
-            largest_gradient,
-            accumulate_batches,
-            seed,
+            system=system,
+            windows_kev=windows_kev,
+            initial=initial,
+            losses=default if losses is None else losses,
+            optimizer=optimizer,
+            schedule=schedule,
+            mirror_axes=mirror_axes,
+            largest_gradient=largest_gradient,
+            accumulate_batches=accumulate_batches,
+            seed=seed,
+            ema_decay=ema_decay,
         )
-        self.adversary = adversary
         maps = len(system.groups.names)
         self.generator = seeded_network(lambda: generator(maps), seed)
-        self.discriminator = seeded_network(lambda: adversary.discriminator(maps), seed + 1)
+        self.discriminator = self.discriminator_of(maps)
+        self.average = self.average_of(self.generator)
 
-    def networks(self) -> tuple[nn.Module, nn.Module]:
+    def networks(self) -> tuple[nn.Module, nn.Module | None]:
         """The generator and the discriminator."""
         return self.generator, self.discriminator
 
@@ -182,7 +157,7 @@ class GanReconstruction(AlternatingTask):
     def corrected(self, initial: Tensor, density: Tensor, body: Tensor) -> Tensor:
         """The generator's estimate from a physics image, both in Bq per voxel; zero outside the body."""
         scale = body_mean(initial, body)
-        estimate: Tensor = self.generator(initial / nonzero(scale), density)
+        estimate: Tensor = self.predictor(initial / nonzero(scale), density)
         return scale * body * estimate
 
     # The contract of a task.
@@ -226,26 +201,7 @@ class GanReconstruction(AlternatingTask):
         view = ReconstructionView(self.model, images.weight, done)
         losses = self.losses.computed(images.activity(estimate), batch, view, done)
         total = self.losses.weighted_sum(losses, estimate)
-        logged = dict(losses)
-        weight = self.opponent_weight(done)
-        if weight > 0:
-            logged |= self._train_discriminator(images, estimate.detach(), batch_idx)
-            logged["adversarial"] = self._verdict(images, estimate)
-            total = total + weight * logged["adversarial"]
-        logged |= self.step_network(total, batch_idx)
-        self.log_training(logged, len(estimate))
-
-    def _verdict(self, images: Images, estimate: Tensor) -> Tensor:
-        """The generator's adversarial loss; no gradient is left in the discriminator."""
-        self.discriminator.requires_grad_(False)
-        scores = self.discriminator(estimate, images.initial, images.density)
-        self.discriminator.requires_grad_(True)
-        return generator_loss(scores, self.adversary.kind)
-
-    def _train_discriminator(self, images: Images, estimate: Tensor, batch_idx: int) -> dict[str, Tensor]:
-        """A step of the discriminator that tells truths from estimates better."""
-        real = self.discriminator(images.truth, images.initial, images.density)
-        fake = self.discriminator(estimate, images.initial, images.density)
-        loss = discriminator_loss(real, fake, self.adversary.kind)
-        self.step_opponent(loss, batch_idx)
-        return {"discriminator": loss, "score_real": real.mean(), "score_fake": fake.mean()}
+        conditions = images.initial, images.density
+        total, told = self.against_adversary(total, estimate, images.truth, *conditions, batch_idx=batch_idx)
+        told |= self.step_network(total, batch_idx)
+        self.log_training({**losses, **told}, len(estimate))

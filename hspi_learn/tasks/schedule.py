@@ -1,4 +1,4 @@
-"""Learning rate, ramps of weights and mirror axes in a training, as functions of the number of the update."""
+"""Learning rate, ramps of weights, averages and mirror axes, as functions of the number of the update."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ def ramp(progress: float, start: float) -> float:
     if progress < start:
         return 0.0
     return min(1.0, (progress - start) / start) if start > 0 else 1.0
+
+
+def averaging_decay(updates: int, decay: float) -> float:
+    """The share of a running average that an update keeps: (1 + n) / (10 + n) of n before, then ``decay``.
+
+    The first weights would stay in the average of a short training otherwise. Source: the warm-up of
+    ``tf.train.ExponentialMovingAverage`` (``num_updates``).
+    """
+    return min(decay, (1 + updates) / (10 + updates))
 
 
 def mirrored_axes(axes: Sequence[int], seed: int, step: int) -> tuple[int, ...]:

@@ -110,6 +110,7 @@ class Segmentation(AlternatingTask):
         largest_gradient: norm to which the network's gradient is clipped.
         accumulate_batches: batches whose gradients make one update.
         seed: of weights and mirrors.
+        ema_decay: see :class:`~hspi_learn.tasks.alternating.AlternatingTask`.
 
     Raises:
         UserError: an organ is unknown or named twice or the tumour is missing, an axis is not x, y or z, or
@@ -133,6 +134,7 @@ class Segmentation(AlternatingTask):
         largest_gradient: float = 1.0,
         accumulate_batches: int = 1,
         seed: int = 0,
+        ema_decay: float | None = None,
     ) -> None:
         check_organs(organs)
         super().__init__(
@@ -147,12 +149,14 @@ class Segmentation(AlternatingTask):
             largest_gradient,
             accumulate_batches,
             seed,
+            ema_decay,
         )
         self.organs = tuple(organs)
         bins = (f"{TUMOUR}_{name}" for name, *_ in BINS_MM3)
         self.higher_is_better = frozenset({"lesions_found", *(f"dice_{of}" for of in (*organs, *bins))})
         maps, classes = len(system.groups.names), len(self.organs) + 1
         self.network = seeded_network(lambda: network(maps, classes), seed)
+        self.average = self.average_of(self.network)
         self.critic: nn.Module | None = None
         if critic is not None:
             self.largest_weight = critic.largest_weight
@@ -182,7 +186,7 @@ class Segmentation(AlternatingTask):
     def segmented(self, initial: Tensor, density: Tensor, body: Tensor) -> Tensor:
         """Probabilities [batch, class, z, y, x] from a physics image [batch, map, z, y, x] in Bq a voxel."""
         scale = body_mean(initial, body)
-        return _probabilities(self.network(initial / nonzero(scale), density), body)
+        return _probabilities(self.predictor(initial / nonzero(scale), density), body)
 
     def truth(self, batch: ScanBatch) -> Tensor:
         """True membership of each class [batch, class, z, y, x], 0 or 1, in the activity's type."""

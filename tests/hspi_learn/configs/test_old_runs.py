@@ -13,6 +13,7 @@ from hspi_learn.configs.check import check_node, plain
 from hspi_learn.configs.old_runs import translated
 from hspi_learn.configs.schema import Node
 from hspi_learn.io.run_folder import RunFolder, read_config
+from hspi_learn.losses import HingeGame
 
 
 class Settings:
@@ -50,7 +51,8 @@ def test_old_arguments_come_through() -> None:
     task = translated({"task": OLD, "seed": 3})["task"]
     check_node(task, "task", given=["system"])
     adversary = build(task["adversary"], key="task.adversary")
-    assert (adversary.weight, adversary.kind, adversary.from_share) == (0.0, "hinge", 0.3)
+    assert (adversary.weight, adversary.from_share, adversary.gradient_ratio) == (0.0, 0.3, None)
+    assert isinstance(adversary.game, HingeGame)
     assert adversary.discriminator(2).smallest == 16
     assert adversary.optimizer.keywords == {"lr": 0.0005, "betas": (0.5, 0.9)}
     losses = {name: build(node, key=name) for name, node in task["losses"].items()}
@@ -90,8 +92,8 @@ def test_what_an_old_config_left_out_is_as_it_was() -> None:
             "_target_": "hspi_learn.tasks.Adversary",
             "discriminator": OLD["discriminator"],
             "weight": 0.01,
-            "kind": "least_squares",
             "from_share": 0.2,
+            "game": {"_target_": "hspi_learn.losses.LeastSquaresGame"},
             "optimizer": {"_target_": "torch.optim.Adam", "_partial_": True, "lr": 4e-4, "betas": [0.5, 0.9]},
         },
         "optimizer": {
@@ -102,6 +104,21 @@ def test_what_an_old_config_left_out_is_as_it_was() -> None:
             "weight_decay": 1e-4,
         },
     }
+
+
+@pytest.mark.parametrize(("kind", "game"), [("hinge", "HingeGame"), ("least_squares", "LeastSquaresGame")])
+def test_an_adversary_that_names_its_game_as_a_kind(kind: str, game: str) -> None:
+    """The run folders of before games were objects; a kind that never was is left for the check to refuse."""
+    adversary = {
+        "_target_": "hspi_learn.tasks.Adversary",
+        "discriminator": OLD["discriminator"],
+        "weight": 0.2,
+    }
+    former = {"task": {"_target_": OLD["_target_"], "adversary": {**adversary, "kind": kind}}, "seed": 1}
+    wanted = {**adversary, "game": {"_target_": f"hspi_learn.losses.{game}"}}
+    assert translated(former) == {"task": {"_target_": OLD["_target_"], "adversary": wanted}, "seed": 1}
+    unknown = {"task": {"_target_": OLD["_target_"], "adversary": {**adversary, "kind": "chess"}}}
+    assert translated(unknown) == unknown
 
 
 def test_configs_of_today_stay_as_they_are() -> None:

@@ -21,8 +21,6 @@ from hspi_learn.losses import (
     TaskLoss,
     WeightedLosses,
     count_mismatch,
-    discriminator_loss,
-    generator_loss,
     poisson_deviance,
     relative_error,
 )
@@ -101,26 +99,6 @@ def test_events_where_none_are_expected_cost_a_finite_price() -> None:
     assert expected.grad is not None
     assert bool(torch.isfinite(loss))
     assert bool(torch.isfinite(expected.grad).all())
-
-
-@pytest.mark.parametrize("kind", ["least_squares", "hinge"])
-def test_adversaries_want_opposite_scores(kind: str) -> None:
-    """Right verdicts cost the discriminator nothing, and fooling it lowers the generator's loss."""
-    real, fake = torch.ones(4), torch.zeros(4) if kind == "least_squares" else -torch.ones(4)
-    assert float(discriminator_loss(real, fake, kind)) == 0
-    assert float(discriminator_loss(fake, real, kind)) > 0
-    assert float(generator_loss(real, kind)) < float(generator_loss(fake, kind))
-
-
-def test_adversarial_losses_by_hand() -> None:
-    """Truths that score 1.5 and 0.5, estimates that score 0.2 and -1.4; the papers' formulas, to 1e-6."""
-    real, fake = torch.tensor([1.5, 0.5]), torch.tensor([0.2, -1.4])
-    squares = 0.5 * ((0.25 + 0.25) / 2 + (0.04 + 1.96) / 2)
-    hinge = 0.5 * ((0.0 + 0.5) / 2 + (1.2 + 0.0) / 2)
-    assert float(discriminator_loss(real, fake)) == pytest.approx(squares, rel=1e-6)
-    assert float(discriminator_loss(real, fake, "hinge")) == pytest.approx(hinge, rel=1e-6)
-    assert float(generator_loss(fake)) == pytest.approx((0.64 + 5.76) / 2, rel=1e-6)
-    assert float(generator_loss(fake, "hinge")) == pytest.approx(0.6, rel=1e-6)
 
 
 def test_mismatch_of_totals_by_hand() -> None:

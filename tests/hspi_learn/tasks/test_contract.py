@@ -10,9 +10,11 @@ from contracts.task_contract import WINDOWS_KEV, TaskContract
 from own_task.hottest_organ import HottestOrgan
 
 from hspi_learn.classical import Osem
+from hspi_learn.losses import WassersteinGame
 from hspi_learn.networks import (
     CorrectionUNet,
     MultiScaleCritic,
+    MultiScaleDiscriminator,
     PatchDiscriminator,
     ProjectionUNet,
     SegmentationUNet,
@@ -35,6 +37,33 @@ class TestGanReconstruction(TaskContract):
         # A head of zeros would hand the physics image through.
         generator = torch.Generator().manual_seed(7)
         torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
+        return task
+
+
+class TestAveragedAgainstMultiScale(TestGanReconstruction):
+    """The same task against everything that an adversary has, and predicted by the average of its weights."""
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        task = GanReconstruction(
+            system,
+            WINDOWS_KEV,
+            generator=partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1),
+            adversary=Adversary(
+                partial(MultiScaleDiscriminator, channels=4),
+                game=WassersteinGame(),
+                gradient_ratio=0.3,
+                feature_matching=1.0,
+                r1=1.0,
+                r1_every=2,
+                from_share=0.0,
+            ),
+            initial=partial(Osem, iterations=1, subsets=2),
+            ema_decay=0.5,
+            **changes,
+        )
+        generator = torch.Generator().manual_seed(7)
+        torch.nn.init.normal_(task.generator.head.weight, std=0.05, generator=generator)
+        task.average = task.average_of(task.generator)
         return task
 
 

@@ -26,9 +26,10 @@ from hspi_learn.data import ScanDataModule
 from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
 from hspi_learn.reconstructor import ScanBatch, scan_context
 from hspi_learn.tasks import Adversary, BackProjection, GanReconstruction, reconstruction, warm_up_cosine
+from hspi_learn.tasks.adversary import DISCRIMINATOR_OPTIMIZER
 from hspi_learn.tasks.images import images_of
 from hspi_learn.tasks.physics_input import PhysicsInput, PhysicsInputs
-from hspi_learn.tasks.reconstruction import DISCRIMINATOR_OPTIMIZER, GENERATOR_OPTIMIZER, ReconstructionView
+from hspi_learn.tasks.reconstruction import GENERATOR_OPTIMIZER, ReconstructionView
 
 SCANS = 6
 
@@ -252,10 +253,15 @@ class TestReconstruction:
 
 class TestSettings:
     def test_defaults_are_those_of_the_config(self, model32: HyperspectralForwardModel) -> None:
-        """Python and ``conf/task/gan_reconstruction.yaml`` train the same: losses, adversary, optimisers,
-        schedule, mirrors, clipping."""
-        path = Path(__file__).parents[3] / "conf" / "task" / "gan_reconstruction.yaml"
-        written: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        """Python and ``conf/task/gan_reconstruction.yaml`` train the same: losses, adversary
+        (``conf/adversary/lsgan.yaml``), optimisers, schedule, mirrors, clipping."""
+        conf = Path(__file__).parents[3] / "conf"
+        written, chosen = (
+            OmegaConf.to_container(OmegaConf.load(conf / name), resolve=False)
+            for name in ("task/gan_reconstruction.yaml", "adversary/lsgan.yaml")
+        )
+        assert isinstance(written, dict)
+        assert isinstance(chosen, dict)
         adversary = Adversary(partial(PatchDiscriminator, channels=4, layers=1))
         task = GanReconstruction(
             system_of(model32),
@@ -279,10 +285,12 @@ class TestSettings:
         }
         assert losses == {name: {"every": 1, **node} for name, node in written["losses"].items()}
         assert all(loss.from_step == 0 for loss in task.losses.terms().values())
-        chosen = written["adversary"]
-        assert {"weight": adversary.weight, "kind": adversary.kind, "from_share": adversary.from_share} == {
-            name: chosen[name] for name in ("weight", "kind", "from_share")
-        }
+        assert {"adversary": "lsgan"}.items() <= {
+            str(key).partition("@")[2]: value for one in written["defaults"] for key, value in one.items()
+        }.items()
+        others = chosen.keys() - {"_target_", "game", "optimizer"}
+        assert {name: getattr(adversary, name) for name in others} == {name: chosen[name] for name in others}
+        assert chosen["game"] == {"_target_": f"hspi_learn.losses.{type(adversary.game).__name__}"}
         assert plain(adversary.optimizer) == chosen["optimizer"]
         assert plain(task.optimizer_factory) == written["optimizer"]
         assert task.schedule_factory is warm_up_cosine
