@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from data_gen.core.autograd import in_full_precision
 from data_gen.core.errors import UserError
 from data_gen.core.memory import check_memory
-from hspi_learn.classical.panel_filter import smoothed_on_panels
 from hspi_learn.data import PanelLayout
 
 LEAST_SHARE = 1e-2
@@ -95,52 +94,54 @@ class PrincipalProjections(nn.Module):
         return (total * (mean + scale * deviation)).clamp_min(0)
 
     @torch.no_grad()
-    def fit(self, first: Sequence[Tensor], second: Sequence[Tensor] | None = None, fwhm: float = 0.0) -> None:
+    def fit(
+        self,
+        expected: Sequence[Tensor],
+        halves: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None,
+    ) -> None:
         """Find mean, spectra, components and their variances from training scans.
 
         Args:
-            first: noise-free expectations of each scan [pixel, window], or one half of its counts.
-            second: the other halves, independent of the first; None: ``first`` is free of noise. Spectra and
-                variances come from what both halves have in common, so that noise adds nothing to them.
-            fwhm: pixels over which noisy scans are smoothed before their components are found.
+            expected: expected counts of each scan [pixel, window], which give mean, spectra and components.
+            halves: two independent halves of the counts of each scan, if ``expected`` are not the truth but
+                estimates. The mean is then corrected by a factor for each window, and variances are what both
+                halves have in common, to which noise adds nothing. A part of the scans that had no part in
+                finding components tells them.
         """
-        halves = [first] if second is None else [first, second]
-        shares = [[scan / scan.sum().clamp_min(1e-6) for scan in half] for half in halves]
-        mean = torch.stack([sum(half) / len(half) for half in shares]).mean(0)
-        self.mean.copy_(self._smoothed(mean[None], fwhm / 2)[0] if fwhm else mean)
-        deviations = [[(share - self.mean) / self.scale for share in half] for half in shares]
-        common = sum(a.T @ b for a, b in zip(deviations[0], deviations[-1], strict=True))
-        assert isinstance(common, Tensor)
+        shares = [_share(scan) for scan in expected]
+        mean = torch.stack(shares).mean(0)
+        if halves is not None:
+            counted = torch.stack([_share(a + b) for a, b in zip(*halves, strict=True)]).mean(0)
+            mean = mean * counted.sum(0) / mean.sum(0).clamp_min(torch.finfo(mean.dtype).tiny)
+        self.mean.copy_(mean)
+        rows = [(share - self.mean) / self.scale for share in shares]
+        common = torch.stack([row.T @ row for row in rows]).sum(0)
         kept = self.spectra.shape[1]
-        self.spectra.copy_(torch.linalg.eigh((common + common.T) / 2).eigenvectors.flip(1)[:, :kept])
-        parts = [torch.stack([one @ self.spectra for one in half]) for half in deviations]
-        together = torch.stack(parts).mean(0) if second is not None else parts[0]
-        if fwhm:
-            together = self._smoothed(together, fwhm)
-        rows = together.flatten(1)
-        found = _principal(rows, len(self.variances))
+        self.spectra.copy_(torch.linalg.eigh(common).eigenvectors.flip(1)[:, :kept])
+        flat = torch.stack([(row @ self.spectra).flatten() for row in rows])
+        found = _principal(flat, len(self.variances))
         self.components.zero_()
         self.components[: len(found)] = found.unflatten(1, self.components.shape[1:])
         self.variances.zero_()
-        self.variances[: len(found)] = self._variances(rows, found, [part.flatten(1) for part in parts])
+        if halves is None:
+            self.variances[: len(found)] = (flat @ found.T).square().mean(0)
+            return
+        held_out = [number for number in range(len(flat)) if number % HELD_OUT == 0]
+        others = [number for number in range(len(flat)) if number % HELD_OUT]
+        known = _principal(flat[others], len(found))
+        seen = [
+            torch.stack([self._whitened(half[number]) for number in held_out]) @ known.T for half in halves
+        ]
+        self.variances[: len(known)] = (seen[0] * seen[1]).mean(0).clamp_min(0)
 
-    def _variances(self, rows: Tensor, found: Tensor, parts: Sequence[Tensor]) -> Tensor:
-        """Variance of each component over scans; of noisy ones from scans that had no part in finding them."""
-        if len(parts) == 1:
-            return (rows @ found.T).square().mean(0)
-        held_out = torch.arange(len(rows)) % HELD_OUT == 0
-        known = _principal(rows[~held_out], len(found))
-        products = [part[held_out] @ known.T for part in parts]
-        variances = (products[0] * products[1]).mean(0).clamp_min(0)
-        filled = variances.new_zeros(len(found))
-        filled[: len(variances)] = variances
-        return filled
+    def _whitened(self, counts: Tensor) -> Tensor:
+        """Deviation of a scan's shares from the mean in the kept spectra, over their noise, flat."""
+        return (((_share(counts) - self.mean) / self.scale) @ self.spectra).flatten()
 
-    def _smoothed(self, values: Tensor, fwhm: float) -> Tensor:
-        """[scan, pixel, channel] smoothed within each panel."""
-        images = self.layout.images(values)
-        everywhere = torch.ones_like(images[:1, :, :1])
-        return self.layout.counts(smoothed_on_panels(images, everywhere, fwhm))
+
+def _share(counts: Tensor) -> Tensor:
+    """Counts of a scan over their total."""
+    return counts / counts.sum().clamp_min(torch.finfo(counts.dtype).tiny)
 
 
 def _principal(rows: Tensor, most: int) -> Tensor:

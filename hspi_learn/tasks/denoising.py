@@ -18,14 +18,15 @@ from data_gen.core.random import Range, checked_range, log_uniform, seeded_gener
 from data_gen.forward_model.line_windows import Windows
 from data_gen.forward_model.system import ImagingSystem
 from hspi_learn.classical import PrincipalProjections
-from hspi_learn.data import PanelLayout, ScanDataModule, mirrored_pixels
+from hspi_learn.data import CountedScans, PanelLayout, ScanDataModule, mirrored_pixels
 from hspi_learn.losses import Loss, ProjectionError, TargetDeviance
 from hspi_learn.metrics import Reduction, count_weighted, projection_nrmse
-from hspi_learn.reconstructor import ScanBatch
-from hspi_learn.tasks.alternating import AXES, AlternatingTask
+from hspi_learn.reconstructor import ScanBatch, nonzero
+from hspi_learn.tasks.adversary import AdversarialTask, Adversary
+from hspi_learn.tasks.alternating import AXES, InitialFactory
 from hspi_learn.tasks.base import Inputs, OptimizerFactory, ScheduleFactory, Watched, seeded_network
 from hspi_learn.tasks.expected_counts import ExpectedCounts
-from hspi_learn.tasks.physics_input import BackProjection
+from hspi_learn.tasks.physics_input import BackProjection, PhysicsInputs
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.visual.projections import projection_figure
 
@@ -36,6 +37,13 @@ NetworkFactory = Callable[[int, int], nn.Module]
 """Makes a :class:`~hspi_learn.networks.ProjectionDenoiser` for a number of panels and of windows."""
 
 NETWORK_OPTIMIZER: OptimizerFactory = partial(AdamW, lr=1e-3, betas=(0.9, 0.98), weight_decay=1e-4)
+
+
+MOST_FITTED = 1000
+"""Training scans whose expectations the linear estimate is fitted to, at most."""
+
+MOST_PROJECTED = 400
+"""Training scans whose physics images are projected for it, at most: half a CPU second each in the demo."""
 
 
 class ScanObject(NamedTuple):
@@ -77,7 +85,7 @@ class DenoisingView:
     step: int
 
 
-class Denoising(AlternatingTask):
+class Denoising(AdversarialTask):
     """Tells from the counts of a scan what was to be expected of them, in every pixel and window.
 
     A prediction is [batch, pixel, window], 0 or more, 0 in dead pixels. A linear estimate from principal
@@ -103,12 +111,14 @@ class Denoising(AlternatingTask):
         system: the imaging system.
         windows_kev: rising edges of the energy windows that the counts are summed in, or "lines".
         network: makes the network for a number of panels and of windows.
+        adversary: a discriminator of single panels, told the noise-free expectation from estimates beside the
+            counts that the network saw, all relative to these counts' mean in each window; None: there is
+            none. It is made for the number of windows, as ``network/panel_discriminator``.
+        initial: makes the physics images of training scans for ``split``, for the linear estimate.
         target: ``expected`` or ``split``.
         thinning: least and largest share of the counts that is used in a step.
         components: principal components of the linear estimate.
         spectra: combinations of windows that the linear estimate keeps in each pixel.
-        smoothing_pixels: FWHM by which noisy training scans are smoothed before their components are found;
-            those of noise-free expectations never are.
         losses: by name; None: the NRMSE for ``expected``, the Poisson deviance for ``split``.
         optimizer: makes the network's optimiser.
         schedule: makes the learning-rate schedules; None keeps the rates.
@@ -116,6 +126,7 @@ class Denoising(AlternatingTask):
         largest_gradient: norm to which the network's gradient is clipped.
         accumulate_batches: batches whose gradients make one update.
         seed: of weights, thinning and mirrors.
+        ema_decay: see :class:`~hspi_learn.tasks.alternating.AlternatingTask`.
 
     Raises:
         UserError: an axis along which the camera is no mirror image of itself, a share outside 0 to 1, a loss
@@ -131,11 +142,12 @@ class Denoising(AlternatingTask):
         system: ImagingSystem,
         windows_kev: Windows,
         network: NetworkFactory,
+        adversary: Adversary | None = None,
+        initial: InitialFactory = BackProjection,
         target: Target = "expected",
         thinning: Range = (0.1, 1.0),
         components: int = 128,
         spectra: int = 6,
-        smoothing_pixels: float = 3.0,
         losses: Mapping[str, Loss] | None = None,
         optimizer: OptimizerFactory = NETWORK_OPTIMIZER,
         schedule: ScheduleFactory | None = warm_up_cosine,
@@ -143,21 +155,28 @@ class Denoising(AlternatingTask):
         largest_gradient: float = 1.0,
         accumulate_batches: int = 1,
         seed: int = 0,
+        ema_decay: float | None = None,
     ) -> None:
         usual: Loss = ProjectionError() if target == "expected" else TargetDeviance()
         super().__init__(
-            system,
-            windows_kev,
-            None,
-            BackProjection,
-            {"error": usual} if losses is None else losses,
-            optimizer,
-            schedule,
-            mirror_axes,
-            largest_gradient,
-            accumulate_batches,
-            seed,
+            adversary,
+            system=system,
+            windows_kev=windows_kev,
+            initial=initial,
+            losses={"error": usual} if losses is None else losses,
+            optimizer=optimizer,
+            schedule=schedule,
+            mirror_axes=mirror_axes,
+            largest_gradient=largest_gradient,
+            accumulate_batches=accumulate_batches,
+            seed=seed,
+            ema_decay=ema_decay,
         )
+        if target == "split" and adversary is not None and adversary.weight > 0:
+            raise UserError(
+                f"task.adversary.weight is {adversary.weight} and task.target split, which has no noise-free "
+                "counts to show to it; it needs 0, as with adversary=none"
+            )
         for name, loss in self.losses.terms().items():
             if target == "split" and isinstance(loss, ProjectionError) and loss.weight > 0:
                 raise UserError(
@@ -166,18 +185,19 @@ class Denoising(AlternatingTask):
                 )
         self.target: Target = target
         self.thinning = checked_range("task.thinning", thinning, above=1e-6, most=1.0)
-        self.smoothing_pixels = smoothing_pixels
         self.layout = PanelLayout.of(self.model.camera)
         windows = self.windows.count
         self.first = PrincipalProjections(self.layout, windows, components, spectra)
         self.network = seeded_network(lambda: network(self.layout.panels, windows), seed)
+        self.discriminator = self.discriminator_of(windows)
+        self.average = self.average_of(self.network)
         self._partners = {AXES[axis]: mirrored_pixels(self.model.camera, axis) for axis in mirror_axes}
         self.truths = ExpectedCounts(system, self.model)
         self._last_truth: tuple[ScanBatch, Tensor] | None = None
 
     def networks(self) -> tuple[nn.Module, nn.Module | None]:
-        """The network; it has no adversary."""
-        return self.network, None
+        """The network and the discriminator."""
+        return self.network, self.discriminator
 
     @property
     def live(self) -> Tensor:
@@ -200,19 +220,22 @@ class Denoising(AlternatingTask):
         """Expected counts [batch, pixel, window]."""
         return self.denoised(inputs.values)
 
-    def denoised(self, counts: Tensor, live: Tensor | None = None) -> Tensor:
-        """Expected counts of counts, both [batch, pixel, window].
+    def denoised(self, counts: Tensor) -> Tensor:
+        """Expected counts of counts, both [batch, pixel, window]; those in dead pixels are not looked at."""
+        return self._by(self.predictor, counts, self.live.to(counts))
 
-        Args:
-            counts: those in dead pixels are not looked at.
-            live: pixels that record [pixel], 0 or 1; None: the system's.
-        """
-        live = (self.live if live is None else live).to(counts)
+    def linear(self, counts: Tensor) -> Tensor:
+        """The linear estimate that the network corrects, [batch, pixel, window]."""
+        live = self.live.to(counts)
+        return self.first(live[:, None] * counts, live)
+
+    def _by(self, network: nn.Module, counts: Tensor, live: Tensor) -> Tensor:
+        """Expected counts by the network that is trained, or by its average."""
         seen = live[:, None] * counts
         first = self.first(seen, live)
         images = (self.layout.images(part) for part in (seen, first))
         mask = self.layout.images(live[None, :, None])[0, :, 0]
-        return live[:, None] * self.layout.counts(self.network(*images, mask))
+        return live[:, None] * self.layout.counts(network(*images, mask))
 
     def per_sample_loss(self, prediction: Tensor, batch: ScanBatch) -> Tensor:
         """NRMSE against the noise-free expectation in each window, mean weighted by counts."""
@@ -265,6 +288,7 @@ class Denoising(AlternatingTask):
         if not isinstance(data, ScanDataModule):
             return
         self.truths.keep_beside(data.folder)
+        self.physics_inputs.keep_beside(data.folder)
         splits = {"fit": ["validation"], "validate": ["validation"], "test": ["test"]}.get(stage, [])
         if stage == "fit" and self.target == "expected" and not data.fresh:
             splits.append("train")
@@ -274,36 +298,55 @@ class Denoising(AlternatingTask):
         if stage == "fit":
             self.fit_first(data)
 
-    def fit_first(self, data: ScanDataModule, most: int = 1000) -> None:
-        """Find mean and principal components of the first training scans: of their expectation, or of counts.
+    def fit_first(self, data: ScanDataModule) -> None:
+        """Find mean and principal components of training scans.
 
-        Args:
-            data: the training scans.
-            most: so many scans at most.
+        Of their noise-free expectations; or, without truth, of what the forward model expects of their
+        physics images: these know how projections may look, and halves of the counts how much they vary.
         """
         scans = data.windowed("train")
-        numbers = range(min(most, len(scans)))
         if self.target == "expected":
-            batches = (scans[number] for number in numbers)
-            singles = (ScanBatch(*(column[None] for column in scan)) for scan in batches)
-            self.first.fit([self.truths(scan)[0].cpu() for scan in singles])
+            numbers = scans.by_object()[:MOST_FITTED]
+            self.first.fit([self.truths(_single(scans[number]))[0].cpu() for number in numbers])
             return
+        numbers = scans.by_object()[:MOST_PROJECTED]
+        imaged = _Imaged(scans, self.physics_inputs)
+        self.truths.prepare(imaged, "projected physics images", numbers)
         generator = seeded_generator(self.seed, "halves")
         counts = [scans[number].projections for number in numbers]
         halves = [torch.binomial(one, torch.full_like(one, 0.5), generator=generator) for one in counts]
         others = [one - half for one, half in zip(counts, halves, strict=True)]
-        self.first.fit(halves, others, self.smoothing_pixels)
+        self.first.fit(
+            [self.truths(_single(imaged[number]))[0].cpu() for number in numbers], (halves, others)
+        )
 
     def training_step(self, batch: ScanBatch, batch_idx: int) -> None:
         """One update of the network."""
         done = int(self.updates)
         parts = self.mirrored(self.drawn(batch, done), self.mirrors(done))
-        estimate = self.denoised(parts.shown, parts.live) / parts.shown_share
+        counts, level = self._relative(parts.shown)
+        estimate, _ = self._relative(self._by(self.network, parts.shown, parts.live), level)
+        whole = self._absolute(estimate, level / parts.shown_share)
         view = DenoisingView(parts.target, parts.target_share, done)
-        losses = self.losses.computed(estimate, batch, view, done)
-        total = self.losses.weighted_sum(losses, estimate)
-        told = self.step_network(total, batch_idx)
-        self.log_training({**losses, **told}, len(estimate))
+        losses = self.losses.computed(whole, batch, view, done)
+        total, told = self.losses.weighted_sum(losses, estimate), {}
+        if self.target == "expected":
+            truth, _ = self._relative(parts.shown_share * parts.target, level)
+            total, told = self.against_adversary(total, estimate, truth, counts, batch_idx=batch_idx)
+        told |= self.step_network(total, batch_idx)
+        self.log_training({**losses, **told}, len(whole))
+
+    def _relative(self, counts: Tensor, level: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Counts as images of single panels [batch * panel, window, row, column], relative to the mean of
+        each window [batch, 1, window], which is their own unless it is given.
+        """
+        if level is None:
+            level = nonzero(counts.mean(dim=1, keepdim=True))
+        return self.layout.images(counts / level).flatten(0, 1), level
+
+    def _absolute(self, images: Tensor, level: Tensor) -> Tensor:
+        """The inverse of :meth:`_relative`."""
+        return level * self.layout.counts(images.unflatten(0, (len(level), self.layout.panels)))
 
     def drawn(self, batch: ScanBatch, done: int) -> Parts:
         """What the network sees of a batch after so many updates, and what it is held against.
@@ -338,3 +381,24 @@ class Denoising(AlternatingTask):
                 shown=parts.shown[:, order], target=parts.target[:, order], live=parts.live[order]
             )
         return parts
+
+
+class _Imaged:
+    """Scans with their physics image in the place of the truth.
+
+    Args:
+        scans: each without its batch axis.
+        images: makes the physics images.
+    """
+
+    def __init__(self, scans: CountedScans, images: PhysicsInputs) -> None:
+        self.scans, self.images = scans, images
+
+    def __getitem__(self, number: int) -> ScanBatch:
+        scan = self.scans[number]
+        return scan._replace(activity=self.images(_single(scan)).initial[0].cpu())
+
+
+def _single(scan: ScanBatch) -> ScanBatch:
+    """A scan as a batch of one."""
+    return ScanBatch(*(column[None] for column in scan))

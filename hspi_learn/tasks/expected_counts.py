@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,11 +14,18 @@ from data_gen.core.cache import content_key
 from data_gen.core.parallel import on_all_cores, told
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
-from hspi_learn.data import CountedScans, KeptTensors, OnlineScans, fingerprint
+from hspi_learn.data import KeptTensors, OnlineScans, fingerprint
 from hspi_learn.reconstructor import ScanBatch
 
 CODE_VERSION = 1
 """Raised whenever the expectations change, so that kept ones are computed again."""
+
+
+class NumberedScans(Protocol):
+    """Scans by their number, each without its batch axis."""
+
+    def __getitem__(self, number: int, /) -> ScanBatch:
+        """A scan."""
 
 
 class ExpectedCounts:
@@ -47,7 +55,7 @@ class ExpectedCounts:
 
     def prepare(
         self,
-        scans: Sequence[ScanBatch] | CountedScans,
+        scans: NumberedScans,
         title: str,
         numbers: Sequence[int],
     ) -> None:

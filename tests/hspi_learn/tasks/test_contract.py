@@ -105,6 +105,15 @@ class TestDenoising(TaskContract):
         return task
 
 
+class TestDenoisingAgainstAnAdversary(TestDenoising):
+    """With a discriminator of panels, let in from the first update."""
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        panels = partial(PatchDiscriminator, channels=4, layers=1, spatial_dims=2, others=0)
+        adversary = Adversary(panels, weight=1.0, gradient_ratio=0.1, from_share=0.0)
+        return super().make(system, adversary=adversary, **changes)
+
+
 class TestNoise2Noise(TestDenoising):
     def make(self, system: Any, **changes: Any) -> Task:
         return super().make(system, target="split", **changes)
