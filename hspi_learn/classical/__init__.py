@@ -3,6 +3,7 @@
 Learnt from training scans: kernel ridge regression, the mean image. Told the true outlines: oracles.
 """
 
+from hspi_learn.classical.coarse_osem import CoarseOsem
 from hspi_learn.classical.kernel_ridge import KernelRidge
 from hspi_learn.classical.lesion_activity import found_lesions, lesion_likelihood
 from hspi_learn.classical.map_anatomical import MapAnatomical
@@ -19,6 +20,7 @@ from hspi_learn.classical.tunable import Tunable
 from hspi_learn.classical.tuning import Tuning, tune
 
 __all__ = [
+    "CoarseOsem",
     "KernelRidge",
     "MapAnatomical",
     "MapRdp",

@@ -1,6 +1,7 @@
 """Methods compared on unseen samples: clean, with fewer counts, under attack, over repeated noise."""
 
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase, thinned_scans
+from hspi_learn.evaluation.denoising import DenoisingProtocol, DenoisingReport
 from hspi_learn.evaluation.identifiability import LeastDeviations, least_deviations
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
@@ -24,6 +25,8 @@ __all__ = [
     "Call",
     "Condition",
     "Conditions",
+    "DenoisingProtocol",
+    "DenoisingReport",
     "EvaluationProtocol",
     "Judge",
     "JudgedError",

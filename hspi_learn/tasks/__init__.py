@@ -3,6 +3,7 @@
 from data_gen.forward_model.line_windows import Windows
 from hspi_learn.tasks.adversary import AdversarialTask, Adversary
 from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
+from hspi_learn.tasks.denoised import Denoised
 from hspi_learn.tasks.denoising import Denoising, ScanObject
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.reconstruction import GanReconstruction
@@ -14,6 +15,7 @@ __all__ = [
     "Adversary",
     "BackProjection",
     "Critic",
+    "Denoised",
     "Denoising",
     "GanReconstruction",
     "Inputs",

@@ -220,9 +220,14 @@ class Denoising(AdversarialTask):
         """Expected counts [batch, pixel, window]."""
         return self.denoised(inputs.values)
 
-    def denoised(self, counts: Tensor) -> Tensor:
-        """Expected counts of counts, both [batch, pixel, window]; those in dead pixels are not looked at."""
-        return self._by(self.predictor, counts, self.live.to(counts))
+    def denoised(self, counts: Tensor, live: Tensor | None = None) -> Tensor:
+        """Expected counts of counts, both [batch, pixel, window].
+
+        Args:
+            counts: those in dead pixels are not looked at.
+            live: pixels that record [pixel], 0 or 1; None: the system's.
+        """
+        return self._by(self.predictor, counts, (self.live if live is None else live).to(counts))
 
     def linear(self, counts: Tensor) -> Tensor:
         """The linear estimate that the network corrects, [batch, pixel, window]."""
