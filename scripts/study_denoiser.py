@@ -124,8 +124,8 @@ def _write(asked: argparse.Namespace, numbers: dict[str, float]) -> None:
         f"{datetime.date.today():%Y-%m-%d}.",
         "",
         f"{asked.steps} steps of batches of {BATCH} on {asked.subjects} individuals drawn online on 200 "
-        "anatomies, a tenth to all of their counts at each step. `linear` is the Wiener filter in principal components "
-        "of the training scans that the first network corrects; `map_rdp` is the reprojected MAP "
+        "anatomies, a tenth to all of their counts at each step. `linear` is the Wiener filter in principal "
+        "components of the training scans that the first network corrects; `map_rdp` is the reprojected MAP "
         "reconstruction, tuned on validation scans for the error of its projection, and no input of any "
         f"network. A training's row is the mean of {len(asked.seeds)} training(s).",
         "",
@@ -206,7 +206,7 @@ if __name__ == "__main__":
     parser.add_argument("--subjects", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--tuning-scans", type=int, default=12)
+    parser.add_argument("--tuning-scans", type=int, default=8)
     parser.add_argument("--test-scans", type=int, default=100)
     parser.add_argument("--workers", type=int, default=1)
     main(parser.parse_args())

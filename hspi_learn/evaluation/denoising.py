@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from data_gen.core.cache import content_key
 from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import PanelFilter, Tunable, tune, tuned_panel_filter
-from hspi_learn.data import ScanDataModule
+from hspi_learn.data import KeptTensors, ScanDataModule, fingerprint
 from hspi_learn.evaluation.case import thinned_scans
 from hspi_learn.evaluation.protocols import Calls, TaskScores
 from hspi_learn.evaluation.study import FULL, Condition, Conditions, Method, Outcome
@@ -22,6 +24,7 @@ from hspi_learn.evaluation.task_report import TaskReport
 from hspi_learn.metrics import Interval, count_weighted, mean_interval, projection_nrmse
 from hspi_learn.reconstructor import ScanBatch, ScanContext, scan_context
 from hspi_learn.tasks import Denoising, Inputs, Task
+from hspi_learn.tasks.physics_input import PhysicsInputs
 from hspi_learn.visual import method_label
 
 NOISY, GAUSSIAN, LINEAR = "noisy", "gaussian", "linear"
@@ -107,7 +110,7 @@ class DenoisingProtocol(TaskScores):
         }
         for name, method in self._made.items():
             best = method.with_settings(**settings[name])
-            found[name] = Method(_Reprojected(best), best)
+            found[name] = Method(_Reprojected(best, task, self.data.folder), best)
         return {**found, **super().methods(fraction)}
 
     @cached_property
@@ -131,8 +134,24 @@ class DenoisingProtocol(TaskScores):
             GAUSSIAN: tuned_panel_filter(task.layout, task.live, pairs, self.fwhm_pixels).fwhm_pixels
         }
         for name, method in self._made.items():
-            chosen[name] = tune(method, scans, self._error, self.tuning.get(name, {})).chosen
+            chosen[name] = self._chosen(method, scans, self.tuning.get(name, {}))
         return chosen
+
+    def _chosen(
+        self, method: Tunable, scans: Sequence[ScanBatch], candidates: Mapping[str, tuple[float, ...]]
+    ) -> dict[str, float]:
+        """The best settings of a method, found once for a data set."""
+        about = {"settings": getattr(method, "settings", method.told), "candidates": dict(candidates)}
+        about |= {"kind": "tuned for projections", "system": self.data.system.to_dict()}
+        about["edges_kev"] = list(self.denoiser.windows.boundaries_kev)
+        kept = KeptTensors(self.data.folder, content_key(about, {}))
+
+        def make() -> dict[str, Tensor]:
+            found = tune(method, scans, self._error, candidates).chosen
+            return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in found.items()}
+
+        name = fingerprint(*(scan.projections for scan in scans))
+        return {setting: float(value) for setting, value in kept.find_or_make(name, make).items()}
 
     def _error(self, activity: Tensor, scans: ScanBatch, context: ScanContext) -> Tensor:
         """Error of each scan of what an activity makes expected, [batch]."""
@@ -142,14 +161,26 @@ class DenoisingProtocol(TaskScores):
 
 
 class _Reprojected:
-    """What the image of a method makes expected."""
+    """What the image of a method makes expected.
 
-    def __init__(self, method: Tunable) -> None:
-        self.method = method
+    Args:
+        method: makes the image.
+        task: knows the system.
+        data: folder of the data set, beside which images and expectations are kept.
+    """
+
+    def __init__(self, method: Tunable, task: Denoising, data: Path) -> None:
+        self.method, self.truths = method, task.truths
+        self.images = PhysicsInputs(task.system, task.model, method)
+        self.images.keep_beside(data)
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """Expected counts [batch, pixel, window]."""
+        """Expected counts [batch, pixel, window]; where no gradient is asked for, those that files keep."""
         model, scan = self.method.model, inputs.context
+        if not torch.is_grad_enabled():
+            empty = scan.density.new_zeros(len(scan.density))
+            batch = ScanBatch(inputs.values, scan.duration_s, scan.density, empty, empty, empty)
+            return self.truths(batch._replace(activity=self.images(batch).initial))
         context = scan_context(model, scan.density, scan.duration_s)
         activity = self.method.reconstruct(inputs.values, context)
         return model.expected_counts(activity, context.attenuation, context.duration_s)

@@ -42,7 +42,7 @@ NETWORK_OPTIMIZER: OptimizerFactory = partial(AdamW, lr=1e-3, betas=(0.9, 0.98),
 MOST_FITTED = 1000
 """Training scans whose expectations the linear estimate is fitted to, at most."""
 
-MOST_PROJECTED = 400
+MOST_PROJECTED = 200
 """Training scans whose physics images are projected for it, at most: half a CPU second each in the demo."""
 
 
