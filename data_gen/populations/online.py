@@ -41,6 +41,8 @@ class DrawnScan(NamedTuple):
     """Mean over the frame, [map, z, y, x] in Bq per voxel."""
     labels: Tensor
     """Index into ``ORGANS``, [z, y, x] int64."""
+    expected: Tensor
+    """Noise-free expectation of the counts, [pixel, window]."""
 
 
 @dataclass(frozen=True)
@@ -124,4 +126,5 @@ class OnlinePopulation:
             density=images.anatomy.density,
             activity=torch.einsum("mr,rzyx->mzyx", per_ml, volume).float(),
             labels=individual.labels,
+            expected=expected,
         )

@@ -249,6 +249,10 @@ class OrderedSubsets(Tunable):
     def _update(self, scan: MeasuredScan, done: int) -> Update:
         """The update by a subset after so many iterations."""
 
+    def _tied_update(self, scan: MeasuredScan, together: Tensor) -> Update:
+        """The update by a subset where maps are tied; ``together``: see :func:`em_update`."""
+        return partial(em_update, voxels=scan.voxels, together=together)
+
     def _images(
         self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int
     ) -> Iterator[Tensor]:
@@ -271,7 +275,7 @@ class OrderedSubsets(Tunable):
         many = IMAGES_AN_UPDATE * activity.nbytes * len(scan.rows) * iterations > MOST_KEPT_BYTES
         for done in range(iterations):
             if tied and done < self.tied_iterations:
-                update: Update = partial(em_update, voxels=scan.voxels, together=tied.together)
+                update = self._tied_update(scan, tied.together)
             else:
                 update = self._update(scan, done)
             step = partial(self._iteration, scan=scan, update=update)

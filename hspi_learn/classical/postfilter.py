@@ -37,12 +37,16 @@ def smoothed_in_body(activity: Tensor, body: Tensor, grid: VoxelGrid, fwhm_mm: f
 def gaussian_smoothed(image: Tensor, grid: VoxelGrid, fwhm_mm: float) -> Tensor:
     """``image`` [..., z, y, x] convolved with a Gaussian of this FWHM; zero beyond the grid."""
     for axis, spacing_mm in zip((-3, -2, -1), grid.spacing_mm, strict=True):
-        kernel = _gaussian(fwhm_mm / FWHM_PER_SD / spacing_mm).to(image)
-        lines = image.movedim(axis, -1)
-        rows = lines.reshape(-1, 1, lines.shape[-1])
-        smooth = _convolved(rows, kernel)
-        image = smooth.reshape(lines.shape).movedim(-1, axis)
+        image = smoothed_along(image, axis, fwhm_mm / spacing_mm)
     return image
+
+
+def smoothed_along(image: Tensor, axis: int, fwhm: float) -> Tensor:
+    """``image`` convolved along an axis with a Gaussian of this FWHM, in steps of it; zero beyond."""
+    kernel = _gaussian(fwhm / FWHM_PER_SD).to(image)
+    lines = image.movedim(axis, -1)
+    smooth = _convolved(lines.reshape(-1, 1, lines.shape[-1]), kernel)
+    return smooth.reshape(lines.shape).movedim(-1, axis)
 
 
 def _convolved(rows: Tensor, kernel: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from hspi_learn.data.loader import ResumableDataModule, TrainingLoader
 from hspi_learn.data.module import ScanDataModule, check_permission
 from hspi_learn.data.online_scans import OnlineScans, OnlineTraining
 from hspi_learn.data.order import EpochOrder
+from hspi_learn.data.panels import PanelLayout, mirrored_pixels
 from hspi_learn.data.scans import CountedScans, Scans, WindowedScans, collate
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "KeptTensors",
     "OnlineScans",
     "OnlineTraining",
+    "PanelLayout",
     "ResumableDataModule",
     "ScanDataModule",
     "Scans",
@@ -21,4 +23,5 @@ __all__ = [
     "check_permission",
     "collate",
     "fingerprint",
+    "mirrored_pixels",
 ]

@@ -127,6 +127,7 @@ class OnlineScans(CountedScans):
         super().__init__(population.system.camera.pixel_count, population.windows, memory_bytes)
         self.population, self.training = population, training
         self._bodies: dict[int, RegionImages] = {}
+        self._last_body: tuple[int, RegionImages] | None = None
         about: dict[str, Any] = {
             "version": CODE_VERSION,
             "system": population.system.to_dict(),
@@ -204,6 +205,14 @@ class OnlineScans(CountedScans):
             "activity": scan.activity,
             "labels": scan.labels.to(torch.uint8),
         }
+
+    def expected_counts(self, index: int) -> Tensor:
+        """Noise-free expectation [pixel, window] of an individual's counts, by images of its anatomy."""
+        anatomy, last = self.population.anatomy_of(index), self._last_body
+        if last is None or last[0] != anatomy:
+            last = anatomy, self._images_of(anatomy)
+            self._last_body = last
+        return self.population.scan(SPLIT, index, last[1]).expected
 
     def read(self, index: int) -> KeptScan:
         """The scan of an individual as it is kept.

@@ -6,6 +6,7 @@ from hspi_learn.evaluation.classification_report import (
     ClassificationScores,
     ClassifiedSamples,
 )
+from hspi_learn.evaluation.denoising import DenoisingProtocol, DenoisingReport
 from hspi_learn.evaluation.identifiability import LeastDeviations, least_deviations
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
@@ -32,6 +33,8 @@ __all__ = [
     "ClassifiedSamples",
     "Condition",
     "Conditions",
+    "DenoisingProtocol",
+    "DenoisingReport",
     "EvaluationProtocol",
     "Judge",
     "JudgedError",

@@ -32,7 +32,7 @@ from hspi_learn.evaluation.reconstruction import (
     ReconstructionStudy,
     Tuned,
 )
-from hspi_learn.evaluation.study import Conditions, Method, Outcome, run_case
+from hspi_learn.evaluation.study import FULL, Conditions, Method, Outcome, run_case
 from hspi_learn.evaluation.tables import Table
 from hspi_learn.evaluation.task_report import SampleScores, TaskReport
 from hspi_learn.evaluation.texture import CODE_VERSION as TEXTURE_VERSION
@@ -125,7 +125,12 @@ class TaskScores:
         """See :class:`EvaluationProtocol`."""
         batches = self.batches.of("test")
         found = calls("test samples", [("outcome", (numbers,)) for numbers in batches])
+        return self.reported(Outcome.joined(found))
+
+    def reported(self, outcome: Outcome) -> TaskReport:
+        """The report of what was found, with pictures of the first sample."""
         kind, first = type(self.task), self.batches.scans("test", [0])
+        samples = len(next(iter(outcome.failed[FULL].values())))
         with torch.no_grad():
             figures = {
                 f"{name}_{title}": CaptionedFigure(
@@ -136,14 +141,14 @@ class TaskScores:
             }
         facts = {
             "Task": kind.__name__,
-            "Test samples": str(len(self.data.scans("test"))),
+            "Test samples": str(samples),
             "Data": str(self.data.folder),
         }
         if self.conditions.attacks:
             facts["Attack"] = self.conditions.told
         return self.report(
-            f"{kind.__name__}: {len(self.data.scans('test'))} unseen samples",
-            Outcome.joined(found),
+            f"{kind.__name__}: {samples} unseen samples",
+            outcome,
             kind.reduction,
             self.task.higher_is_better,
             kind.watched.metric.partition("/")[2],
@@ -154,14 +159,16 @@ class TaskScores:
     report: ClassVar[Callable[..., TaskReport]] = TaskReport
     """What is made of what was found."""
 
+    def methods(self, fraction: float) -> dict[str, Method]:  # noqa: ARG002  # the same at every level
+        """What is compared at a count level."""
+        return {name: Method(run.predict, run) for name, run in self.runs.items()}
+
     def outcome(self, numbers: range) -> Outcome:
         """Every run under every condition on some test samples."""
         case = TaskCase(self.task, self.batches.scans("test", numbers), numbers.start)
-        methods = {name: Method(run.predict, run) for name, run in self.runs.items()}
-        by_level = dict.fromkeys(self.conditions.count_fractions, methods)
         return run_case(
             case,
-            by_level,
+            {fraction: self.methods(fraction) for fraction in self.conditions.count_fractions},
             self.conditions,
             self.judged,
         )

@@ -1,4 +1,4 @@
-"""Losses: their contract, and those against true activity and organs, against counts, and of adversaries."""
+"""Losses: their contract, and those against true activity, organs and counts, and of adversaries."""
 
 from hspi_learn.losses.adversarial import (
     Game,
@@ -14,6 +14,7 @@ from hspi_learn.losses.adversarial import (
 from hspi_learn.losses.loss import FunctionLoss, Loss, TaskLoss, WeightedLosses
 from hspi_learn.losses.physics import CountMismatch, PoissonDeviance, count_mismatch, poisson_deviance
 from hspi_learn.losses.posterior import SampledL1, sampled_l1
+from hspi_learn.losses.projections import ProjectionError, TargetDeviance
 from hspi_learn.losses.segmentation import DiceCrossEntropy, dice_cross_entropy, multi_scale_l1
 from hspi_learn.losses.voxel import RelativeError, relative_error
 
@@ -26,9 +27,11 @@ __all__ = [
     "LeastSquaresGame",
     "Loss",
     "PoissonDeviance",
+    "ProjectionError",
     "RelativeError",
     "RelativisticGame",
     "SampledL1",
+    "TargetDeviance",
     "TaskLoss",
     "WassersteinGame",
     "WeightedLosses",

@@ -29,6 +29,7 @@ from hspi_learn.metrics.power_spectrum import (
     shell_of_modes,
     total_variation,
 )
+from hspi_learn.metrics.projection_error import count_weighted, projection_nrmse
 from hspi_learn.metrics.reduction import Reduction, failed_samples, reduce_scans
 from hspi_learn.metrics.regions import (
     BiasAndSpread,
@@ -54,6 +55,7 @@ __all__ = [
     "bias_and_spread",
     "confusion_matrix",
     "contrast_to_noise",
+    "count_weighted",
     "dice",
     "evaluated_voxels",
     "failed_samples",
@@ -68,6 +70,7 @@ __all__ = [
     "nrmse",
     "one_against_rest_auc",
     "paired_interval",
+    "projection_nrmse",
     "radial_frequency",
     "radial_power",
     "reduce_scans",

@@ -5,6 +5,7 @@ from hspi_learn.networks.evaluation_mode import evaluation_mode
 from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
 from hspi_learn.networks.panel_cnn import PanelCnn, PanelLinear, ScanClassifier
+from hspi_learn.networks.projection_unet import ProjectionDenoiser, ProjectionUNet
 from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
 from hspi_learn.networks.texture_features import TextureFeatures, trained_features
 from hspi_learn.networks.unrolled_em import UnrolledEm
@@ -17,6 +18,8 @@ __all__ = [
     "PanelCnn",
     "PanelLinear",
     "PatchDiscriminator",
+    "ProjectionDenoiser",
+    "ProjectionUNet",
     "ScanClassifier",
     "SegmentationUNet",
     "Segmenter",

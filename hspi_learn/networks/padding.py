@@ -9,13 +9,12 @@ from torch.nn import functional
 
 
 def padded(image: Tensor, multiple: int) -> Tensor:
-    """Zeros after the end of each axis of [batch, channel, z, y, x] up to a multiple of ``multiple``."""
+    """Zeros after the end of each axis of [batch, channel, ...] up to a multiple of ``multiple``."""
     missing = [(-n) % multiple for n in image.shape[2:]]
     pairs = [pad for n in reversed(missing) for pad in (0, n)]
     return functional.pad(image, pairs)
 
 
 def cropped(image: Tensor, shape: Sequence[int]) -> Tensor:
-    """The leading part of this shape (z, y, x)."""
-    z, y, x = shape
-    return image[..., :z, :y, :x]
+    """The leading part of this shape (z, y, x), or (row, column)."""
+    return image[(..., *map(slice, shape))]

@@ -4,6 +4,8 @@ from data_gen.forward_model.line_windows import Windows
 from hspi_learn.tasks.adversary import AdversarialTask, Adversary
 from hspi_learn.tasks.base import Inputs, Task, Watched, seeded_network
 from hspi_learn.tasks.classification import Classification
+from hspi_learn.tasks.denoised import Denoised
+from hspi_learn.tasks.denoising import Denoising, ScanObject
 from hspi_learn.tasks.noise2noise import Noise2NoiseReconstruction
 from hspi_learn.tasks.physics_input import BackProjection
 from hspi_learn.tasks.posterior import PosteriorReconstruction
@@ -19,12 +21,15 @@ __all__ = [
     "BackProjection",
     "Classification",
     "Critic",
+    "Denoised",
+    "Denoising",
     "GanReconstruction",
     "HotSpots",
     "Inputs",
     "Noise2NoiseReconstruction",
     "PosteriorReconstruction",
     "ScanClasses",
+    "ScanObject",
     "Segmentation",
     "Task",
     "UnrolledReconstruction",

@@ -61,14 +61,15 @@ def dense_model(
     live: Tensor | None = None,
     gain: Tensor | None = None,
     maps: Mapping[str, Sequence[str]] = MAPS,
+    shape: tuple[int, int, int] = SHAPE,
 ) -> HyperspectralForwardModel:
-    """Ac-225 and Bi-213 maps on a 4x5x6 grid of 2 mm, 48 pixels in rows of 8, three windows.
+    """Ac-225 and Bi-213 maps on a grid of 2 mm, 48 pixels in rows of 8, three windows.
 
     ``gain`` is a factor on how much is seen of each voxel, [z, y, x] or [pixel, z, y, x].
     """
-    seen = 1.0 if gain is None else gain.reshape(-1, math.prod(SHAPE))
+    seen = 1.0 if gain is None else gain.reshape(-1, math.prod(shape))
     generator = torch.Generator().manual_seed(3)
-    grid = VoxelGrid(SHAPE, 2.0)
+    grid = VoxelGrid(shape, 2.0)
     chain = decay_chain("Ac-225")
     column = torch.arange(PIXELS) % 8
     neighbour = torch.where(column < 7, torch.arange(PIXELS) + 1, -1)

@@ -5,19 +5,24 @@ from __future__ import annotations
 from functools import partial
 from types import SimpleNamespace
 
+import pytest
 import torch
 from contracts.reconstructor_contract import ReconstructorContract
 
-from hspi_learn.classical import KernelRidge, MapAnatomical, MapRdp, MeanImage, Osem
-from hspi_learn.networks import CorrectionUNet, PatchDiscriminator, UnrolledEm
+from data_gen.core.errors import UserError
+from hspi_learn.classical import CoarseOsem, KernelRidge, MapAnatomical, MapRdp, MeanImage, Osem
+from hspi_learn.networks import CorrectionUNet, PatchDiscriminator, ProjectionUNet, UnrolledEm
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks import (
     Adversary,
     BackProjection,
+    Denoised,
+    Denoising,
     GanReconstruction,
     PosteriorReconstruction,
     UnrolledReconstruction,
 )
+from tests.hspi_learn.conftest import dense_model
 
 
 class TestOsem(ReconstructorContract):
@@ -28,6 +33,22 @@ class TestOsem(ReconstructorContract):
 class TestMlem(ReconstructorContract):
     def method(self, model, density):
         return Osem(model, iterations=3, subsets=1)
+
+
+class TestCoarseOsem(ReconstructorContract):
+    @pytest.fixture
+    def model64(self):
+        """On a grid of even numbers of voxels."""
+        return dense_model(1e-6, torch.float64, shape=(4, 6, 6))
+
+    @pytest.fixture
+    def density(self):
+        body = torch.zeros(2, 4, 6, 6, dtype=torch.float64)
+        body[:, 1:-1, 1:-1, 1:-1] = 1.0
+        return body
+
+    def method(self, model, density):
+        return CoarseOsem(model, iterations=2, subsets=2)
 
 
 class TestMapRdp(ReconstructorContract):
@@ -108,3 +129,38 @@ class TestUnrolledReconstruction(ReconstructorContract):
         for network in task.generator.stages:
             torch.nn.init.normal_(network.head.weight, std=0.05, generator=generator)
         return task.double().eval()
+
+
+def denoiser_of(model, density):
+    """A denoiser of random, working weights for a model."""
+    task = Denoising(
+        SimpleNamespace(groups=model.groups, forward_model=lambda windows: model),
+        [60.0, 150.0, 300.0, 500.0],
+        network=partial(ProjectionUNet, channels=(8, 8), strides=(2,), residual_units=1),
+        mirror_axes=(),
+        components=4,
+    )
+    generator = torch.Generator().manual_seed(7)
+    torch.nn.init.normal_(task.network.head.weight, std=0.05, generator=generator)
+    task.first.fit(list(training_scans(model, density).projections.float()))
+    return task.double().eval()
+
+
+class TestDenoised(ReconstructorContract):
+    def method(self, model, density):
+        return Denoised(model, denoiser_of(model, density), partial(Osem, iterations=2, subsets=2))
+
+    def test_it_is_the_method_on_denoised_counts(self, model64, density, counts, context):
+        """Bit for bit; its settings are the method's, and tuning reaches them."""
+        denoiser = denoiser_of(model64, density)
+        whole = Denoised(model64, denoiser, partial(Osem, iterations=2, subsets=2))
+        wanted = Osem(model64, iterations=1, subsets=2).reconstruct(denoiser.denoised(counts), context)
+        assert torch.equal(whole.with_settings(iterations=1).reconstruct(counts, context), wanted)
+        assert (whole.tunable, whole.iterations) == (Osem.tunable, 2)
+        candidates = {"iterations": [1], "postfilter_fwhm_mm": [0.0]}
+        ((_, image),) = whole.reconstruct_at_all(candidates, counts, context)
+        assert torch.equal(image, wanted)
+
+    def test_what_is_no_denoiser_is_refused(self, model64):
+        with pytest.raises(UserError, match="needs the run of task=denoising"):
+            Denoised(model64, BackProjection(model64), Osem)

@@ -17,6 +17,7 @@ from hspi_learn.networks import (
     MultiScaleDiscriminator,
     PanelCnn,
     PatchDiscriminator,
+    ProjectionUNet,
     SegmentationUNet,
     UnrolledEm,
 )
@@ -24,6 +25,7 @@ from hspi_learn.tasks import (
     Adversary,
     Classification,
     Critic,
+    Denoising,
     GanReconstruction,
     HotSpots,
     Noise2NoiseReconstruction,
@@ -159,3 +161,35 @@ class TestClassification(TaskContract):
 class TestHottestOrgan(TaskContract):
     def make(self, system: Any, **changes: Any) -> Task:
         return HottestOrgan(system, WINDOWS_KEV, **changes)
+
+
+class TestDenoising(TaskContract):
+    accumulation = ({"accumulate_batches": 3}, {})
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        task = Denoising(
+            system,
+            WINDOWS_KEV,
+            network=partial(ProjectionUNet, channels=(8, 8), strides=(2,), residual_units=1),
+            mirror_axes=(),
+            components=4,
+            **changes,
+        )
+        # A head of zeros would hand the linear estimate through.
+        generator = torch.Generator().manual_seed(7)
+        torch.nn.init.normal_(task.network.head.weight, std=0.05, generator=generator)
+        return task
+
+
+class TestDenoisingAgainstAnAdversary(TestDenoising):
+    """With a discriminator of panels, let in from the first update."""
+
+    def make(self, system: Any, **changes: Any) -> Task:
+        panels = partial(PatchDiscriminator, channels=4, layers=1, spatial_dims=2, others=0)
+        adversary = Adversary(panels, weight=1.0, gradient_ratio=0.1, from_share=0.0)
+        return super().make(system, adversary=adversary, **changes)
+
+
+class TestNoise2Noise(TestDenoising):
+    def make(self, system: Any, **changes: Any) -> Task:
+        return super().make(system, target="split", **changes)
