@@ -4,6 +4,7 @@ from data_gen.phantoms.atlas import AtlasPhantom
 from data_gen.phantoms.individuals import Anatomy, Individual, Region, RegionalFamily
 from data_gen.phantoms.kinetic import KineticPhantom, RegionalPhantom, region_organs, region_shares
 from data_gen.phantoms.microenvironment import Microenvironment, MicroenvironmentPhantom, uneven_uptake
+from data_gen.phantoms.mixture import PhantomMixture
 from data_gen.phantoms.mouse import MousePhantom
 from data_gen.phantoms.patterned_mouse import PATTERNS, PatternedMouse
 from data_gen.phantoms.phantom import (
@@ -33,6 +34,7 @@ __all__ = [
     "PatternedMouse",
     "Phantom",
     "PhantomFamily",
+    "PhantomMixture",
     "Region",
     "RegionalFamily",
     "RegionalPhantom",

@@ -34,6 +34,7 @@ TARGETS = frozenset(
         "data_gen.phantoms.MousePhantom",
         "data_gen.phantoms.NemaMousePhantom",
         "data_gen.phantoms.PatternedMouse",
+        "data_gen.phantoms.PhantomMixture",
         "data_gen.projector.MeasuredMatrixFile",
         "data_gen.projector.RaySampling",
         "data_gen.readout.EventReadout",
