@@ -113,11 +113,16 @@ class LinkedCells:
         if name not in self._keys:
             self._asking.append(name)
             node = self.nodes[name]
-            before = {other: self.key(other) for other in sorted(set(self._named(node)))}
+            before = {other: self.key(other) for other in self.before(name)}
             about = {**node, "before": before} if before else node
             self._keys[name] = cell_key(about, self.data, self.module_of(name, node))
             self._asking.pop()
         return self._keys[name]
+
+    def before(self, name: str) -> list[str]:
+        """The cells that a cell names, in the order of the suite."""
+        named = set(self._named(self.nodes[name]))
+        return [other for other in self.nodes if other in named]
 
     def folder(self, name: str) -> Path:
         """The folder of a cell that runs a command."""

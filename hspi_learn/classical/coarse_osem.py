@@ -63,6 +63,10 @@ class CoarseOsem(Osem):
     def _tied_update(self, scan: MeasuredScan, together: Tensor) -> Update:
         return partial(_coarse_update, scan=scan, together=together)
 
+    def continued(self, image: Tensor, projections: Tensor, context: ScanContext) -> Tensor:
+        """See :class:`~hspi_learn.classical.ordered_subsets.OrderedSubsets`; from the means of blocks."""
+        return interpolated(super().continued(block_mean(image), projections, context), context.body)
+
     def _images(
         self, rows: Sequence[Rows], total: Tensor, context: ScanContext, iterations: int
     ) -> Iterator[Tensor]:
@@ -76,8 +80,8 @@ def _coarse_update(
 ) -> Tensor:
     """The EM update of an image that is uniform over the seen voxels of each block."""
     seen = scan.voxels.seen
-    parts = (block_mean(torch.where(seen, part, 0.0)) for part in (back_projected, sensitivity))
-    return torch.where(seen, em_update(image, *parts, scan.voxels, together), 0.0)
+    measured, expected = (block_mean(torch.where(seen, part, 0.0)) for part in (back_projected, sensitivity))
+    return torch.where(seen, em_update(image, measured, expected, scan.voxels, together), 0.0)
 
 
 def block_mean(image: Tensor) -> Tensor:

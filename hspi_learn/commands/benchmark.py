@@ -7,7 +7,7 @@ its deviation from a known truth where it has one.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from hspi_learn.commands.entry import run_command
 from hspi_learn.configs.schema import Node, Threads
 
 if TYPE_CHECKING:
-    from hspi_learn.benchmark import Cell
+    from hspi_learn.benchmark import Cell, CellStore, LinkedCells
     from hspi_learn.io.run_folder import RunFolder
 
 
@@ -121,15 +121,29 @@ def _check_folders(config: DictConfig) -> None:
 
 def _cells(config: DictConfig) -> list[Cell]:
     """The chosen cells of the suite with their keys."""
-    from hspi_learn.benchmark import Cell, LinkedCells, chosen
+    from hspi_learn.benchmark import Cell, CellStore, LinkedCells, chosen
     from hspi_learn.configs.build import build
 
     nodes = {name: node for name, node in _plain(config.cells).items() if node is not None}
     linked = LinkedCells(nodes, _data_hashes(config), _cells_folder(config), _module)
     names = chosen(nodes, None if config.points is None else list(config.points))
+    _check_order(linked, names, CellStore(_cells_folder(config)))
     return [
         Cell(name, linked.key(name), partial(build, linked.node(name), key=f"cells.{name}")) for name in names
     ]
+
+
+def _check_order(linked: LinkedCells, names: Sequence[str], store: CellStore) -> None:
+    """Refuse cells that look into folders of others which are neither finished nor made before them."""
+    for place, name in enumerate(names):
+        for other in linked.before(name):
+            if other in names[:place]:
+                continue
+            found = store.read(other, linked.key(other))
+            if found is None or found.error:
+                raise UserError(
+                    f"points holds {name}, which needs {other}, and that is not finished; name {other} before it"
+                )
 
 
 def _cells_folder(config: DictConfig) -> Path:

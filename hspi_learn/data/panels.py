@@ -34,7 +34,7 @@ class PanelLayout:
 
     def images(self, counts: Tensor) -> Tensor:
         """[batch, pixel, window] as images [batch, panel, window, row, column]."""
-        parts = counts.unflatten(1, (self.panels, self.rows, self.columns))
+        parts: Tensor = counts.unflatten(1, (self.panels, self.rows, self.columns))
         return parts.permute(0, 1, 4, 2, 3)
 
     def counts(self, images: Tensor) -> Tensor:

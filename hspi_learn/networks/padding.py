@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
@@ -17,4 +18,5 @@ def padded(image: Tensor, multiple: int) -> Tensor:
 
 def cropped(image: Tensor, shape: Sequence[int]) -> Tensor:
     """The leading part of this shape (z, y, x), or (row, column)."""
-    return image[(..., *map(slice, shape))]
+    leading: tuple[Any, ...] = (..., *map(slice, shape))
+    return image[leading]

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from data_gen.core.errors import UserError
-from hspi_learn.networks.generator import MOST_LAYERS
-from hspi_learn.networks.memory import built
 from hspi_learn.networks.padding import cropped, padded
+from hspi_learn.networks.residual_unet import residual_unet
 
 LEAST = 0.02
 """Share of a window's mean below which no expectation starts, since a factor cannot raise 0; chosen."""
@@ -68,30 +65,9 @@ class ProjectionUNet(nn.Module):
         residual_units: int = 1,
     ) -> None:
         super().__init__()
-        if len(strides) != len(channels) - 1 or any(s < 1 for s in strides):
-            raise UserError(
-                f"network.strides is {list(strides)}; {len(channels)} channels need "
-                f"{len(channels) - 1} strides of 1 or more"
-            )
-        if not 0 <= residual_units <= MOST_LAYERS or len(channels) > MOST_LAYERS:
-            raise UserError(
-                f"network.residual_units is {residual_units} at {len(channels)} resolutions; "
-                f"it needs {MOST_LAYERS} at most of each"
-            )
-        from monai.networks.nets.unet import UNet  # seconds to import, so only where a network is built
-
         self.multiple = math.prod(strides)
-        body = partial(
-            UNet,
-            spatial_dims=2,
-            in_channels=2 * panels * windows + 1,
-            out_channels=channels[0],
-            channels=tuple(channels),
-            strides=tuple(strides),
-            num_res_units=residual_units,
-            norm=("GROUP", {"num_groups": math.gcd(4, *channels)}),
-        )
-        self.body = built(body, "network.channels", channels)
+        inputs = 2 * panels * windows + 1
+        self.body = residual_unet("network", inputs, channels, strides, residual_units, dimensions=2)
         self.head = nn.Conv2d(channels[0], panels * windows, kernel_size=1)
         for parameter in self.head.parameters():
             nn.init.zeros_(parameter)

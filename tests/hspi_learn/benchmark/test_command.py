@@ -73,10 +73,14 @@ def test_a_resumed_run_writes_nowhere_else(
     ("arguments", "told"),
     [
         (["points=[decy]"], "points names 'decy', which the suite does not have; did you mean decay?"),
-        (["suite=physic"], "it needs one of physics, physics_quick"),
+        (["suite=physic"], "it needs one of imaging, physics, physics_quick"),
         (["cells.decay.times=[1.0]"], "cells.decay.times is not a known key"),
         (["+cells.decay.times=[1.0]"], "cells.decay.times is not a known key; did you mean times_h?"),
         (["cells.poisson._target_=os.system"], "may not call"),
+        (
+            ["suite=imaging", "points=[mice_1e5,at_1e5]"],
+            "points holds at_1e5, which needs unet_0, and that is not finished; name unet_0 before it",
+        ),
         (["+data.x=nowhere.h5"], "data.x is nowhere.h5, which is no file"),
         (["threads=two"], "threads is 'two'"),
     ],
