@@ -142,7 +142,8 @@ def _check_order(linked: LinkedCells, names: Sequence[str], store: CellStore) ->
             found = store.read(other, linked.key(other))
             if found is None or found.error:
                 raise UserError(
-                    f"points holds {name}, which needs {other}, and that is not finished; name {other} before it"
+                    f"points holds {name}, which needs {other}, and that is not finished; "
+                    f"name {other} before it"
                 )
 
 
