@@ -140,8 +140,8 @@ def texture_numbers(outcome: ReconstructionOutcome, reference: TruthReference | 
         numbers[f"test/total_variation/{method}"] = _median(variations[method] / variations["truth"])
     competing = [m for m in outcome.competing if m in images]
     for a, b in combinations(competing, 2):
-        ratios = [(shares[m] / shares["truth"]).nanmean(dim=1) for m in (a, b)]
-        numbers |= _interval(f"test/power_ratio_difference/{a}_minus_{b}", paired_interval(*ratios))
+        one, other = ((shares[m] / shares["truth"]).nanmean(dim=1) for m in (a, b))
+        numbers |= _interval(f"test/power_ratio_difference/{a}_minus_{b}", paired_interval(one, other))
     return numbers if reference is None else numbers | _distances(outcome, images, competing, body, reference)
 
 
