@@ -154,10 +154,10 @@ def _write(asked: argparse.Namespace, methods: Sequence[str], found: Sequence[Nu
         f"{datetime.date.today():%Y-%m-%d}.",
         "",
         f"Residual U-Net, NRMSE as its only other loss, {asked.steps} steps of batches of {BATCH} on "
-        f"{asked.subjects} individuals. NAME_rX: the adversary of conf/adversary/NAME.yaml, whose gradient at "
-        "the estimate is X (p for the point) times as long as that of the other loss. Figures are means over "
-        f"{len(asked.seeds)} training(s); power and variation are ratios to the truth, 1 is ideal; the Frechet "
-        f"distance of the test truths is {_mean(found, 'frechet/truth'):.3g}.",
+        f"{asked.subjects} individuals. NAME_rX: the adversary of conf/adversary/NAME.yaml, whose gradient "
+        "at the estimate is X (p for the point) times as long as that of the other loss. Figures are means "
+        f"over {len(asked.seeds)} training(s); power and variation are ratios to the truth, 1 is ideal; the "
+        f"Frechet distance of the test truths is {_mean(found, 'frechet/truth'):.3g}.",
         "",
         _table(
             "perception_distortion", "All voxels, and likeness to truths.", FIGURES, rows, found

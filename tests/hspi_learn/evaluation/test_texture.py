@@ -161,7 +161,7 @@ def test_numbers_and_table_of_a_study(
 
 
 def test_the_interval_of_a_difference_of_distances() -> None:
-    """Features of another scale lie farther: over ten such pairs of sixty samples each, the 95 % interval
+    """Features of another scale lie farther: over ten such pairs of 200 samples each, the 95 % interval
     of the difference to other truths never holds 0, and holds the difference of 4,000 samples in eight or
     more."""
     truths = torch.randn(500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -172,6 +172,6 @@ def test_the_interval_of_a_difference_of_distances() -> None:
         return texture_module._jackknife(wide, truths) - texture_module._jackknife(like, truths)
 
     wanted = float(difference(4000, 99).mean())
-    found = [mean_interval(difference(60, seed)) for seed in range(10)]
+    found = [mean_interval(difference(200, seed)) for seed in range(10)]
     assert all(interval.excludes_zero for interval in found)
     assert sum(interval.low < wanted < interval.high for interval in found) >= 8
