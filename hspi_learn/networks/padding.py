@@ -17,4 +17,4 @@ def padded(image: Tensor, multiple: int) -> Tensor:
 
 def cropped(image: Tensor, shape: Sequence[int]) -> Tensor:
     """The leading part of this shape (z, y, x), or (row, column)."""
-    return image[(..., *map(slice, shape))]
+    return image[(..., *[slice(edge) for edge in shape])]
