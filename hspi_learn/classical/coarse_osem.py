@@ -76,8 +76,8 @@ def _coarse_update(
 ) -> Tensor:
     """The EM update of an image that is uniform over the seen voxels of each block."""
     seen = scan.voxels.seen
-    parts = (block_mean(torch.where(seen, part, 0.0)) for part in (back_projected, sensitivity))
-    return torch.where(seen, em_update(image, *parts, scan.voxels, together), 0.0)
+    back, seen_by_all = (block_mean(torch.where(seen, part, 0.0)) for part in (back_projected, sensitivity))
+    return torch.where(seen, em_update(image, back, seen_by_all, scan.voxels, together), 0.0)
 
 
 def block_mean(image: Tensor) -> Tensor:

@@ -149,4 +149,5 @@ def _principal(rows: Tensor, most: int) -> Tensor:
     values, vectors = torch.linalg.eigh(rows @ rows.T)
     values, vectors = values.flip(0)[:most], vectors.flip(1)[:, :most]
     some = values > 1e-6 * values[0].clamp_min(torch.finfo(values.dtype).tiny)
-    return (vectors[:, some] / values[some].sqrt()).T @ rows
+    found: Tensor = (vectors[:, some] / values[some].sqrt()).T @ rows
+    return found

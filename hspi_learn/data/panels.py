@@ -34,8 +34,8 @@ class PanelLayout:
 
     def images(self, counts: Tensor) -> Tensor:
         """[batch, pixel, window] as images [batch, panel, window, row, column]."""
-        parts = counts.unflatten(1, (self.panels, self.rows, self.columns))
-        return parts.permute(0, 1, 4, 2, 3)
+        shape = (len(counts), self.panels, self.rows, self.columns, counts.shape[2])
+        return counts.reshape(shape).permute(0, 1, 4, 2, 3)
 
     def counts(self, images: Tensor) -> Tensor:
         """The inverse of :meth:`images`."""

@@ -17,4 +17,6 @@ def padded(image: Tensor, multiple: int) -> Tensor:
 
 def cropped(image: Tensor, shape: Sequence[int]) -> Tensor:
     """The leading part of this shape (z, y, x), or (row, column)."""
-    return image[(..., *[slice(edge) for edge in shape])]
+    for axis, edge in zip(range(-len(shape), 0), shape, strict=True):
+        image = image.narrow(axis, 0, edge)
+    return image

@@ -232,7 +232,8 @@ class Denoising(AdversarialTask):
     def linear(self, counts: Tensor) -> Tensor:
         """The linear estimate that the network corrects, [batch, pixel, window]."""
         live = self.live.to(counts)
-        return self.first(live[:, None] * counts, live)
+        found: Tensor = self.first(live[:, None] * counts, live)
+        return found
 
     def _by(self, network: nn.Module, counts: Tensor, live: Tensor) -> Tensor:
         """Expected counts by the network that is trained, or by its average."""
@@ -334,7 +335,8 @@ class Denoising(AdversarialTask):
         whole = self._absolute(estimate, level / parts.shown_share)
         view = DenoisingView(parts.target, parts.target_share, done)
         losses = self.losses.computed(whole, batch, view, done)
-        total, told = self.losses.weighted_sum(losses, estimate), {}
+        total = self.losses.weighted_sum(losses, estimate)
+        told: dict[str, Tensor] = {}
         if self.target == "expected":
             truth, _ = self._relative(parts.shown_share * parts.target, level)
             total, told = self.against_adversary(total, estimate, truth, counts, batch_idx=batch_idx)
