@@ -127,7 +127,7 @@ def _write(asked: argparse.Namespace, numbers: dict[str, float]) -> None:
     told = ", ".join(f"{steps} ({kind})" for kind, steps in zip(asked.trainings, _steps(asked), strict=True))
     command = (
         f"python scripts/study_denoiser.py DATA WORK --trainings {' '.join(asked.trainings)} "
-        f"--subjects {asked.subjects} --seeds {' '.join(map(str, asked.seeds))} --steps {' '.join(map(str, asked.steps))} "
+        f"--subjects {asked.subjects} --seeds {_joined(asked.seeds)} --steps {_joined(asked.steps)} "
         f"--tuning-scans {asked.tuning_scans} --test-scans {asked.test_scans}"
     )
     lines = [
@@ -136,11 +136,11 @@ def _write(asked: argparse.Namespace, numbers: dict[str, float]) -> None:
         f"`{command}`; commit {_commit()}; {platform.machine()}, 1 thread, torch {torch.__version__}; "
         f"{datetime.date.today():%Y-%m-%d}.",
         "",
-        f"{told} steps of batches of {BATCH} on {asked.subjects} individuals drawn online on 200 "
-        "anatomies, a tenth to all of their counts at each step. `linear` is the Wiener filter in principal "
-        "components of the training scans that the first network corrects; `map_rdp` is the reprojected MAP "
-        "reconstruction, tuned on validation scans for the error of its projection, and no input of any "
-        f"network. A training's row is the mean of {len(asked.seeds)} training(s).",
+        f"{told} steps of batches of {BATCH} on {asked.subjects} individuals drawn online on "
+        "200 anatomies, a tenth to all of their counts at each step. `linear` is the Wiener filter in "
+        "principal components of the training scans that the first network corrects; `map_rdp` is the "
+        "reprojected MAP reconstruction, tuned on validation scans for the error of its projection, and no "
+        f"input of any network. A training's row is the mean of {len(asked.seeds)} training(s).",
         "",
         _table(numbers, rows).markdown(),
         "",
@@ -196,6 +196,10 @@ def _table(numbers: dict[str, float], rows: dict[str, list[str]]) -> Table:
         "weighted by counts)."
     )
     return Table("denoiser", caption, ("method", *columns), cells)
+
+
+def _joined(values: list[int]) -> str:
+    return " ".join(map(str, values))
 
 
 def _mean(numbers: dict[str, float], key: str, names: list[str]) -> float:
