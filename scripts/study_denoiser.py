@@ -1,7 +1,7 @@
 """How well are projections denoised: from truth, against an adversary, and without truth by Noise2Noise?
 
     python scripts/study_denoiser.py DATA_FOLDER WORK_FOLDER [--trainings control noise2noise adversarial]
-                                     [--subjects 1000] [--seeds 0] [--steps 1000] [--test-scans 100]
+                                     [--subjects 1000] [--seeds 0] [--steps 1000 ...] [--test-scans 100]
 
 DATA_FOLDER: hspi-generate output=DATA_FOLDER 'dataset.sizes={train: 160, validation: 32, test: 200}'.
 Individuals are drawn online by the plan of the data set; its validation scans choose weights and tune the
@@ -34,10 +34,22 @@ LIMITS = {"gaussian": 0.9, "map_rdp": 1.0, "supervised": 1.1}
 
 def main(asked: argparse.Namespace) -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
-    for kind in asked.trainings:
+    for kind, steps in zip(asked.trainings, _steps(asked), strict=True):
         for seed in asked.seeds:
-            _train(asked, kind, seed)
+            _train(asked, kind, seed, steps)
     _write(asked, _evaluate(asked))
+
+
+def _steps(asked: argparse.Namespace) -> list[int]:
+    """Steps of each training; one number is that of all.
+
+    Raises:
+        SystemExit: there are neither one nor as many as trainings.
+    """
+    steps: list[int] = asked.steps * len(asked.trainings) if len(asked.steps) == 1 else asked.steps
+    if len(steps) != len(asked.trainings):
+        sys.exit(f"--steps has {len(steps)} numbers; it needs one, or one for each of {asked.trainings}")
+    return steps
 
 
 def _name(kind: str, seed: int) -> str:
@@ -56,7 +68,7 @@ def _run(command: str, log: Path, *arguments: str) -> None:
             sys.exit(f"hspi-{command} failed; its last words are in {log}")
 
 
-def _train(asked: argparse.Namespace, kind: str, seed: int) -> None:
+def _train(asked: argparse.Namespace, kind: str, seed: int, steps: int) -> None:
     """One training, from its beginning or from where it was stopped; a finished one is kept."""
     folder = asked.work / _name(kind, seed)
     log = folder.with_suffix(".log")
@@ -65,7 +77,7 @@ def _train(asked: argparse.Namespace, kind: str, seed: int) -> None:
     if (folder / "config.yaml").exists():
         _run("train", log, f"resume={folder}")
         return
-    epochs = asked.steps * BATCH / asked.subjects
+    epochs = steps * BATCH / asked.subjects
     _run(
         "train",
         log,
@@ -76,7 +88,7 @@ def _train(asked: argparse.Namespace, kind: str, seed: int) -> None:
         "population=online",
         f"data.population.subjects={asked.subjects}",
         f"data.batch_size={BATCH}",
-        f"trainer.max_steps={asked.steps}",
+        f"trainer.max_steps={steps}",
         f"trainer.check_val_every_n_epoch={max(1, round(epochs / VALIDATIONS))}",
     )
 
@@ -112,9 +124,10 @@ def _write(asked: argparse.Namespace, numbers: dict[str, float]) -> None:
     rows = {base: [base] for base in BASELINES}
     rows |= {kind: [_name(kind, seed) for seed in asked.seeds] for kind in asked.trainings}
     headline = _headline(asked, numbers)
+    told = ", ".join(f"{steps} ({kind})" for kind, steps in zip(asked.trainings, _steps(asked), strict=True))
     command = (
         f"python scripts/study_denoiser.py DATA WORK --trainings {' '.join(asked.trainings)} "
-        f"--subjects {asked.subjects} --seeds {' '.join(map(str, asked.seeds))} --steps {asked.steps} "
+        f"--subjects {asked.subjects} --seeds {_joined(asked.seeds)} --steps {_joined(asked.steps)} "
         f"--tuning-scans {asked.tuning_scans} --test-scans {asked.test_scans}"
     )
     lines = [
@@ -123,11 +136,11 @@ def _write(asked: argparse.Namespace, numbers: dict[str, float]) -> None:
         f"`{command}`; commit {_commit()}; {platform.machine()}, 1 thread, torch {torch.__version__}; "
         f"{datetime.date.today():%Y-%m-%d}.",
         "",
-        f"{asked.steps} steps of batches of {BATCH} on {asked.subjects} individuals drawn online on 200 "
-        "anatomies, a tenth to all of their counts at each step. `linear` is the Wiener filter in principal "
-        "components of the training scans that the first network corrects; `map_rdp` is the reprojected MAP "
-        "reconstruction, tuned on validation scans for the error of its projection, and no input of any "
-        f"network. A training's row is the mean of {len(asked.seeds)} training(s).",
+        f"{told} steps of batches of {BATCH} on {asked.subjects} individuals drawn online on "
+        "200 anatomies, a tenth to all of their counts at each step. `linear` is the Wiener filter in "
+        "principal components of the training scans that the first network corrects; `map_rdp` is the "
+        "reprojected MAP reconstruction, tuned on validation scans for the error of its projection, and no "
+        f"input of any network. A training's row is the mean of {len(asked.seeds)} training(s).",
         "",
         _table(numbers, rows).markdown(),
         "",
@@ -185,6 +198,10 @@ def _table(numbers: dict[str, float], rows: dict[str, list[str]]) -> Table:
     return Table("denoiser", caption, ("method", *columns), cells)
 
 
+def _joined(values: list[int]) -> str:
+    return " ".join(map(str, values))
+
+
 def _mean(numbers: dict[str, float], key: str, names: list[str]) -> float:
     return statistics.mean(numbers.get(key.format(name), float("nan")) for name in names)
 
@@ -205,7 +222,7 @@ if __name__ == "__main__":
     parser.add_argument("--trainings", nargs="+", default=["control", "noise2noise", "adversarial"])
     parser.add_argument("--subjects", type=int, default=1000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, nargs="+", default=[1000])
     parser.add_argument("--tuning-scans", type=int, default=8)
     parser.add_argument("--test-scans", type=int, default=100)
     parser.add_argument("--workers", type=int, default=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
@@ -18,5 +17,6 @@ def padded(image: Tensor, multiple: int) -> Tensor:
 
 def cropped(image: Tensor, shape: Sequence[int]) -> Tensor:
     """The leading part of this shape (z, y, x), or (row, column)."""
-    leading: tuple[Any, ...] = (..., *map(slice, shape))
-    return image[leading]
+    for axis, edge in zip(range(-len(shape), 0), shape, strict=True):
+        image = image.narrow(axis, 0, edge)
+    return image
