@@ -4,7 +4,13 @@ Learnt from training scans: kernel ridge regression, the mean image. Told the tr
 """
 
 from hspi_learn.classical.kernel_ridge import KernelRidge
-from hspi_learn.classical.lesion_activity import found_lesions, lesion_likelihood
+from hspi_learn.classical.lesion_activity import (
+    LesionActivities,
+    found_lesions,
+    lesion_activities,
+    lesion_likelihood,
+    lesion_weights,
+)
 from hspi_learn.classical.map_anatomical import MapAnatomical
 from hspi_learn.classical.map_rdp import MapRdp
 from hspi_learn.classical.mean_image import MeanImage
@@ -18,6 +24,7 @@ from hspi_learn.classical.tuning import Tuning, tune
 
 __all__ = [
     "KernelRidge",
+    "LesionActivities",
     "MapAnatomical",
     "MapRdp",
     "MeanImage",
@@ -32,6 +39,8 @@ __all__ = [
     "Tuning",
     "found_lesions",
     "gaussian_smoothed",
+    "lesion_activities",
     "lesion_likelihood",
+    "lesion_weights",
     "tune",
 ]

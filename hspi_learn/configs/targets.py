@@ -82,6 +82,7 @@ TARGETS = frozenset(
         "hspi_learn.dashboards.open_wandb",
         "hspi_learn.data.OnlineTraining",
         "hspi_learn.data.ScanDataModule",
+        "hspi_learn.evaluation.ConformalCoverage",
         "hspi_learn.evaluation.ReconstructionProtocol",
         "hspi_learn.evaluation.TaskScores",
         "hspi_learn.losses.CountMismatch",

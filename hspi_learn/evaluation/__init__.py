@@ -1,6 +1,8 @@
 """Methods compared on unseen samples: clean, with fewer counts, under attack, over repeated noise."""
 
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase, thinned_scans
+from hspi_learn.evaluation.conformal import Calibration, conformal_quantile
+from hspi_learn.evaluation.coverage import ConformalCoverage, CoverageReport
 from hspi_learn.evaluation.identifiability import LeastDeviations, least_deviations
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
 from hspi_learn.evaluation.noise import NoisePoint, Sweep, noise_study
@@ -21,9 +23,12 @@ from hspi_learn.evaluation.task_report import SampleScores, TaskReport
 __all__ = [
     "AttackRecord",
     "BoundedAttack",
+    "Calibration",
     "Call",
     "Condition",
     "Conditions",
+    "ConformalCoverage",
+    "CoverageReport",
     "EvaluationProtocol",
     "Judge",
     "JudgedError",
@@ -45,6 +50,7 @@ __all__ = [
     "TaskReport",
     "TaskScores",
     "Tuned",
+    "conformal_quantile",
     "least_deviations",
     "noise_study",
     "noise_summary",
