@@ -6,7 +6,13 @@ any method: a filter that sharpens to the spectrum of truths.
 
 from hspi_learn.classical.coarse_osem import CoarseOsem
 from hspi_learn.classical.kernel_ridge import KernelRidge
-from hspi_learn.classical.lesion_activity import found_lesions, lesion_likelihood
+from hspi_learn.classical.lesion_activity import (
+    LesionActivities,
+    found_lesions,
+    lesion_activities,
+    lesion_likelihood,
+    lesion_weights,
+)
 from hspi_learn.classical.map_anatomical import MapAnatomical
 from hspi_learn.classical.map_rdp import MapRdp
 from hspi_learn.classical.mean_image import MeanImage
@@ -24,6 +30,7 @@ from hspi_learn.classical.tuning import Tuning, tune
 __all__ = [
     "CoarseOsem",
     "KernelRidge",
+    "LesionActivities",
     "MapAnatomical",
     "MapRdp",
     "MeanImage",
@@ -41,7 +48,9 @@ __all__ = [
     "Tuning",
     "found_lesions",
     "gaussian_smoothed",
+    "lesion_activities",
     "lesion_likelihood",
+    "lesion_weights",
     "smoothed_on_panels",
     "tune",
     "tuned_panel_filter",

@@ -2,12 +2,14 @@
 
 The image says where lesions are and how activity is spread around them; how much there is of each, the
 counts say, by regional maximum likelihood. So a lesion that smoothing or a prior has flattened is not read
-too low for it. A wrong outline misreads it: it may be found together with a hot organ that it touches.
+too low for it. Voxels at a lesion's rim belong to it in part, so that its activity is that of the whole
+lesion. A wrong outline misreads it: it may be found together with a hot organ that it touches.
 """
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from torch.nn import functional
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
 from data_gen.forward_model.model import HyperspectralForwardModel
-from hspi_learn.classical.regional_ml import RegionalLikelihood
+from hspi_learn.classical.regional_ml import RegionalEstimates, RegionalLikelihood
 from hspi_learn.metrics import grown, separate_lesions
 
 THRESHOLD = 0.41
@@ -30,11 +32,14 @@ CONTRAST = 2.0
 AROUND_MM = (3.0, 7.0)
 """What surrounds a maximum: its nearest and farthest distance, which no lesion exceeds; chosen, no source."""
 
-MOST_LESIONS = 20
-"""The hottest so many are found, since each costs the projection of two regions; chosen, no source."""
+CORE_MM = 4.5
+"""The centre of a lesion is told by what lies nearer to its maximum; chosen, no source."""
+
+MOST_LESIONS = 12
+"""The hottest so many are found, since each costs the projection of a region; chosen, no source."""
 
 RING_VOXELS = 2
-"""Thickness of the surroundings of a lesion that are a region of their own: what it is blurred into."""
+"""Thickness of the surroundings of lesions that are a region of their own: what they are blurred into."""
 
 TISSUES_G_CM3 = (0.6, 1.3)
 """Densities between lungs, soft tissue and bone."""
@@ -101,14 +106,78 @@ def hilltops(image: Tensor, body: Tensor) -> Tensor:
     return upward.reshape(shape)
 
 
+def lesion_weights(image: Tensor, lesions: Tensor, body: Tensor, grid: VoxelGrid) -> Tensor:
+    """How much of each voxel is a lesion's, [lesion, z, y, x] float64, 0 to 1.
+
+    What an image shows above the level around a lesion, over that at its maximum, in its outline and
+    :data:`RING_VOXELS` around it on the same hill. Of two voxels opposite each other about the lesion's
+    centre the lower counts for both, since a lesion falls off on all sides, and what does not is an organ
+    that it touches.
+
+    Args:
+        image: activity of the map in which the lesions were found, [z, y, x], 0 or more, in any unit.
+        lesions: their numbers by voxel, [z, y, x] int64, 0 outside.
+        body: voxels that may hold activity, [z, y, x], bool.
+        grid: the voxels.
+
+    Raises:
+        UserError: an image of another shape or with negative, NaN or infinite values.
+    """
+    _check(image[None], grid)
+    points_mm = grid.centres_mm().double().reshape(-1, 3)
+    tops, image = hilltops(image, body), image.double()
+    weights = image.new_zeros(int(lesions.max()), *grid.shape)
+    for number, weight in enumerate(weights, start=1):
+        lesion = lesions == number
+        if not bool(lesion.any()):
+            continue
+        peak = int(torch.where(lesion, image, -1.0).argmax())
+        level = _level(image, body & (lesions == 0), points_mm, peak)
+        height = float(image.flatten()[peak]) - level
+        hill = (tops == peak) & (lesions == 0) & grown(lesion[None, None], RING_VOXELS)[0, 0] & body
+        if height > 0:
+            raised = (lesion | hill) * ((image - level) / height).clamp(0, 1)
+            near = (points_mm - points_mm[peak]).norm(dim=1).reshape(image.shape) < CORE_MM
+            weight[:] = _symmetric(raised, near)
+        else:
+            weight[:] = lesion
+    return weights
+
+
+def _symmetric(weight: Tensor, near: Tensor) -> Tensor:
+    """The lower of each voxel and the one opposite about the centre, which is told by squares of weights near
+    the maximum."""
+    places, core = weight.nonzero(), (weight * near).nonzero()
+    share = weight[tuple(core.T)] ** 2
+    centre = (core * share[:, None]).sum(0) / share.sum()
+    opposite = (2 * centre - places).round().long()
+    there = ((opposite >= 0) & (opposite < torch.tensor(weight.shape))).all(1)
+    found = torch.zeros_like(weight)
+    places, opposite = places[there], opposite[there]
+    found[tuple(places.T)] = torch.minimum(weight[tuple(places.T)], weight[tuple(opposite.T)])
+    return found
+
+
+def _level(image: Tensor, free: Tensor, points_mm: Tensor, peak: int) -> float:
+    """Median of an image around a maximum, in voxels that are free; 0 where there are none."""
+    distance_mm = (points_mm - points_mm[peak]).norm(dim=1).reshape(image.shape)
+    around = image[free & (distance_mm >= AROUND_MM[0]) & (distance_mm <= AROUND_MM[1])]
+    return float(around.median()) if len(around) else 0.0
+
+
 def lesion_likelihood(
-    model: HyperspectralForwardModel, density: Tensor, image: Tensor, lesions: Tensor, body: Tensor
+    model: HyperspectralForwardModel,
+    density: Tensor,
+    image: Tensor,
+    lesions: Tensor,
+    body: Tensor,
+    weights: Tensor | None = None,
 ) -> RegionalLikelihood:
     """The likelihood of counts by the activity of lesions and of all that is around them.
 
-    Its first regions are the lesions in the order of their numbers, each holding its activity evenly. Then
-    follow the surroundings of each, and lungs, soft tissue and bone by density; in them activity is spread as
-    in the image, summed over maps.
+    Its first regions are the lesions in the order of their numbers. Then follow their surroundings, all
+    together, and lungs, soft tissue and bone by density; in them activity is spread as in the image, summed
+    over maps, less what is the lesions'.
 
     Args:
         model: forward model with the energy windows of the scan.
@@ -117,6 +186,8 @@ def lesion_likelihood(
         lesions: numbers of lesions by voxel, [z, y, x] int64, 0 outside: found in the image, or by any
             segmentation.
         body: voxels that may hold activity, [z, y, x], bool.
+        weights: how much of each voxel is a lesion's, [lesion, z, y, x], 0 to 1, and how its activity is
+            spread; None: each lesion holds its activity evenly in its outline.
 
     Raises:
         UserError: an image of another shape or with negative, NaN or infinite values; and see
@@ -125,16 +196,91 @@ def lesion_likelihood(
     _check(image, model.grid)
     total = image.double().sum(0)
     spread = total + 1e-6 * total.mean() + torch.finfo(torch.float64).tiny  # where the image is 0, too
-    inside = [lesions == number for number in range(1, int(lesions.max()) + 1)]
-    around, left = [], body & (lesions == 0)
-    for lesion in inside:
-        ring = grown(lesion[None, None], RING_VOXELS)[0, 0] & left
-        around.append(ring * spread)
-        left = left & ~ring
+    if weights is None:
+        weights = torch.stack([lesions == n for n in range(1, int(lesions.max()) + 1)] or [lesions < 0])
+        weights, spread = weights.double(), torch.where(lesions > 0, 0.0, spread)
+    else:
+        spread = _less(spread, weights, body, model.grid)
+    near = grown((lesions > 0)[None, None], RING_VOXELS)[0, 0] & body
     tissue = torch.bucketize(density, torch.tensor(TISSUES_G_CM3, dtype=density.dtype))
-    rest = [(left & (tissue == kind)) * spread for kind in range(len(TISSUES_G_CM3) + 1)]
-    return RegionalLikelihood(
-        model, density, torch.stack([*(one.double() for one in inside), *around, *rest])
+    rest = [(body & ~near & (tissue == kind)) * spread for kind in range(len(TISSUES_G_CM3) + 1)]
+    return RegionalLikelihood(model, density, torch.stack([*weights, near * spread, *rest]))
+
+
+def _less(spread: Tensor, weights: Tensor, body: Tensor, grid: VoxelGrid) -> Tensor:
+    """What an image [z, y, x] holds besides lesions: in a voxel that is a lesion's in part, w, the image is
+    w times the lesion's maximum and 1 - w of what surrounds it, at least as much as the level around."""
+    points_mm = grid.centres_mm().to(spread).reshape(-1, 3)
+    free, left = body & (weights.sum(0) == 0), spread
+    for weight in weights:
+        peak = int((weight * spread).argmax())
+        level = _level(spread, free, points_mm, peak)
+        top = float(spread.flatten()[peak])
+        left = torch.maximum(left - top * weight, (1 - weight) * left.clamp_max(level))
+    return left
+
+
+@dataclass(frozen=True)
+class LesionActivities:
+    """The lesions of one scan, the hottest first, and the activity of each as a whole.
+
+    Args:
+        peak: place of each hottest voxel in the flattened image, [lesion] int64.
+        centre_mm: mean place of each by its weights, [lesion, 3], x, y, z in mm from the isocentre.
+        volume_mm3: of each outline, down to the threshold, [lesion].
+        estimates: activity in Bq [lesion, map], SD and interval.
+    """
+
+    peak: Tensor
+    centre_mm: Tensor
+    volume_mm3: Tensor
+    estimates: RegionalEstimates
+
+
+def lesion_activities(
+    model: HyperspectralForwardModel,
+    counts: Tensor,
+    duration_s: float,
+    density: Tensor,
+    image: Tensor,
+    body: Tensor,
+    level: float = 0.9,
+    profiled: bool = True,
+) -> LesionActivities:
+    """The lesions that an image of a scan shows in its first map, and their activity by the counts.
+
+    Args:
+        model: forward model with the energy windows of the counts.
+        counts: of one scan, [pixel, bin], 0 or more.
+        duration_s: measured time in s.
+        density: of the object, [z, y, x] in g/cm3.
+        image: activity by any method, [map, z, y, x], 0 or more, in any unit.
+        body: voxels that may hold activity, [z, y, x], bool.
+        level: chance of the intervals to cover the true activity.
+        profiled: whether intervals of small activities are by the profile likelihood, which takes longer
+            than all else; otherwise all are value and SD.
+
+    Raises:
+        UserError: see :func:`found_lesions` and
+            :class:`~hspi_learn.classical.regional_ml.RegionalLikelihood`.
+    """
+    lesions = found_lesions(image[0], body, model.grid)
+    size = int(lesions.max())
+    if not size:
+        none = torch.zeros(0, len(image), dtype=torch.float64)
+        estimates = RegionalEstimates(none, none, none, none, level, True)
+        return LesionActivities(torch.zeros(0).long(), torch.zeros(0, 3), torch.zeros(0), estimates)
+    weights = lesion_weights(image[0], lesions, body, model.grid)
+    likelihood = lesion_likelihood(model, density, image, lesions, body, weights)
+    found = likelihood.estimate(counts, duration_s, level, size if profiled else 0)
+    numbers = torch.arange(1, size + 1)[:, None]
+    inside = lesions.flatten() == numbers
+    share = weights.flatten(1) / weights.flatten(1).sum(1, keepdim=True)
+    return LesionActivities(
+        torch.where(inside, image[0].flatten(), -1.0).argmax(1),
+        share @ model.grid.centres_mm().double().reshape(-1, 3),
+        inside.sum(1) * 1000 * model.grid.voxel_volume_ml,
+        replace(found, **{k: getattr(found, k)[:size] for k in ("value", "sd", "low", "high")}),
     )
 
 

@@ -112,14 +112,19 @@ class RegionalLikelihood:
     rates: Tensor
     """Counts a second for 1 Bq of each activity, [activity, pixel * bin]."""
 
-    def estimate(self, counts: Tensor, duration_s: float, level: float | None = 0.9) -> RegionalEstimates:
+    def estimate(
+        self, counts: Tensor, duration_s: float, level: float | None = 0.9, profiled: int | None = None
+    ) -> RegionalEstimates:
         """Activities from a histogram.
 
         Args:
             counts: of one scan, [pixel, bin], 0 or more; they need not be whole numbers.
             duration_s: measured time in s.
             level: chance of the intervals to cover the true activity, over 0 and under 1; None for no
-                intervals, which take longer than all else.
+                intervals.
+            profiled: the first so many regions have intervals by the profile likelihood where they hold
+                little (:data:`PROFILE_BELOW`), which take longer than all else; all other intervals are value
+                and SD. None: all regions.
 
         Raises:
             UserError: counts of another shape, negative or infinite; a time or level out of its range.
@@ -127,24 +132,30 @@ class RegionalLikelihood:
         shape = (self.model.pixels, self.model.energy_bins.count)
         if counts.shape != shape:
             raise UserError(f"counts have the shape {tuple(counts.shape)}; they need {shape}")
-        return self._estimated(counts.detach().cpu().double().flatten(), duration_s, level)
+        return self._estimated(counts.detach().cpu().double().flatten(), duration_s, level, profiled)
 
     def estimate_events(
-        self, events: EventList, duration_s: float, level: float | None = 0.9
+        self,
+        events: EventList,
+        duration_s: float,
+        level: float | None = 0.9,
+        profiled: int | None = None,
     ) -> RegionalEstimates:
         """Activities from events, sorted into the model's bins; those outside of all bins are left out.
 
         All else as for :meth:`estimate`.
         """
         counts = events.checked(self.model.pixels).histogram(self.model.pixels, self.model.energy_bins)
-        return self.estimate(counts, duration_s, level)
+        return self.estimate(counts, duration_s, level, profiled)
 
     def image(self, estimates: RegionalEstimates) -> Tensor:
         """Estimates as activity maps [map, z, y, x] in Bq per voxel."""
         value = estimates.value.nan_to_num(0.0)
         return torch.einsum("rm,rzyx->mzyx", value, self.shares.cpu())
 
-    def _estimated(self, counts: Tensor, duration_s: float, level: float | None) -> RegionalEstimates:
+    def _estimated(
+        self, counts: Tensor, duration_s: float, level: float | None, profiled: int | None
+    ) -> RegionalEstimates:
         """Activities from counts [pixel * bin]."""
         _check(counts, duration_s, level)
         seen = self.rates.double().sum(1) > 0
@@ -161,7 +172,8 @@ class RegionalLikelihood:
         ends = (torch.nan, torch.nan) if level is None else (0.0, torch.inf)
         unseen = torch.tensor([0.0, torch.inf, *ends], dtype=torch.float64)
         found = unseen[:, None].repeat(1, len(seen))
-        found[:, seen] = torch.stack((value, sd, *_intervals(fit, best, sd, alone, level)))
+        close = torch.tensor([profiled is None or region < profiled for region, _ in self.places])[seen]
+        found[:, seen] = torch.stack((value, sd, *_intervals(fit, best, sd, alone, level, close)))
         value, sd, low, high = self._table(found)
         return RegionalEstimates(value, sd, low, high, level, best.converged)
 
@@ -174,7 +186,7 @@ class RegionalLikelihood:
 
 
 def _intervals(
-    fit: PoissonFit, best: Maximum, sd: Tensor, alone: Tensor, level: float | None
+    fit: PoissonFit, best: Maximum, sd: Tensor, alone: Tensor, level: float | None, profiled: Tensor
 ) -> list[Tensor]:
     """Lower and upper ends of the intervals of all scales, [k] each.
 
@@ -184,6 +196,7 @@ def _intervals(
         sd: of each scale.
         alone: its SD were all others known: about how far an end lies that the others do not shift.
         level: chance to cover; None for no intervals.
+        profiled: scales whose intervals are by the profile likelihood where they are small, [k] bool.
     """
     value = torch.from_numpy(best.scales)
     if level is None:
@@ -191,7 +204,7 @@ def _intervals(
     width = NormalDist().inv_cdf((1 + level) / 2) * sd
     low, high = value - width, value + width
     step = torch.minimum(2 * alone, 3 * (value + 1 / torch.from_numpy(fit.totals)))
-    for k in (value < PROFILE_BELOW * sd).nonzero().flatten().tolist():
+    for k in (profiled & (value < PROFILE_BELOW * sd)).nonzero().flatten().tolist():
         low[k], high[k] = fit.profile_interval(k, best, float(step[k]), level)
     return [low.clamp_min(0.0), high]
 

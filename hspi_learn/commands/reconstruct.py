@@ -20,11 +20,16 @@ if TYPE_CHECKING:
     from data_gen.core.grid import VoxelGrid
     from data_gen.forward_model.model import HyperspectralForwardModel
     from data_gen.forward_model.system import ImagingSystem
+    from hspi_learn.evaluation import Calibration, Table
     from hspi_learn.io.scan_files import ScanFile
     from hspi_learn.reconstructor import Reconstructor, ScanContext
 
-    Chosen = tuple[Reconstructor, HyperspectralForwardModel, tuple[int, ...]]
-    """A method, its model, and the panels of the camera that are silent."""
+    Chosen = tuple[Reconstructor, HyperspectralForwardModel, ImagingSystem, tuple[int, ...]]
+    """A method, its model, their system, and the panels of the camera that are silent."""
+
+
+MOST_BINS = 100
+"""Energy bins in which lesions are looked at as they are; more are summed to windows; chosen."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ class ReconstructSettings:
     energy_bins: Node
     body_diameter_mm: float
     threads: Threads
+    lesions: bool = False
+    outlines: str | None = None
+    calibration: str | None = None
     run: str | None = None
     model: Node | None = None
     camera: Node | None = None
@@ -53,7 +61,7 @@ def reconstruct(config: DictConfig) -> dict[str, float]:
     """Reconstruct as the config says; returns the activity of each map in Bq.
 
     Where parts of the camera recorded nothing it returns their numbers as well: ``dead_pixels``,
-    ``silent_panels``, ``empty_pixels``.
+    ``silent_panels``, ``empty_pixels``; and the number of ``lesions`` where they are asked for.
 
     Args:
         config: see ``conf/reconstruct.yaml``.
@@ -63,15 +71,21 @@ def reconstruct(config: DictConfig) -> dict[str, float]:
     """
     import torch
 
-    from hspi_learn.io.nifti import write_activity
+    from hspi_learn.io.atomic import write_text
+    from hspi_learn.io.nifti import read_outlines, write_activity
     from hspi_learn.io.scan_files import read_scan
     from hspi_learn.reconstructor import scan_context
 
     torch.set_num_threads(config.threads)
-    output = _output(config.output)
+    output, calibration = _output(config.output), _calibration(config)
     scan = read_scan(Path(config.input), config.scan)
     make = _classical if config.run is None else _trained
-    method, model, silent = make(config, scan)
+    method, model, system, silent = make(config, scan)
+    outlines = None if config.outlines is None else read_outlines(Path(config.outlines), model.grid)
+    calibrated = None
+    if calibration is not None:
+        assert isinstance(method, torch.nn.Module)
+        calibrated = calibration, calibration.of_network(method, config.calibration)
     dead = (model.recording.live == 0).nonzero().flatten().tolist()
     scan = scan.without(dead)
     density, told = _density(config, scan, model.grid)
@@ -80,10 +94,18 @@ def reconstruct(config: DictConfig) -> dict[str, float]:
     with torch.no_grad():
         activity = _activity(method, model, scan, context)
         empty = _empty_pixels(model, scan, activity, context)
+        tables = []
+        if config.lesions:
+            tables.append(_lesions(model, system, scan, activity, context))
+        if outlines is not None:
+            tables.append(_organs(model, scan, activity, outlines, calibrated))
     written = write_activity(output, activity, model.grid, list(model.groups.members.values()))
     totals = dict(zip(model.groups.names, activity.sum(dim=(1, 2, 3)).tolist(), strict=True))
-    _print(written, totals, told)
-    found = {"dead_pixels": len(dead), "silent_panels": len(silent), "empty_pixels": empty}
+    for table in tables:
+        write_text(written.with_name(f"{_stem(written)}_{table.name}.csv"), table.csv())
+    _print(written, totals, told, tables)
+    found = {"lesions": len({row[0] for table in tables if table.name == "lesions" for row in table.rows})}
+    found |= {"dead_pixels": len(dead), "silent_panels": len(silent), "empty_pixels": empty}
     return totals | {name: float(number) for name, number in found.items() if number}
 
 
@@ -116,7 +138,7 @@ def _trained(config: DictConfig, scan: ScanFile) -> Chosen:
     dead, silent = _dead_pixels(config, scan, task.system)
     if dead != task.system.dead_pixels:
         task = load_task(config.run, dead)
-    return task, task.model, silent
+    return task, task.model, task.system, silent
 
 
 def _classical(config: DictConfig, scan: ScanFile) -> Chosen:
@@ -138,7 +160,7 @@ def _classical(config: DictConfig, scan: ScanFile) -> Chosen:
     dead, silent = _dead_pixels(config, scan, system)
     system = system.with_dead_pixels(dead)
     model = system.forward_model(scan.data.axis if isinstance(scan.data, Histogram) else None)
-    return build(config.method, key="method", model=model), model, silent
+    return build(config.method, key="method", model=model), model, system, silent
 
 
 def _dead_pixels(
@@ -278,8 +300,68 @@ def _activity(
     return method.reconstruct(scan.histogram(model.pixels, model.energy_bins)[None], context)[0]
 
 
-def _print(written: Path, totals: Mapping[str, float], told: str) -> None:
+def _calibration(config: DictConfig) -> Calibration | None:
+    """Conformal quantiles, if they are asked for."""
+    from hspi_learn.evaluation import Calibration
+
+    if config.calibration is None:
+        return None
+    if config.run is None or config.outlines is None:
+        raise UserError(
+            f"calibration is {config.calibration}, which holds intervals of trained runs for outlined "
+            "organs; set run=RUN and outlines=FILE too"
+        )
+    return Calibration.read(Path(config.calibration))
+
+
+def _lesions(
+    model: HyperspectralForwardModel,
+    system: ImagingSystem,
+    scan: ScanFile,
+    activity: Tensor,
+    context: ScanContext,
+) -> Table:
+    """Lesions that the image shows, and their activity from the counts; events are counted in windows cut at
+    the photon lines, since images of regions in fine bins take gigabytes."""
+    from data_gen.core.events import EventList
+    from data_gen.forward_model.line_windows import energy_windows
+    from hspi_learn.classical import lesion_activities
+    from hspi_learn.evaluation.scan_tables import lesion_table
+
+    if isinstance(scan.data, EventList) and model.energy_bins.count > MOST_BINS:
+        model = model.with_energy_bins(energy_windows("lines", system))
+    counts = scan.histogram(model.pixels, model.energy_bins)
+    duration_s, density, body = float(context.duration_s), context.density[0], context.body[0, 0]
+    found = lesion_activities(model, counts, duration_s, density, activity.clamp_min(0), body)
+    return lesion_table(model, found)
+
+
+def _organs(
+    model: HyperspectralForwardModel,
+    scan: ScanFile,
+    activity: Tensor,
+    outlines: Tensor,
+    calibrated: tuple[Calibration, dict[str, dict[str, float]]] | None,
+) -> Table:
+    """Activity of outlined organs."""
+    from data_gen.phantoms import ORGANS
+    from hspi_learn.evaluation.scan_tables import organ_table
+
+    counts = float(scan.histogram(model.pixels, model.energy_bins).sum())
+    return organ_table(activity, outlines, counts, model.groups.names, ORGANS, calibrated)
+
+
+def _stem(written: Path) -> str:
+    """Name of a NIfTI file without its suffix."""
+    from hspi_learn.io.nifti import checked_suffix
+
+    return written.name.removesuffix(checked_suffix(written))
+
+
+def _print(written: Path, totals: Mapping[str, float], told: str, tables: Sequence[Table]) -> None:
     """What was found and where it lies."""
+    for table in tables:
+        print(table.markdown())
     for name, activity_bq in totals.items():
         print(f"{name}: {activity_bq / 1e3:.4g} kBq in the field of view")
     print(f"{told}\n{written.resolve()}")

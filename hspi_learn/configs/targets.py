@@ -90,6 +90,7 @@ TARGETS = frozenset(
         "hspi_learn.data.ScanDataModule",
         "hspi_learn.evaluation.ClassificationScores",
         "hspi_learn.evaluation.DenoisingProtocol",
+        "hspi_learn.evaluation.ConformalCoverage",
         "hspi_learn.evaluation.ReconstructionProtocol",
         "hspi_learn.evaluation.TaskScores",
         "hspi_learn.losses.CountMismatch",

@@ -6,6 +6,8 @@ from hspi_learn.evaluation.classification_report import (
     ClassificationScores,
     ClassifiedSamples,
 )
+from hspi_learn.evaluation.conformal import Calibration, conformal_quantile
+from hspi_learn.evaluation.coverage import ConformalCoverage, CoverageReport
 from hspi_learn.evaluation.denoising import DenoisingProtocol, DenoisingReport
 from hspi_learn.evaluation.identifiability import LeastDeviations, least_deviations
 from hspi_learn.evaluation.judge import Judge, JudgedError, Scores
@@ -27,12 +29,15 @@ from hspi_learn.evaluation.task_report import SampleScores, TaskReport
 __all__ = [
     "AttackRecord",
     "BoundedAttack",
+    "Calibration",
     "Call",
     "ClassificationReport",
     "ClassificationScores",
     "ClassifiedSamples",
     "Condition",
     "Conditions",
+    "ConformalCoverage",
+    "CoverageReport",
     "DenoisingProtocol",
     "DenoisingReport",
     "EvaluationProtocol",
@@ -56,6 +61,7 @@ __all__ = [
     "TaskReport",
     "TaskScores",
     "Tuned",
+    "conformal_quantile",
     "least_deviations",
     "noise_study",
     "noise_summary",

@@ -39,6 +39,12 @@ from hspi_learn.evaluation.tables import (
     texture_table,
     tumours_table,
 )
+from hspi_learn.evaluation.tumour_activity import (
+    TumourActivities,
+    each_tumour_table,
+    tumour_activity_numbers,
+    tumour_activity_table,
+)
 from hspi_learn.visual import method_label, spectrum_figure
 
 SPECTRUM_BIN_KEV = 2.0
@@ -59,6 +65,8 @@ class ReconstructionReport:
         scans: test scans, event by event.
         threat: what the attacks were allowed, in words.
         texture: numbers that tell whether images look like truths, by name.
+        tumours: activity of tumours by image and by regional estimates, by split (test, validation) and
+            method; empty without them.
     """
 
     model: HyperspectralForwardModel
@@ -70,11 +78,17 @@ class ReconstructionReport:
     scans: Scans
     threat: str = ""
     texture: Mapping[str, float] = field(default_factory=dict)
+    tumours: Mapping[str, Mapping[str, TumourActivities]] = field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[str, ...]:
         """Names of the activity maps."""
         return self.model.groups.names
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        """How methods are written in tables."""
+        return {method: self.outcome.label(method) for method in self.outcome.methods}
 
     def facts(self) -> dict[str, list[float]]:
         """By test scan: accepted events in the whole energy range, those in photopeaks, injected activity in
@@ -93,6 +107,9 @@ class ReconstructionReport:
         found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour, self.bounds)
         found |= noise_summary(self.noise, self.groups)
         found |= self.texture
+        test, validation = self.tumours.get("test", {}), self.tumours.get("validation", {})
+        test = {method: readings for method, readings in test.items() if method in self.outcome.ranked}
+        found |= tumour_activity_numbers(test, validation, self.groups)
         found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
         for fraction, by_method in self.tunings.items():
             at = "" if fraction == 1 else f"_at_{fraction:g}"
@@ -108,6 +125,8 @@ class ReconstructionReport:
         """Tables of the report, the headline first."""
         outcome, groups = self.outcome, self.groups
         tables = [headline_table(outcome, numbers, groups), tumours_table(outcome, numbers, groups)]
+        if test := self.tumours.get("test"):
+            tables.append(tumour_activity_table(test, numbers, groups, self._labels))
         tables += [texture_table(outcome, numbers), nrmse_table(outcome, numbers), counts_table(outcome)]
         if outcome.attacks:
             tables.append(attacks_table(outcome))
@@ -191,6 +210,8 @@ class ReconstructionReport:
         facts, numbers = self.facts(), self.numbers()
         tables = self.tables(numbers)
         files = [mice_table(self.outcome, self.groups, facts)]
+        if test := self.tumours.get("test"):
+            files.append(each_tumour_table(test, self.groups, self._labels))
         if self.outcome.attacks:
             files.append(attacked_samples_table(self.outcome))
         for table in [*tables, *files]:

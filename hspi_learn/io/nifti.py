@@ -18,6 +18,7 @@ from data_gen.core.errors import UserError
 from data_gen.core.files import whole_file
 from data_gen.core.foreign_files import check_volume
 from data_gen.core.grid import VoxelGrid
+from data_gen.phantoms import ORGANS
 
 SUFFIXES = (".nii.gz", ".nii")
 _COMMENT = 6
@@ -82,8 +83,32 @@ def read_density(path: Path, grid: VoxelGrid) -> Tensor:
     Raises:
         UserError: the file is no NIfTI volume, or holds NaN, infinite or negative densities.
     """
+    values, affine = _volume(path, "density")
+    return resampled(torch.from_numpy(checked_density(values, path)), torch.from_numpy(affine), grid)
+
+
+def read_outlines(path: Path, grid: VoxelGrid) -> Tensor:
+    """Number of the organ of each voxel of the grid, [z, y, x] int64.
+
+    Raises:
+        UserError: the file is no NIfTI volume, has another grid, or holds what is no number of an organ.
+    """
+    values, affine = _volume(path, "outlines")
+    if values.shape != tuple(grid.shape[::-1]) or not np.allclose(affine, grid_affine(grid), atol=1e-3):
+        raise UserError(
+            f"outlines {path} have the grid {values.shape}; they need that of the image, "
+            f"{tuple(grid.shape[::-1])} voxels of {grid.spacing_mm} mm about the isocentre"
+        )
+    whole = np.isfinite(values).all() and (values == np.round(values)).all()
+    if not whole or values.min() < 0 or values.max() >= len(ORGANS):
+        raise UserError(f"outlines {path} hold other values than organs, which are 0 to {len(ORGANS) - 1}")
+    return torch.from_numpy(values).long().permute(2, 1, 0).contiguous()
+
+
+def _volume(path: Path, key: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Values [x, y, z] float32 and affine of a NIfTI volume that a key of a config names."""
     if not path.name.endswith(SUFFIXES):
-        raise UserError(f"density is {path}; it needs a name that ends with .nii.gz or .nii")
+        raise UserError(f"{key} is {path}; it needs a name that ends with .nii.gz or .nii")
     try:
         image: Any = nibabel.load(path)
         check_volume(image, path)
@@ -92,11 +117,11 @@ def read_density(path: Path, grid: VoxelGrid) -> Tensor:
         raise
     except (OSError, EOFError, ValueError, OverflowError, nibabel.filebasedimages.ImageFileError) as error:
         raise UserError(
-            f"density is {path}, which cannot be read as NIfTI; it needs a whole .nii or .nii.gz"
+            f"{key} is {path}, which cannot be read as NIfTI; it needs a whole .nii or .nii.gz"
         ) from error
     if values.ndim != 3:
-        raise UserError(f"density {path} has shape {values.shape}; it needs one volume [x, y, z]")
-    return resampled(torch.from_numpy(checked_density(values, path)), torch.from_numpy(image.affine), grid)
+        raise UserError(f"{key} {path} has shape {values.shape}; it needs one volume [x, y, z]")
+    return values, image.affine
 
 
 def checked_density(values: np.ndarray[Any, Any], path: Path) -> np.ndarray[Any, Any]:

@@ -13,6 +13,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from data_gen.core.errors import UserError
+from data_gen.phantoms import ORGANS
 from data_gen.storage import ShardReader
 from hspi_learn.commands.composing import command_line, composed_jobs
 from hspi_learn.commands.evaluate import EvaluateSettings, evaluate
@@ -100,6 +101,7 @@ def test_evaluation_writes_numbers_tables_and_figures(
         "protocols.reconstruction.noise_realisations=3",
         "protocols.reconstruction.noise_iterations=[1]",
         "protocols.reconstruction.bound_scans=2",
+        "protocols.reconstruction.regional_scans=2",
         "logger=mlflow",
     )
     report = folder / "report"
@@ -122,6 +124,7 @@ def test_evaluation_writes_numbers_tables_and_figures(
         "map_rdp/penalty_at_0.5",
         "map_anatomical/density_width_g_cm3",
     }
+    wanted |= {f"test/tumour_activity/tumours/{m}/Ra-223/60mm3" for m in ("gan", "map_rdp")}
     wanted |= {"test/failed/gan", "test/least_sd/liver/Pb-211", "test/least_sd_organs/Ra-223"}
     assert not wanted - set(numbers)
     assert len(list((folder / "data" / "inputs").glob("*/*.safetensors"))) >= 2  # bounds are kept
@@ -192,6 +195,51 @@ def test_events_and_counts_give_the_same_image(folder: Path, shard: Path) -> Non
     assert images[0][~outside].max() > 0
 
 
+def test_lesions_and_organs_with_intervals_stand_beside_the_image(
+    folder: Path, shard: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A calibration of three drawn subjects at 50 %, and tables of one scan: true outlines of organs by the
+    network, whose sums are those of the image; lesions by OSEM from events, a row for each map."""
+    numbers = _run(
+        "evaluate",
+        evaluate,
+        EvaluateSettings,
+        f"data.folder={folder}/data",
+        f"+runs.net={folder}/run",
+        f"run_dir={folder}/conformal",
+        "protocol@protocols.reconstruction=conformal",
+        "protocols.reconstruction.population.anatomies=2",
+        "protocols.reconstruction.subjects=3",
+        "protocols.reconstruction.level=0.5",
+        "count_fractions=[1.0,0.5]",
+        "attacked_scans=0",
+        "workers=0",
+    )
+    assert numbers["calibration/subjects"] == 3
+    assert numbers["calibration/quantile/net/Ra-223/liver"] > 0
+    record = ShardReader(shard).scan(1)
+    assert record.labels is not None
+    affine = np.diag([3.6, 3.6, 3.6, 1.0])
+    affine[:3, 3] = -3.5 * 3.6
+    outlines = folder / "organs.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(record.labels.numpy().T.astype(np.float32), affine), outlines)
+    here = (f"input={shard}", "scan=1")
+    calibrated = (f"calibration={folder}/conformal/calibration.json", f"outlines={outlines}")
+    _reconstructed(*here, f"run={folder}/run", *calibrated, f"output={folder}/organs_out.nii.gz")
+    rows = (folder / "organs_out_organs.csv").read_text().splitlines()[1:]
+    image = nibabel.load(folder / "organs_out.nii.gz").get_fdata()[..., 0].T
+    liver = next(row.split(",") for row in rows if row.startswith("liver,Ra-223"))
+    inside = record.labels.numpy() == ORGANS.index("liver")
+    assert float(liver[2]) == pytest.approx(float(image[inside].sum()) * 3.6**3 / 1000, rel=1e-4)
+    assert float(liver[3]) < float(liver[2]) < float(liver[4])
+    found = _reconstructed(
+        *here, "method=osem", "method.subsets=2", "lesions=true", f"output={folder}/lesions_out.nii.gz"
+    )
+    rows = (folder / "lesions_out_lesions.csv").read_text().splitlines()[1:]
+    assert len(rows) == 2 * found.get("lesions", 0)  # so few and coarse voxels may show none
+    assert "Lesions that the image shows" in capsys.readouterr().out
+
+
 def test_density_is_taken_from_a_file(folder: Path, shard: Path) -> None:
     """Activity lies where the file has tissue, here in one half."""
     values = np.zeros((8, 8, 8), np.float32)
@@ -216,6 +264,8 @@ def test_density_is_taken_from_a_file(folder: Path, shard: Path) -> None:
         (("duration_s=-1",), "duration_s is -1.0; it needs a positive time"),
         (("density=nothing.nii",), "density is nothing.nii, which cannot be read"),
         (("run=nowhere",), "nowhere holds no config.yaml"),
+        (("outlines=nothing.nii",), "outlines is nothing.nii, which cannot be read"),
+        (("calibration=c.json",), "set run=RUN and outlines=FILE too"),
     ],
 )
 def test_wrong_input_is_told(
