@@ -14,7 +14,8 @@ from data_gen.core.errors import UserError
 SAME_PLACE_MM = 1e-3
 """Nearer than this is the same place."""
 
-AXES = ("x", "y", "z")
+MIRROR_AXES = ("x", "y", "z")
+"""Axes along which objects may be mirrored."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,12 @@ def mirrored_pixels(camera: Camera, axis: str) -> Tensor:
         axis: x, y or z, along which the object is mirrored.
 
     Raises:
-        UserError: the camera is no mirror image of itself along the axis.
+        UserError: the axis is another, or the camera is no mirror image of itself along it.
     """
+    if axis not in MIRROR_AXES:
+        raise UserError(f"mirror_axes holds {axis!r}; it needs some of x, y and z")
     sign = torch.ones(3, dtype=torch.float64)
-    sign[AXES.index(axis)] = -1
+    sign[MIRROR_AXES.index(axis)] = -1
     _partner(camera.aperture_centre_mm, sign, camera, axis)
     return _partner(camera.pixel_centre_mm, sign, camera, axis)
 

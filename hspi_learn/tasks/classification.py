@@ -18,11 +18,12 @@ from data_gen.core.random import checked_range, seeded_generator
 from data_gen.forward_model.line_windows import Windows
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.forward_model.system import ImagingSystem
+from hspi_learn.data import PanelLayout, mirrored_pixels
 from hspi_learn.losses import Loss
 from hspi_learn.metrics import one_against_rest_auc
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks.base import Inputs, OptimizerFactory, ScheduleFactory, Task, Watched, seeded_network
-from hspi_learn.tasks.mirrored_scans import mirrored, mirrored_pixels
+from hspi_learn.tasks.mirrored_scans import mirrored
 from hspi_learn.tasks.scan_classes import ScanClasses
 from hspi_learn.tasks.schedule import warm_up_cosine
 from hspi_learn.visual import panel_figure
@@ -87,7 +88,7 @@ class Classification(Task):
             raise UserError(f"task.thinning is {list(self.thinning)}; its lowest share needs to be above 0")
         camera = system.camera
         self.mirrors = {axis: mirrored_pixels(camera, axis) for axis in mirror_axes}
-        self.panel_shape = (camera.panels, camera.spec.detector.rows, camera.spec.detector.columns)
+        self.layout = PanelLayout.of(camera)
         self.network = seeded_network(
             lambda: network(camera.panels, 1 + spectral * self.windows.count, len(classes.names)), seed
         )
@@ -112,8 +113,7 @@ class Classification(Task):
         seen = _stable(counts.sum(dim=2, keepdim=True))
         if self.spectral:
             seen = torch.cat((seen, _stable(counts)), dim=2)
-        images = seen.transpose(1, 2).unflatten(2, self.panel_shape).transpose(1, 2)
-        logits: Tensor = self.network(images, counts.sum(dim=(1, 2)).log1p())
+        logits: Tensor = self.network(self.layout.images(seen), counts.sum(dim=(1, 2)).log1p())
         return logits
 
     def truth(self, batch: ScanBatch) -> Tensor:
@@ -139,7 +139,7 @@ class Classification(Task):
             f"scan {int(scan.index[0])}: {words[int(self.truth(scan)[0])]}, "
             f"predicted {words[predicted]} ({float(likely[predicted]):.0%})"
         )
-        counts = scan.projections[0].sum(dim=1).reshape(self.panel_shape)
+        counts = self.layout.images(scan.projections.sum(dim=2, keepdim=True))[0, :, 0]
         yield "panels", panel_figure(counts.cpu().numpy(), title)
 
     def expected(self, batch: ScanBatch) -> Tensor:
