@@ -92,6 +92,7 @@ TARGETS = frozenset(
         "hspi_learn.evaluation.DenoisingProtocol",
         "hspi_learn.evaluation.ConformalCoverage",
         "hspi_learn.evaluation.ReconstructionProtocol",
+        "hspi_learn.evaluation.ReportCard",
         "hspi_learn.evaluation.TaskScores",
         "hspi_learn.losses.CountMismatch",
         "hspi_learn.losses.DiceCrossEntropy",

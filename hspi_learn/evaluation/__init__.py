@@ -21,6 +21,7 @@ from hspi_learn.evaluation.protocols import (
     TaskScores,
 )
 from hspi_learn.evaluation.reconstruction import ReconstructionOutcome, ReconstructionStudy, Tuned
+from hspi_learn.evaluation.report_card import CardReport, ReportCard
 from hspi_learn.evaluation.study import AttackRecord, BoundedAttack, Condition, Conditions, Method, Outcome
 from hspi_learn.evaluation.summary import noise_summary, summary
 from hspi_learn.evaluation.tables import Table
@@ -31,6 +32,7 @@ __all__ = [
     "BoundedAttack",
     "Calibration",
     "Call",
+    "CardReport",
     "ClassificationReport",
     "ClassificationScores",
     "ClassifiedSamples",
@@ -53,6 +55,7 @@ __all__ = [
     "ReconstructionReport",
     "ReconstructionStudy",
     "Report",
+    "ReportCard",
     "SampleScores",
     "Scores",
     "Sweep",
