@@ -243,7 +243,8 @@ class ReportCard:
             len(allowed), generator=seeded_generator(self.conditions.seed, "place", number)
         )
         for centre in allowed[order].tolist():
-            sphere = (points - points[centre]).norm(dim=1).reshape(grid.shape) <= LESION_MM / 2
+            distance_mm = (points - points[centre]).norm(dim=1).reshape(grid.shape)
+            sphere: Tensor = distance_mm <= LESION_MM / 2
             if bool((soft & far)[sphere].all()):
                 return sphere
         return None
@@ -287,9 +288,9 @@ class CardReport:
             for method in self.values
         ]
         caption = (
-            f"Means over the first {self.scans} test scans; counts are drawn anew from the forward model, with "
-            "the same chances for every method. The lesion that is put in, or out, is read in the first map "
-            "with a voxel around it."
+            f"Means over the first {self.scans} test scans; counts are drawn anew from the forward model, "
+            "with the same chances for every method. The lesion that is put in, or out, is read in the first "
+            "map with a voxel around it."
         )
         return [Table("report_card", caption, ("Line", "method", "value", "limits", "passes"), tuple(rows))]
 
