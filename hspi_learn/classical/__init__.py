@@ -1,6 +1,7 @@
 """Without a network: OSEM and MAP on histograms or events, their tuning, likelihoods of regional activity.
 
-Learnt from training scans: kernel ridge regression, the mean image. Told the true outlines: oracles.
+Learnt from training scans: kernel ridge regression, the mean image. Told the true outlines: oracles. Behind
+any method: a filter that sharpens to the spectrum of truths.
 """
 
 from hspi_learn.classical.coarse_osem import CoarseOsem
@@ -16,6 +17,7 @@ from hspi_learn.classical.panel_filter import PanelFilter, smoothed_on_panels, t
 from hspi_learn.classical.postfilter import gaussian_smoothed
 from hspi_learn.classical.principal_projections import PrincipalProjections
 from hspi_learn.classical.regional_ml import RegionalEstimates, RegionalLikelihood
+from hspi_learn.classical.sharpened import Sharpened
 from hspi_learn.classical.tunable import Tunable
 from hspi_learn.classical.tuning import Tuning, tune
 
@@ -34,6 +36,7 @@ __all__ = [
     "RegionalEstimates",
     "RegionalLikelihood",
     "RegionalMl",
+    "Sharpened",
     "Tunable",
     "Tuning",
     "found_lesions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from hspi_learn.evaluation.tables import (
     mice_table,
     nrmse_table,
     shown,
+    texture_table,
     tumours_table,
 )
 from hspi_learn.visual import method_label, spectrum_figure
@@ -57,6 +58,7 @@ class ReconstructionReport:
         bounds: Cramer-Rao bounds of the first test scans, or of all.
         scans: test scans, event by event.
         threat: what the attacks were allowed, in words.
+        texture: numbers that tell whether images look like truths, by name.
     """
 
     model: HyperspectralForwardModel
@@ -67,6 +69,7 @@ class ReconstructionReport:
     bounds: LeastDeviations
     scans: Scans
     threat: str = ""
+    texture: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -89,6 +92,7 @@ class ReconstructionReport:
         """What ``metrics.json`` holds; a number that is undefined (no tumour, say) is left out."""
         found = summary(self.outcome, self.groups, self.judge.organs, self.judge.tumour, self.bounds)
         found |= noise_summary(self.noise, self.groups)
+        found |= self.texture
         found |= {f"test/{name}_median": float(np.median(values)) for name, values in self.facts().items()}
         for fraction, by_method in self.tunings.items():
             at = "" if fraction == 1 else f"_at_{fraction:g}"
@@ -104,7 +108,7 @@ class ReconstructionReport:
         """Tables of the report, the headline first."""
         outcome, groups = self.outcome, self.groups
         tables = [headline_table(outcome, numbers, groups), tumours_table(outcome, numbers, groups)]
-        tables += [nrmse_table(outcome, numbers), counts_table(outcome)]
+        tables += [texture_table(outcome, numbers), nrmse_table(outcome, numbers), counts_table(outcome)]
         if outcome.attacks:
             tables.append(attacks_table(outcome))
         return [*tables, bias_table(outcome, groups, self.judge.organs, numbers)]

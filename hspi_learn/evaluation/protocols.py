@@ -18,7 +18,7 @@ from data_gen.core.cache import content_key
 from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.attacks import check_space
-from hspi_learn.classical import KernelRidge, MeanImage, Oracle, Osem, Tunable, tune
+from hspi_learn.classical import KernelRidge, MeanImage, Oracle, Osem, Sharpened, Tunable, tune
 from hspi_learn.data import KeptTensors, ScanDataModule, collate, fingerprint
 from hspi_learn.evaluation.case import ReconstructionCase, TaskCase, thinned_scans
 from hspi_learn.evaluation.figures import CaptionedFigure
@@ -35,6 +35,9 @@ from hspi_learn.evaluation.reconstruction import (
 from hspi_learn.evaluation.study import FULL, Conditions, Method, Outcome, run_case
 from hspi_learn.evaluation.tables import Table
 from hspi_learn.evaluation.task_report import SampleScores, TaskReport
+from hspi_learn.evaluation.texture import CODE_VERSION as TEXTURE_VERSION
+from hspi_learn.evaluation.texture import LEAST_VOLUMES, TruthReference, Truths, texture_numbers
+from hspi_learn.evaluation.texture import STEPS as TEXTURE_STEPS
 from hspi_learn.reconstructor import Reconstructor, ScanBatch, scan_context
 from hspi_learn.tasks import Task
 from hspi_learn.tasks.physics_input import CODE_VERSION as PHYSICS_VERSION
@@ -188,6 +191,11 @@ class ReconstructionProtocol:
             kept beside the data set.
         oracles: make methods that are told the true outlines of the test scans, for a forward model, by
             name. Each has rows of its own in tables, marked, and is compared with no other method.
+        sharpened: names of runs; each that is there is joined by ``NAME_sharpened``, its images filtered to
+            the power spectrum of truths on the scans that others are tuned on. What an adversary changes
+            beyond a linear filter shows beside it.
+        texture_truths: the first so many training truths teach the network whose features the Frechet
+            distance compares; 0 for none.
 
     Raises:
         UserError: a run is no reconstruction of activity, a threat model does not fit counts, two methods
@@ -207,6 +215,8 @@ class ReconstructionProtocol:
         noise_iterations: tuple[int, ...] = (1, 2, 4),
         bound_scans: int | None = None,
         oracles: Mapping[str, Callable[[HyperspectralForwardModel], Oracle]] | None = None,
+        sharpened: Sequence[str] = ("control",),
+        texture_truths: int = 1000,
     ) -> None:
         for name, run in runs.items():
             if not isinstance(run, Reconstructor):
@@ -220,6 +230,11 @@ class ReconstructionProtocol:
         for name in self.oracles:
             if name in (*runs, *classical, *UNATTACKED):
                 raise UserError(f"oracles.{name} has the name of another method; choose another")
+        self.sharpened = tuple(name for name in sharpened if name in runs)
+        for name in self.sharpened:
+            if sharpened_name(name) in (*runs, *classical, *self.oracles):
+                raise UserError(f"runs has both {name} and {sharpened_name(name)}; choose another name")
+        self.texture_truths = texture_truths
         for name in tuning:
             if name not in classical:
                 raise UserError(f"tuning.{name} is none of the classical methods {list(classical)}")
@@ -237,6 +252,7 @@ class ReconstructionProtocol:
         self.judge = Judge.of(self.model)
         self.batches = _Batches(data)
         self._learnt: dict[tuple[float, str], KernelRidge] = {}
+        self._matched: dict[tuple[float, str], Sharpened] = {}
 
     def evaluate(self, calls: Calls) -> ReconstructionReport:
         """Tune, compare all methods on all test scans, and repeat the noise."""
@@ -266,8 +282,17 @@ class ReconstructionProtocol:
         bounds = (
             LeastDeviations.joined(found[after:]) if bounded else LeastDeviations.none(self.judge, self.model)
         )
-        scans, told = self.data.scans("test"), self.conditions.told
-        return ReconstructionReport(self.model, self.judge, outcome, points, tunings, bounds, scans, told)
+        return ReconstructionReport(
+            self.model,
+            self.judge,
+            outcome,
+            points,
+            tunings,
+            bounds,
+            self.data.scans("test"),
+            self.conditions.told,
+            texture_numbers(outcome, self.truth_reference()),
+        )
 
     @cached_property
     def untuned(self) -> dict[str, Tunable]:
@@ -347,7 +372,32 @@ class ReconstructionProtocol:
         classical = {
             name: self.learnt(fraction, name).with_settings(**best.settings) for name, best in tuned.items()
         }
-        return {**self.runs, **classical}
+        sharpened = {sharpened_name(name): self.matched(fraction, name) for name in self.sharpened}
+        return {**self.runs, **sharpened, **classical}
+
+    def matched(self, fraction: float, name: str) -> Sharpened:
+        """A run, sharpened to the spectrum of truths on validation scans of this count level."""
+        place = (fraction, name)
+        if place not in self._matched:
+            cases = (
+                ReconstructionCase.of(self.model, self.batches.scans("validation", numbers)).thinned(
+                    fraction, self.conditions.seed
+                )
+                for numbers in self.batches.of("validation", self.tuning_scans)
+            )
+            scans = ((case.batch.projections, case.batch.activity, case.context) for case in cases)
+            self._matched[place] = Sharpened.matched(self.runs[name], scans)
+        return self._matched[place]
+
+    def truth_reference(self) -> TruthReference | None:
+        """Training truths and the network that tells their features, made once for a data set."""
+        scans = self.data.windowed("train")  # drawn ones, with population=online
+        number = min(self.texture_truths, len(scans))
+        if number < LEAST_VOLUMES:
+            return None
+        truths = Truths.of(self.judge, (collate([scans[i]]) for i in range(number)))
+        about = {"kind": "texture_features", "version": TEXTURE_VERSION, "steps": TEXTURE_STEPS}
+        return TruthReference.of(truths, KeptTensors(self.data.folder, content_key(about, {})))
 
     def outcome(
         self, tunings: Mapping[float, Mapping[str, Tuned]], mean_activity: torch.Tensor, numbers: range
@@ -379,3 +429,8 @@ class ReconstructionProtocol:
         name = fingerprint(scan.duration_s, scan.density, scan.activity, scan.labels)
         found = kept.find_or_make(name, lambda: least_deviations(self.model, self.judge, scan)._asdict())
         return LeastDeviations(**found)
+
+
+def sharpened_name(run: str) -> str:
+    """What a run is called after it was sharpened."""
+    return f"{run}_sharpened"

@@ -224,6 +224,30 @@ def tumours_table(
     return Table("tumours", caption, columns, tuple(rows))
 
 
+def texture_table(outcome: ReconstructionOutcome, numbers: Mapping[str, float]) -> Table:
+    """A row for each method, the truth first: detail and roughness over the truth's, Frechet distance."""
+    figures = ("power_ratio", "total_variation", "frechet", "nrmse")
+    floor = numbers.get("test/frechet/truth", math.nan)
+    rows: list[tuple[Cell, ...]] = [("Truth", 1.0, 1.0, floor, 0.0)]
+    for method in outcome.methods:
+        cells = [_cell(outcome, FULL, method, numbers, f"{figure}/{method}") for figure in figures]
+        rows.append((outcome.label(method), *cells))
+    volumes = int(numbers.get("test/frechet_volumes", 0))
+    distance = (
+        f"Frechet distance: to {volumes:,} training truths in features that a network learned from them; "
+        "that of the test truths is the floor."
+        if volumes
+        else "No Frechet distance: there are too few training truths."
+    )
+    caption = (
+        "Do images look like truths? Power: share of the power above a quarter cycle per voxel, over that "
+        "of the truth. Variation: total variation over sum, likewise. 1 is ideal for both; medians "
+        f"over mice of the mean over maps. {distance}"
+    )
+    columns = ("Method", "power", "variation", "Frechet distance", "NRMSE median")
+    return Table("texture", caption, columns, tuple(rows))
+
+
 def counts_table(outcome: Outcome) -> Table:
     """NRMSE of each method at each count level, medians over mice."""
     rows: list[tuple[Cell, ...]] = []

@@ -1,4 +1,4 @@
-"""How good images and contours are: error, bias, contrast, lesions, Dice, and how sure a difference is."""
+"""How good images and contours are: error, bias, contrast, lesions, texture, Dice, and how sure that is."""
 
 from hspi_learn.metrics.contours import (
     BINS_MM3,
@@ -10,6 +10,7 @@ from hspi_learn.metrics.contours import (
     uptake_error,
 )
 from hspi_learn.metrics.contrast import ContrastToNoise, contrast_to_noise, grown, surroundings
+from hspi_learn.metrics.frechet import frechet_distance
 from hspi_learn.metrics.intervals import Interval, mean_interval, paired_interval
 from hspi_learn.metrics.lesions import (
     background_peaks,
@@ -20,6 +21,13 @@ from hspi_learn.metrics.lesions import (
     voxel_auc,
 )
 from hspi_learn.metrics.nrmse import Nrmse, evaluated_voxels, nrmse, scan_nrmse
+from hspi_learn.metrics.power_spectrum import (
+    high_frequency_share,
+    radial_frequency,
+    radial_power,
+    shell_of_modes,
+    total_variation,
+)
 from hspi_learn.metrics.projection_error import count_weighted, projection_nrmse
 from hspi_learn.metrics.reduction import Reduction, failed_samples, reduce_scans
 from hspi_learn.metrics.regions import (
@@ -50,7 +58,9 @@ __all__ = [
     "evaluated_voxels",
     "failed_samples",
     "false_lesions",
+    "frechet_distance",
     "grown",
+    "high_frequency_share",
     "lesion_peaks",
     "lesion_scores",
     "matched_lesions",
@@ -58,14 +68,18 @@ __all__ = [
     "nrmse",
     "paired_interval",
     "projection_nrmse",
+    "radial_frequency",
+    "radial_power",
     "reduce_scans",
     "regional_means",
     "regions_with_single_lesions",
     "relative_bias",
     "scan_nrmse",
     "separate_lesions",
+    "shell_of_modes",
     "surface_distance_mm",
     "surroundings",
+    "total_variation",
     "uptake_dependence",
     "uptake_error",
     "voxel_auc",

@@ -6,6 +6,7 @@ from hspi_learn.networks.generator import CorrectionUNet, Generator
 from hspi_learn.networks.multi_scale_critic import MultiScaleCritic
 from hspi_learn.networks.projection_unet import ProjectionDenoiser, ProjectionUNet
 from hspi_learn.networks.segmentation_unet import SegmentationUNet, Segmenter
+from hspi_learn.networks.texture_features import TextureFeatures, trained_features
 
 __all__ = [
     "CorrectionUNet",
@@ -17,5 +18,7 @@ __all__ = [
     "ProjectionUNet",
     "SegmentationUNet",
     "Segmenter",
+    "TextureFeatures",
     "evaluation_mode",
+    "trained_features",
 ]

@@ -171,11 +171,11 @@ def test_numbers_name_scans_tunings_noise_and_scores(report: Any) -> None:
 
 def test_tables_in_their_order(report: Any) -> None:
     """The headline first; of attacks only where there are any."""
-    names = ["methods", "tumours", "nrmse", "counts", "regional_bias"]
+    names = ["methods", "tumours", "texture", "nrmse", "counts", "regional_bias"]
     without = report()
     assert [table.name for table in without.tables(without.numbers())] == names
     attacked = report(attacked=True)
-    expected = [*names[:4], "attacks", names[4]]
+    expected = [*names[:5], "attacks", names[5]]
     assert [table.name for table in attacked.tables(attacked.numbers())] == expected
 
 
@@ -287,7 +287,7 @@ def test_all_files(
     monkeypatch.setattr(page_of, "save_figure", undrawn)
     found = report(attacked)
     assert found.write(tmp_path) == found.numbers()
-    names = {"methods", "tumours", "nrmse", "counts", "regional_bias", "mice"}
+    names = {"methods", "tumours", "texture", "nrmse", "counts", "regional_bias", "mice"}
     names |= {"attacks", "attacked_samples"} if attacked else set()
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == names
     mice = list(csv.DictReader(io.StringIO((tmp_path / "tables" / "mice.csv").read_text())))

@@ -17,7 +17,7 @@ from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from data_gen.phantoms import ORGANS as LABELS
 from hspi_learn.attacks import PoissonBall, RandomPerturbation
-from hspi_learn.classical import KernelRidge, MapRdp, MeanImage, OrganOracle, Osem, RegionalMl
+from hspi_learn.classical import KernelRidge, MapRdp, MeanImage, OrganOracle, Osem, RegionalMl, Sharpened
 from hspi_learn.data import collate
 from hspi_learn.evaluation import (
     BoundedAttack,
@@ -214,6 +214,30 @@ def test_reconstructions_from_tuning_to_bounds(
     first = least_deviations(model32, Judge.of(model32), calls.protocol.batches.scans("test", [2]))
     torch.testing.assert_close(report.bounds.regions[2:], first.regions, equal_nan=True)
     assert report.scans is data.by_split["test"]
+
+
+def test_a_control_is_joined_by_itself_sharpened(
+    data: Any, scans: ScanBatch, model32: HyperspectralForwardModel
+) -> None:
+    """A row of its own at each count level, whose gain is that of the first validation scan, thinned as the
+    level is; it keeps each map's activity, and other runs have none unless they are named."""
+    runs = {"control": Share(scans, 0.5, model32), "gan": Share(scans, 0.9, model32)}
+    settings = {"noise_realisations": 0, "bound_scans": 0, "tuning_scans": 1}
+    report, calls = compared(data, Conditions((1.0, 0.5)), runs=runs, **settings)
+    assert report.outcome.methods == ("control", "gan", "control_sharpened", "osem", "mean_image")
+    images = report.outcome.predictions
+    sums = (images[name].sum((2, 3, 4)) for name in ("control_sharpened", "control"))
+    torch.testing.assert_close(*sums, rtol=1e-5, atol=0)
+    case = ReconstructionCase.of(model32, calls.protocol.batches.scans("validation", [0]))
+    seen = [(case.batch.projections, case.batch.activity, case.context)]
+    for name in ("control", "gan"):
+        wanted = Sharpened.matched(runs[name], seen).gain
+        torch.testing.assert_close(calls.protocol.matched(1.0, name).gain, wanted)
+    assert {"test/power_ratio/control_sharpened", "test/total_variation/gan"} <= report.texture.keys()
+    report, _ = compared(data, runs=runs, sharpened=["gan"], **settings)
+    assert report.outcome.methods == ("control", "gan", "gan_sharpened", "osem", "mean_image")
+    with pytest.raises(UserError, match="runs has both control and control_sharpened"):
+        compared(data, runs={**runs, "control_sharpened": runs["gan"]}, **settings)
 
 
 def test_the_training_mean_is_that_of_the_training_scans(data: Any, scans: ScanBatch) -> None:
