@@ -28,6 +28,9 @@ RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 BATCH = 4
 VALIDATIONS = 4
 BASELINES = ("noisy", "gaussian", "map_rdp", "linear")
+TUNING = {"penalty": "[0.03,0.1,0.3]", "iterations": "[3,5,8]", "postfilter_fwhm_mm": "[0.0,1.5]"}
+"""Settings of MAP that are tried: fewer than the config's, since each is projected for every validation scan."""
+
 LIMITS = {"gaussian": 0.9, "map_rdp": 1.0, "supervised": 1.1}
 """What the ratio to each must not exceed: in every window, and in the mean weighted by counts."""
 
@@ -107,6 +110,7 @@ def _evaluate(asked: argparse.Namespace) -> dict[str, float]:
             "count_fractions=[1.0]",
             "attacked_scans=0",
             f"protocols.denoising.test_scans={asked.test_scans}",
+            *(f"protocols.denoising.tuning.map_rdp.{name}={values}" for name, values in TUNING.items()),
             f"protocols.denoising.tuning_scans={asked.tuning_scans}",
             f"workers={asked.workers}",
         )
