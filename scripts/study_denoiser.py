@@ -29,7 +29,7 @@ BATCH = 4
 VALIDATIONS = 4
 BASELINES = ("noisy", "gaussian", "map_rdp", "linear")
 TUNING = {"penalty": "[0.03,0.1,0.3]", "iterations": "[3,5,8]", "postfilter_fwhm_mm": "[0.0,1.5]"}
-"""Settings of MAP that are tried: fewer than the config's, since each is projected for every validation scan."""
+"""Settings of MAP that are tried: fewer than in the config, since each costs a projection of every scan."""
 
 LIMITS = {"gaussian": 0.9, "map_rdp": 1.0, "supervised": 1.1}
 """What the ratio to each must not exceed: in every window, and in the mean weighted by counts."""
