@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
+import math
 import platform
 import statistics
 import subprocess
@@ -154,6 +156,12 @@ def _write(asked: argparse.Namespace, numbers: dict[str, float]) -> None:
             if "/pass" not in key and "kev" not in key
         ),
         "",
+        *_differences(asked, numbers),
+        "",
+        "Errors over all pixels are ruled by the anatomy. The spot of a small tumour may be lost, since it "
+        "has next to no part in principal components of the population: see the pictures of the evaluation "
+        "(`figures/*_panel.png`) before a denoised scan is read for lesions.",
+        "",
     ]
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "denoiser.md").write_text("\n".join(lines))
@@ -186,6 +194,18 @@ def _headline(asked: argparse.Namespace, numbers: dict[str, float]) -> dict[str,
         found[f"denoiser/nrmse_ratio_{point}/limit"] = LIMITS[limit]
         found[f"denoiser/nrmse_ratio_{point}/pass"] = float(value <= LIMITS[limit])
     return found
+
+
+def _differences(asked: argparse.Namespace, numbers: dict[str, float]) -> list[str]:
+    """How far each training is from the linear estimate and from MAP, paired over scans."""
+    told = []
+    for kind in asked.trainings:
+        for seed, other in itertools.product(asked.seeds, ("linear", "map_rdp")):
+            key = f"test/projection_nrmse_difference/{other}_minus_{_name(kind, seed)}"
+            value, low, high = (numbers.get(k, math.nan) for k in (key, f"{key}/low", f"{key}/high"))
+            interval = f"95 % interval over scans {low:+.4f} to {high:+.4f}"
+            told.append(f"- {other} minus {kind}, seed {seed}: {value:+.4f}, {interval}")
+    return told
 
 
 def _table(numbers: dict[str, float], rows: dict[str, list[str]]) -> Table:
