@@ -156,6 +156,10 @@ def _write(asked: argparse.Namespace, numbers: dict[str, float]) -> None:
             if "/pass" not in key and "kev" not in key
         ),
         "",
+        f"MAP was tuned over {TUNING} on {asked.tuning_scans} scans: "
+        + ", ".join(f"{name} {numbers.get(f'test/tuned/map_rdp/{name}', math.nan):g}" for name in TUNING)
+        + ". A choice at the end of its list might be better beyond it.",
+        "",
         *_differences(asked, numbers),
         "",
         "Errors over all pixels are ruled by the anatomy. The spot of a small tumour may be lost, since it "
