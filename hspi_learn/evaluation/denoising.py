@@ -210,9 +210,13 @@ class DenoisingReport(TaskReport):
         """As a task's, and ``test/nrmse_ratio/WINDOW/METHOD`` with ``/low`` and ``/high``: the mean error
         over that of the tuned Gaussian filter (``all``: mean over windows, weighted by counts), and
         ``test/nrmse_ratio_to_map_rdp/all/METHOD`` over that of a reprojected reconstruction; ``_at_0.3`` at
-        that share of the counts.
+        that share of the counts. ``test/tuned/METHOD/SETTING`` is what was chosen with all counts (of the
+        Gaussian filter the FWHM of each window, in pixels).
         """
         found = super().numbers()
+        for method, settings in (self.tuned or {}).items():
+            named = settings if isinstance(settings, Mapping) else zip(self.windows, settings, strict=True)
+            found |= {f"test/tuned/{method}/{name}": float(value) for name, value in dict(named).items()}
         for fraction in self.outcome.fractions:
             condition = Condition(fraction)
             scores = self.outcome.scores[condition]
