@@ -198,8 +198,8 @@ def test_events_and_counts_give_the_same_image(folder: Path, shard: Path) -> Non
 def test_lesions_and_organs_with_intervals_stand_beside_the_image(
     folder: Path, shard: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A calibration of three drawn subjects at 50 %, and tables of one scan: organs of the true outlines by the
-    network, whose sums are those of the image; lesions by OSEM from events, a row for each map."""
+    """A calibration of three drawn subjects at 50 %, and tables of one scan: organs of the true outlines by
+    the network, whose sums are those of the image; lesions by OSEM from events, a row for each map."""
     numbers = _run(
         "evaluate",
         evaluate,
