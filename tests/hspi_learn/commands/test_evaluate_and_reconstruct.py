@@ -210,6 +210,7 @@ def test_lesions_and_organs_with_intervals_stand_beside_the_image(
         "protocol@protocols.reconstruction=conformal",
         "protocols.reconstruction.population.anatomies=2",
         "protocols.reconstruction.subjects=3",
+        "protocols.reconstruction.checked=1",
         "protocols.reconstruction.level=0.5",
         "count_fractions=[1.0,0.5]",
         "attacked_scans=0",
