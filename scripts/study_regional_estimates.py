@@ -130,12 +130,12 @@ def write(work: Path, methods: Sequence[str], groups: Sequence[str], arguments: 
     scans = {split: len(next(iter(by.values())).counts) for split, by in readings.items()}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout
     about = (
-        f"`python scripts/study_regional_estimates.py REPORT WORK --counts {arguments.counts:g} --first "
-        f"{arguments.first}`; commit {commit.strip()}; {platform.machine()}, 1 thread, torch "
-        f"{torch.__version__}; {time.strftime('%Y-%m-%d')}.\n\nScans of {arguments.counts:g} or more events: "
-        f"{scans.get('test', 0)} test scans from number {arguments.first} on (those before served to design "
-        f"the method), {scans.get('validation', 0)} validation scans. {np.median(seconds):.1f} CPU seconds a "
-        "scan and method (median)."
+        f"`python scripts/study_regional_estimates.py REPORT WORK --methods {' '.join(methods)} --counts "
+        f"{arguments.counts:g} --first {arguments.first}`; commit {commit.strip()}; {platform.machine()}, "
+        f"1 thread, torch {torch.__version__}; {time.strftime('%Y-%m-%d')}.\n\nScans of {arguments.counts:g} "
+        f"or more events: {scans.get('test', 0)} test scans from number {arguments.first} on, "
+        f"{scans.get('validation', 0)} validation scans. {np.median(seconds):.1f} CPU seconds a scan and "
+        "method (median)."
     )
     write_text(
         work / "regional_estimates.md", f"# Activity of whole tumours\n\n{about}\n\n{table.markdown()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,8 @@ class ConformalCoverage:
         first: number of the first one. Runs that were trained on this population have seen those before.
         subjects: how many there are.
         level: chance of an interval to hold the truth.
+        checked: so many more subjects, the next ones, are not calibrated on but tried like test scans: what
+            differs in the test scans is not in them.
 
     Raises:
         UserError: there is no run, one is no reconstruction, attacks are asked for, or a number is out of its
@@ -71,6 +73,7 @@ class ConformalCoverage:
         first: int = 0,
         subjects: int = 1000,
         level: float = 0.9,
+        checked: int = 200,
     ) -> None:
         if not runs:
             raise UserError("runs is empty; conformal intervals need one or more, as in +runs.mine=RUN_DIR")
@@ -80,16 +83,20 @@ class ConformalCoverage:
                     f"runs.{name} is a {type(run).__name__}, which makes no activity maps; conformal "
                     "intervals need reconstructions"
                 )
-        if first < 0 or subjects < 1:
-            raise UserError(f"first is {first} and subjects {subjects}; they need 0 or more, and 1 or more")
+        if first < 0 or subjects < 1 or checked < 0:
+            raise UserError(
+                f"first is {first}, subjects {subjects} and checked {checked}; they need 0 or more, 1 or "
+                "more, and 0 or more"
+            )
         if not 0 < level < 1:
             raise UserError(f"level is {level}; it needs to be over 0 and under 1, as 0.9")
         self.runs, self.data, self.conditions, self.level = runs, data, conditions, level
         self.numbers = range(first, first + subjects)
+        self.checked = range(first + subjects, first + subjects + checked)
         trained: list[Any] = list(runs.values())
         self.model: HyperspectralForwardModel = trained[0].model
         self.judge = Judge.of(self.model)
-        training = dataclasses.replace(population, subjects=first + subjects, fresh=False)
+        training = dataclasses.replace(population, subjects=first + subjects + checked, fresh=False)
         memory = int(data.memory_gib * 2**30)
         self.drawn = OnlineScans.of(training, data.manifest, data.system, data.windows, data.folder, memory)
         for run in runs.values():
@@ -100,13 +107,8 @@ class ConformalCoverage:
     def evaluate(self, calls: Calls) -> CoverageReport:
         """Calibrate on drawn subjects and try the intervals on the test scans."""
         size, tests = self.data.batch_size, len(self.data.scans("test"))
-        # Subjects of one body follow each other, since its images are costly to make or read.
-        ordered = sorted(self.numbers, key=self.drawn.population.anatomy_of)
-        asked: list[Call] = [
-            ("calibration", (ordered[at : at + size],)) for at in range(0, len(ordered), size)
-        ]
-        parts = calls("calibration subjects", asked)
-        calibration = {name: torch.cat([part[name] for part in parts]) for name in self.runs}
+        calibration = self._drawn_scores(calls, "calibration subjects", self.numbers)
+        checked = self._drawn_scores(calls, "checked subjects", self.checked) if self.checked else {}
         test: dict[float, dict[str, Tensor]] = {}
         for fraction in self.conditions.count_fractions:
             asked = [("test", (range(at, min(at + size, tests)), fraction)) for at in range(0, tests, size)]
@@ -128,7 +130,17 @@ class ConformalCoverage:
             "of a subject's tumours the highest",
             "Interval": f"of coverage: exact binomial, 95 %; the wanted coverage is {100 * self.level:g} %",
         }
-        return CoverageReport(found, test, groups, self.judge.organs, facts)
+        return CoverageReport(found, test, groups, self.judge.organs, facts, checked)
+
+    def _drawn_scores(self, calls: Calls, title: str, numbers: Sequence[int]) -> dict[str, Tensor]:
+        """Scores of drawn subjects by run, [subject, map, organ], those of one body after each other, since
+        its images are costly to make or read."""
+        ordered, size = sorted(numbers, key=self.drawn.population.anatomy_of), self.data.batch_size
+        asked: list[Call] = [
+            ("calibration", (ordered[at : at + size],)) for at in range(0, len(ordered), size)
+        ]
+        parts = calls(title, asked)
+        return {name: torch.cat([part[name] for part in parts]) for name in self.runs}
 
     def calibration(self, numbers: Sequence[int]) -> dict[str, Tensor]:
         """Scores of some calibration subjects by run, [subject, map, organ]."""
@@ -178,6 +190,7 @@ class CoverageReport:
         groups: names of the activity maps.
         organs: names of the organs.
         facts: what was done, as name and value.
+        checked: scores of further subjects of the calibration's population by run; empty without them.
     """
 
     calibration: Calibration
@@ -185,26 +198,38 @@ class CoverageReport:
     groups: Sequence[str]
     organs: Sequence[str]
     facts: Mapping[str, str]
+    checked: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> dict[str, tuple[str, Mapping[str, Tensor]]]:
+        """What intervals are tried on: name of the figure, and title and scores by run."""
+        found: dict[str, tuple[str, Mapping[str, Tensor]]] = {}
+        if self.checked:
+            found["calibration/coverage"] = ("coverage, same population", self.checked)
+        for fraction, by_run in self.test.items():
+            told = "coverage" if fraction == 1 else f"coverage, {fraction:g} of the counts"
+            found["test/coverage" + ("" if fraction == 1 else f"_at_{fraction:g}")] = (told, by_run)
+        return found
 
     def numbers(self) -> dict[str, float]:
         """``test/coverage/RUN/MAP/ORGAN``, its ``/low`` and ``/high`` (exact binomial, 95 %), ``/scans``, and
-        ``test/coverage_at_0.3/...`` at that share of the counts; ORGAN ``all`` pools organs and tumours.
+        ``test/coverage_at_0.3/...`` at that share of the counts, ``calibration/coverage/...`` of further
+        subjects of the calibration's population; ORGAN ``all`` pools organs and tumours.
         ``calibration/quantile/RUN/MAP/ORGAN`` and ``calibration/subjects``."""
         found = {"calibration/subjects": float(self.calibration.subjects)}
         for run, maps in self.calibration.quantiles.items():
             for group, quantiles in maps.items():
                 found |= {f"calibration/quantile/{run}/{group}/{organ}": q for organ, q in quantiles.items()}
-                for fraction, by_run in self.test.items():
-                    at = "" if fraction == 1 else f"_at_{fraction:g}"
+                for figure, (_, by_run) in self.shown.items():
                     scores = by_run[run][:, self.groups.index(group)]
                     pairs = {
                         organ: coverage(scores[:, self.organs.index(organ)], q)
                         for organ, q in quantiles.items()
                     }
                     hits, scans = (sum(pair[k] for pair in pairs.values()) for k in (0, 1))
-                    found |= _told(f"test/coverage{at}/{run}/{group}/all", hits, scans, interval=False)
+                    found |= _told(f"{figure}/{run}/{group}/all", hits, scans, interval=False)
                     for organ, (hits, scans) in pairs.items():
-                        found |= _told(f"test/coverage{at}/{run}/{group}/{organ}", hits, scans)
+                        found |= _told(f"{figure}/{run}/{group}/{organ}", hits, scans)
         return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def tables(self, numbers: Mapping[str, float]) -> list[Table]:
@@ -214,18 +239,17 @@ class CoverageReport:
             for group, quantiles in maps.items():
                 for organ in (*quantiles, "all"):
                     cells: list[Cell] = [quantiles.get(organ, math.nan)]
-                    for fraction in self.test:
-                        at = "" if fraction == 1 else f"_at_{fraction:g}"
-                        key = f"test/coverage{at}/{run}/{group}/{organ}"
+                    for figure in self.shown:
+                        key = f"{figure}/{run}/{group}/{organ}"
                         cells += [numbers.get(key, math.nan), _ends(numbers, key)]
                     rows.append((method_label(run), group, organ, *cells))
         columns = ["Method", "map", "organ", "quantile"]
-        for fraction in self.test:
-            told = "coverage" if fraction == 1 else f"coverage, {fraction:g} of the counts"
-            columns += [told, f"95 % interval{'' if fraction == 1 else f', {fraction:g}'}"]
+        for title, _ in self.shown.values():
+            columns += [title, title.replace("coverage", "95 % interval")]
         caption = (
             f"Share of test scans whose {100 * self.calibration.level:g} % interval holds the true activity; "
-            "intervals are estimate +- quantile x scale, calibrated with all counts. A share of the counts "
+            "intervals are estimate +- quantile x scale, calibrated with all counts. Same population: of "
+            "further drawn subjects, like those of the calibration. A share of the counts "
             "under 1 is a shift that the calibration did not know. All: organs and tumours pooled; they are "
             "of the same scans, so that no binomial interval holds."
         )

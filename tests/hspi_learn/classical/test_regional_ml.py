@@ -224,6 +224,19 @@ def test_repeated_draws_reach_the_bound_without_bias(likelihood: RegionalLikelih
     assert float(covered.mean(0).max()) < 0.93
 
 
+def test_only_the_first_regions_have_intervals_by_the_profile(likelihood: RegionalLikelihood) -> None:
+    """Few counts, so that activities are within five SD of 0: other regions have value and 1.645 SD."""
+    counts = expected_counts(likelihood, TRUE, TIME_S / 1000)
+    every, first, none = (likelihood.estimate(counts, TIME_S / 1000, profiled=n) for n in (None, 1, 0))
+    assert (every.value < 5 * every.sd).any(1).all()
+    assert torch.equal(first.low[0], every.low[0])
+    assert torch.equal(first.high[0], every.high[0])
+    low, high = every.value - 1.6448536 * every.sd, every.value + 1.6448536 * every.sd
+    assert torch.allclose(first.low[1:], low[1:].clamp_min(0), atol=1e-4)
+    assert torch.allclose(none.high, high, rtol=1e-6)
+    assert not torch.allclose(every.high[1:], high[1:], rtol=1e-3)
+
+
 @pytest.mark.slow
 def test_intervals_cover_where_activity_is_near_zero(likelihood: RegionalLikelihood) -> None:
     """A tenth of the time, the tumour at half of its SD in one map and 0 in the other: at least 87 %, and at

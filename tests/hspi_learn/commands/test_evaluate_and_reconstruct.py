@@ -198,8 +198,8 @@ def test_events_and_counts_give_the_same_image(folder: Path, shard: Path) -> Non
 def test_lesions_and_organs_with_intervals_stand_beside_the_image(
     folder: Path, shard: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A calibration of three drawn subjects at 50 %, and tables of one scan: true outlines of organs by the
-    network, whose sums are those of the image; lesions by OSEM from events, a row for each map."""
+    """A calibration of three drawn subjects at 50 %, and tables of one scan: organs of the true outlines by
+    the network, whose sums are those of the image; lesions by OSEM from events, a row for each map."""
     numbers = _run(
         "evaluate",
         evaluate,
@@ -210,6 +210,7 @@ def test_lesions_and_organs_with_intervals_stand_beside_the_image(
         "protocol@protocols.reconstruction=conformal",
         "protocols.reconstruction.population.anatomies=2",
         "protocols.reconstruction.subjects=3",
+        "protocols.reconstruction.checked=1",
         "protocols.reconstruction.level=0.5",
         "count_fractions=[1.0,0.5]",
         "attacked_scans=0",

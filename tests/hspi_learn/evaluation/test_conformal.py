@@ -147,10 +147,17 @@ def test_the_report_by_hand(calibration: Calibration, tmp_path: Path) -> None:
     scores[:3, 0, 2] = 1.0
     few = torch.where(torch.arange(25)[:, None, None] < 10, scores, scores + 9)
     organs = ("outside", "none", "tumour")
-    report = CoverageReport(calibration, {1.0: {"net": scores}, 0.3: {"net": few}}, ("Ra",), organs, {})
+    test = {1.0: {"net": scores}, 0.3: {"net": few}}
+    report = CoverageReport(calibration, test, ("Ra",), organs, {}, {"net": scores.clamp_max(27)})
     numbers = report.write(tmp_path)
     assert numbers["test/coverage/net/Ra/outside"] == 0.8
     assert numbers["test/coverage_at_0.3/net/Ra/outside"] == 0.4
+    assert numbers["calibration/coverage/net/Ra/outside"] == 1.0
+    assert report.tables(numbers)[0].rows[0][4:] == (
+        *(1.0, "0.863 to 1.000"),
+        *(0.8, "0.593 to 0.932"),
+        *(0.4, "0.211 to 0.613"),
+    )
     assert (numbers["test/coverage/net/Ra/outside/low"], numbers["test/coverage/net/Ra/outside/high"]) == (
         binomial_interval(20, 25)
     )

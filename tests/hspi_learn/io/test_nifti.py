@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from data_gen.core.errors import UserError
 from data_gen.core.grid import VoxelGrid
-from hspi_learn.io.nifti import grid_affine, read_density, resampled, write_activity
+from hspi_learn.io.nifti import grid_affine, read_density, read_outlines, resampled, write_activity
 
 GRID = VoxelGrid((3, 4, 5), (0.5, 1.0, 2.0))
 MAPS = (("Ac-225", "Fr-221"), ("Bi-213",))
@@ -84,3 +84,27 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_density(tmp_path / "missing.nii.gz", GRID)
     with pytest.raises(UserError, match=r"ends with \.nii\.gz"):
         write_activity(tmp_path / "out.txt", torch.ones(1, *GRID.shape), GRID, MAPS[:1])
+
+
+def test_outlines_come_back_and_others_are_refused(tmp_path: Path) -> None:
+    """Organs by voxel as they were; another grid, fractions, unknown organs, a series: a sentence each."""
+    organs = torch.randint(0, 5, GRID.shape, generator=torch.Generator().manual_seed(0))
+    values, affine = organs.numpy().T.astype(np.float32), grid_affine(GRID)
+
+    def written(name: str, content: np.ndarray, at: np.ndarray = affine) -> Path:
+        nibabel.save(nibabel.Nifti1Image(content, at), tmp_path / name)
+        return tmp_path / name
+
+    assert torch.equal(read_outlines(written("organs.nii.gz", values), GRID), organs)
+    shifted = affine.copy()
+    shifted[0, 3] += 0.5
+    for wrong, told in (
+        (written("small.nii", values[1:]), "have the grid"),
+        (written("shifted.nii", values, shifted), "have the grid"),
+        (written("fractions.nii", values + 0.5), "hold other values than organs"),
+        (written("negative.nii", values - 1), "hold other values than organs"),
+        (written("many.nii", values + 100), "hold other values than organs"),
+        (written("series.nii", values[..., None].repeat(2, axis=3)), "it needs one volume"),
+    ):
+        with pytest.raises(UserError, match=told):
+            read_outlines(wrong, GRID)
