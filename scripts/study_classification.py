@@ -299,8 +299,9 @@ def _verdict(numbers: dict[str, float]) -> str:
     best = max(found, key=lambda name: found[name])
     reached = "is reached" if found[best] >= AIM else "is not reached"
     return (
-        f"An accuracy of {AIM} at {EVENTS:.0e} events {reached}: the highest is {found[best]:.2f} ({best}). One "
-        "training of each, of minutes on a core: more mice and updates have not been tried."
+        f"An accuracy of {AIM} at {EVENTS:.0e} events {reached}: the highest is {found[best]:.2f} ({best}). "
+        "One training of each, of minutes on a core: more mice and updates have not been tried. What was not "
+        "run is a dash."
     )
 
 
@@ -346,7 +347,7 @@ def _tables(name: str, numbers: dict[str, float]) -> list[str]:
         Table("classes", "The network: scans by predicted class at 1e5 events.", columns, by_class).markdown()
     )
     sizes = ("no tumour", "60 mm3 and more", "30 to 60 mm3", "below 30 mm3")
-    if name == "hot_spots":
+    if found("accuracy/panel_cnn/low") > found("majority_accuracy") and name == "hot_spots":
         by_size = tuple(
             (size, f"{found(f'size/{size}/scans'):.0f}", found(f"size/{size}/accuracy")) for size in sizes
         )
