@@ -77,14 +77,12 @@ def test_necrosis_takes_up_next_to_nothing() -> None:
         assert 0 <= dead <= 0.1 * vital
 
 
-def test_tumours_keep_apart_and_every_number_is_as_frequent() -> None:
-    """Lesions counted in the labels are those drawn: none to three, each as often (chi-square, 99.9 %)."""
-    mouse = _mouse(tumours=(0, 3), tumour_diameter_mm=(4.0, 6.0), patterns=("uniform",), supersampling=2)
-    found = torch.zeros(4)
-    for seed in range(120):
+def test_tumours_keep_apart() -> None:
+    """Of three tumours the labels always show three that do not touch, also at corners."""
+    mouse = _mouse(tumours=(3, 3), tumour_diameter_mm=(4.0, 6.0), patterns=("uniform",), supersampling=2)
+    for seed in range(30):
         labels = _drawn(mouse, seed).labels
-        found[ndimage.label((labels == TUMOUR).numpy(), torch.ones(3, 3, 3).numpy())[1]] += 1
-    assert float(((found - 30) ** 2 / 30).sum()) < 16.3
+        assert ndimage.label((labels == TUMOUR).numpy(), torch.ones(3, 3, 3).numpy())[1] == 3
 
 
 def test_every_pattern_is_as_frequent() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 TINY = (
     "experiment=classification_hot_spots",
     "task.classes.most=2",
+    "task.mirror_axes=[]",  # the camera of these tests is not its own mirror image
     "task.network.channels=[4,8]",
     "task.network.hidden=8",
     "data.batch_size=2",

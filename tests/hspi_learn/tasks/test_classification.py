@@ -47,7 +47,7 @@ def test_network_sees_stable_counts_by_panel(model32: HyperspectralForwardModel)
     """Anscombe's square root less its value at 0, over its mean, less 1, of all windows together and of each;
     place by panel, image, row, column."""
     task = _task(model32, Seen, spectral=True)
-    counts = torch.arange(2 * 48 * 3, dtype=torch.float32).reshape(2, 48, 3)
+    counts = (torch.arange(2 * 48 * 3, dtype=torch.float32) % 5).reshape(2, 48, 3)
     task.predict(Inputs(counts, "counts"))
     network: Any = task.network
     assert network.images.shape == (2, 1, 4, 6, 8)
@@ -170,6 +170,36 @@ def test_order_and_number_of_panels_are_free() -> None:
     with torch.no_grad():
         torch.testing.assert_close(network(images.flip(1), level), network(images, level))
         assert network(images[:, :2], level).shape == (2, 4)
+
+
+def test_the_network_learns_to_see_spots() -> None:
+    """None, one or two spots of 9 expected counts on 2, at places that were never shown: 9 of 10 are told
+    right after 150 updates, where guessing gives a third."""
+    generator = torch.Generator().manual_seed(3)
+
+    def drawn(scans: int) -> tuple[Tensor, Tensor]:
+        classes = torch.randint(3, (scans,), generator=generator)
+        expected = torch.full((scans, 2, 1, 12, 12), 2.0)
+        for scan, spots in enumerate(classes.tolist()):
+            rows = torch.randperm(3, generator=generator)[:spots].tolist()
+            for row in rows:
+                column = int(torch.randint(9, (), generator=generator))
+                expected[scan, :, 0, 4 * row : 4 * row + 3, column : column + 3] = 9.0
+        return 2 * (torch.poisson(expected, generator=generator) + 0.375).sqrt() - 3.0, classes
+
+    torch.manual_seed(0)
+    network = PanelCnn(2, 1, 3, channels=(8, 16), hidden=16, dropout=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    for _ in range(150):
+        images, classes = drawn(32)
+        loss = nn.functional.cross_entropy(network(images, torch.zeros(32)), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    images, classes = drawn(200)
+    with torch.no_grad():
+        right = network.eval()(images, torch.zeros(200)).argmax(1) == classes
+    assert float(right.double().mean()) > 0.9
 
 
 @pytest.mark.parametrize(
