@@ -72,7 +72,14 @@ class Plot:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a cell computes."""
+    """Everything that a cell computes.
+
+    Args:
+        points: numbers with their tolerances.
+        plots: plots with their data.
+        headlines: numbers that ``metrics.json`` also holds under these very names, without the cell's.
+    """
 
     points: Sequence[Point]
     plots: Sequence[Plot] = field(default_factory=tuple)
+    headlines: Mapping[str, float] = field(default_factory=dict)

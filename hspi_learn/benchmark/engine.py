@@ -13,7 +13,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class CellResult:
         machine: that it ran on.
         points: figures with their tolerances.
         plots: plots with their data.
+        headlines: numbers that stand under these very names.
         error: message, and traceback after a blank line; "" if it did not fail.
     """
 
@@ -63,6 +64,7 @@ class CellResult:
     machine: str
     points: tuple[Point, ...] = ()
     plots: tuple[Plot, ...] = ()
+    headlines: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
 
 
@@ -151,7 +153,7 @@ def _run(cell: Cell) -> CellResult:
         error = f"{type(failure).__name__}: {failure}\n\n{traceback.format_exc()}"
     seconds = time.perf_counter() - began
     points, plots = tuple(findings.points), tuple(findings.plots)
-    return CellResult(cell.name, cell.key, seconds, _machine(), points, plots, error)
+    return CellResult(cell.name, cell.key, seconds, _machine(), points, plots, findings.headlines, error)
 
 
 def _machine() -> str:

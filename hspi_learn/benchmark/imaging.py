@@ -55,6 +55,8 @@ def imaging_figures(
 ) -> Findings:
     """Figures of all methods at all numbers of counts, and what trained ones must reach.
 
+    Figures are headlines too: ``metrics.json`` has them under their own names.
+
     Args:
         evaluations: run folder of an evaluation, by number of counts.
         methods: names under which an evaluation has the trainings of each method, by the method's name.
@@ -77,7 +79,9 @@ def imaging_figures(
     for counts in judged_at:
         for method in trained:
             points += _judged(found, method, classical, counts)
-    return Findings(points, [_plot(found, methods, list(evaluations), *kind) for kind in _PLOTS])
+    headlines = {name: _mean(figure.values) for name, figure in found.items()}
+    plots = [_plot(found, methods, list(evaluations), *kind) for kind in _PLOTS]
+    return Findings(points, plots, headlines)
 
 
 def _numbers(folder: Path) -> dict[str, float]:

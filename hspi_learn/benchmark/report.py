@@ -47,6 +47,8 @@ def metrics(results: Sequence[CellResult]) -> dict[str, float]:
             numbers |= {f"{name}/limit": point.limit, f"{name}/pass": float(point.passed is True)}
     numbers |= {f"{result.name}/pass": 0.0 for result in results if result.error}
     judged = [value for name, value in numbers.items() if name.endswith("/pass")]
+    for result in results:
+        numbers |= {name: value for name, value in result.headlines.items() if math.isfinite(value)}
     return numbers | {"suite/points": float(len(judged)), "suite/passed": float(sum(judged))}
 
 

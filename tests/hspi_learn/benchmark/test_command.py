@@ -73,7 +73,7 @@ def test_a_resumed_run_writes_nowhere_else(
     ("arguments", "told"),
     [
         (["points=[decy]"], "points names 'decy', which the suite does not have; did you mean decay?"),
-        (["suite=physic"], "it needs one of imaging, physics, physics_quick"),
+        (["suite=physic"], "it needs one of imaging, imaging_tiny, physics, physics_quick"),
         (["cells.decay.times=[1.0]"], "cells.decay.times is not a known key"),
         (["+cells.decay.times=[1.0]"], "cells.decay.times is not a known key; did you mean times_h?"),
         (["cells.poisson._target_=os.system"], "may not call"),
@@ -101,3 +101,18 @@ def test_wrong_input(
     assert told in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_tiny_imaging_suite_from_data_to_figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A data set, a training, an evaluation and their figures, each in a folder; run again, all is kept."""
+    folder, again, cells = tmp_path / "run", tmp_path / "again", tmp_path / "cells"
+    run(monkeypatch, "suite=imaging_tiny", f"run_dir={folder}", f"cells_dir={cells}")
+    numbers = json.loads((folder / "metrics.json").read_text())
+    assert 0 < numbers["nrmse_median/unet/1e5"] < 2
+    assert numbers["nrmse_median/osem/1e5"] == numbers["figures/nrmse_median/osem/1e5/value"]
+    written = {path: path.stat().st_mtime_ns for path in cells.rglob("metrics.json")}
+    assert len(written) == 2
+    run(monkeypatch, "suite=imaging_tiny", f"run_dir={again}", f"cells_dir={cells}")
+    assert json.loads((again / "metrics.json").read_text()) == numbers
+    assert all(path.stat().st_mtime_ns == then for path, then in written.items())

@@ -59,6 +59,13 @@ def test_means_over_trainings_and_their_interval(points: dict[str, Point]) -> No
     assert "nrmse_median/osem/1e5/low" not in points
 
 
+def test_figures_have_their_own_names(tmp_path: Path) -> None:
+    """Headlines are the means of the points of the same names."""
+    found = imaging_figures({"1e5": _evaluation(tmp_path / "many")}, METHODS, ["osem"])
+    assert found.headlines["nrmse_median/unet/1e5"] == pytest.approx(0.32)
+    assert found.headlines["frechet/osem"] == 3.0
+
+
 def test_maps_are_weighted_by_their_tumours(points: dict[str, Point]) -> None:
     """Nine tenths of .20, one of .30: .21; with .25 of the other training .23. Others are plain means."""
     assert points["tumour_rms/unet/60mm3/1e4"].value == pytest.approx(0.23)
