@@ -1,6 +1,6 @@
 """Figures of the imaging suite: methods by number of counts, gathered from evaluations, over trainings.
 
-Each has the name that ``docs/results/imaging.json`` gives it: ``tumour_rms/unet/60mm3/1e5``. Figures of
+Each has the name under which the suite publishes it: ``tumour_rms/unet/60mm3/1e5``. Figures of
 tumours are of the reading that validation scans call better (image or regional estimate) and of tumours whose
 Cramer-Rao bound is under 20 %, nuclides weighted by their numbers; all others are means over nuclides.
 """

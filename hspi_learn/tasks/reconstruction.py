@@ -108,7 +108,7 @@ class GanReconstruction(AdversarialTask):
         system: ImagingSystem,
         windows_kev: Windows,
         generator: NetworkFactory,
-        adversary: Adversary | None,
+        adversary: Adversary | None = None,
         initial: InitialFactory = BackProjection,
         losses: Mapping[str, Loss] | None = None,
         optimizer: OptimizerFactory = GENERATOR_OPTIMIZER,

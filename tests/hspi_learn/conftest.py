@@ -107,6 +107,14 @@ def dense_model(
     return HyperspectralForwardModel(camera, chain, grid, windows, groups, options, projector, live)
 
 
+@pytest.fixture(autouse=True)
+def in_training_mode(request: pytest.FixtureRequest) -> None:
+    """Models are shared by all tests: a task that was set to evaluation took its model with it."""
+    for name in ("model32", "model64", "silent_model32", "silent_model64"):
+        if name in request.fixturenames:
+            request.getfixturevalue(name).train()
+
+
 @pytest.fixture(scope="session")
 def model64() -> HyperspectralForwardModel:
     """In double precision, with background."""

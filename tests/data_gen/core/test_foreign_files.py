@@ -412,5 +412,5 @@ def test_labels_are_organs(tiny_record: Record) -> None:
     assert labels is not None
     assert checked_labels(labels, "x") is labels
     for wrong in (labels + 100, labels - 1, labels.double()):
-        with pytest.raises(UserError, match=r"x: labels of .*from 0 to 20"):
+        with pytest.raises(UserError, match=r"x: labels of .*from 0 to 21"):
             checked_labels(wrong, "x")

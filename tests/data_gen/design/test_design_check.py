@@ -18,6 +18,7 @@ def test_blocks_of_pixels():
     assert block.reshape(2, 8, 8)[1].min() == 16
 
 
+@pytest.mark.slow
 def test_counts_of_parts_by_monte_carlo(problem):  # noqa: F811
     """Counts of the middle region by 4 x 2000 photons a part are 0.8-2.2 times those of the model, which has
     no scatter: decays, seconds, live time or yields of tied members wrong would be farther off.

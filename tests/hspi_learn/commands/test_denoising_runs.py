@@ -1,7 +1,10 @@
 """Denoising by the commands: trained without truth, evaluated beside its baselines, used before OSEM."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 TINY = (
     "experiment=denoising_noise2noise",
@@ -34,10 +37,14 @@ BEFORE_OSEM = (
 )
 
 
-def test_denoiser_is_trained_evaluated_and_used(program, data_folder: Path, tmp_path: Path) -> None:
-    """A run with its scores and picture; errors and ratios of all baselines; a row of reconstructions."""
+Run = Callable[..., dict[str, float]]
 
-    def run(command: str, *arguments: str) -> dict[str, float]:
+
+@pytest.fixture
+def run(program, data_folder: Path, tmp_path: Path) -> Run:
+    """Runs a command, and returns the numbers of its run folder, which its last argument names."""
+
+    def ran(command: str, *arguments: str) -> dict[str, float]:
         call = ("-m", f"hspi_learn.commands.{command}", f"data.folder={data_folder}", *arguments)
         done = program(*call, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -45,6 +52,11 @@ def test_denoiser_is_trained_evaluated_and_used(program, data_folder: Path, tmp_
         numbers: dict[str, float] = json.loads((folder / "metrics.json").read_text())
         return numbers
 
+    return ran
+
+
+def test_denoiser_is_trained_and_evaluated(run: Run, tmp_path: Path) -> None:
+    """A run with its scores and picture; errors and ratios of all baselines."""
     trained = run("train", *TINY, "run_dir=run")
     assert {"val/projection_nrmse", "best/step"} <= trained.keys()
     assert (tmp_path / "run" / "figures" / "validation_panel.png").is_file()
@@ -56,5 +68,11 @@ def test_denoiser_is_trained_evaluated_and_used(program, data_folder: Path, tmp_
     ratio = numbers["test/projection_nrmse/mine"] / numbers["test/projection_nrmse/map_rdp"]
     assert abs(numbers["test/nrmse_ratio_to_map_rdp/all/mine"] / ratio - 1) < 1e-6
     assert (tmp_path / "report" / "tables" / "windows.csv").is_file()
+
+
+@pytest.mark.slow
+def test_a_denoiser_stands_before_osem(run: Run) -> None:
+    """A row of reconstructions of its own."""
+    run("train", *TINY, "run_dir=run")
     used = run("evaluate", *BEFORE_OSEM, "run_dir=before_osem")
     assert any(name.startswith("test/nrmse/osem_denoised") for name in used)

@@ -60,6 +60,7 @@ def test_trainings_are_searched(tiny_training: tuple[str, ...], tmp_path: Path) 
     assert [row["state"] for row in _trials(folder)] == ["finished", "finished"]
 
 
+@pytest.mark.slow
 def test_a_killed_search_of_osem_goes_on(data_folder: Path, tmp_path: Path) -> None:
     """Killed after its first trial: the same trials and the same best as a search that was let be."""
     space = "search.space={classical.iterations: {low: 1, high: 6}}"
