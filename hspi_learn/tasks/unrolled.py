@@ -139,12 +139,12 @@ class UnrolledReconstruction(GanReconstruction):
     def _all_stages(self, initial: Tensor, projections: Tensor, context: ScanContext) -> Tensor:
         """The estimate from a physics image, both in Bq per voxel."""
         scale = body_mean(initial, context.body)
-        em = self._em_iteration(projections, context, scale)
+        em = self.em_iteration(projections, context, scale)
         density = context.density[:, None]
         estimate: Tensor = self.predicting(initial / nonzero(scale), density, context.body, em)
         return scale * estimate
 
-    def _em_iteration(
+    def em_iteration(
         self, projections: Tensor, context: ScanContext, scale: Tensor, axes: tuple[int, ...] = ()
     ) -> Callable[[Tensor], Tensor]:
         """EM of images that are divided by ``scale`` and mirrored along ``axes``."""
@@ -226,7 +226,7 @@ class UnrolledReconstruction(GanReconstruction):
         if self._begun[0] < len(self.generator.stages):
             return self._by_stage(self.generator, images, batch, once=self.data_is_fresh)
         context = scan_context(self.model, batch.density, batch.duration_s)
-        em = self._em_iteration(batch.projections, context, images.scale, images.axes)
+        em = self.em_iteration(batch.projections, context, images.scale, images.axes)
         together: Tensor = self.generator(images.initial, images.density, images.body, em)
         return together
 
@@ -273,7 +273,7 @@ class EarlierStages:
         scan = projections[0], context.duration_s[0], context.density[0]
         initial = task.physics_inputs.image(*scan)[None].to(projections.device)
         scale, density = body_mean(initial, context.body), context.density[:, None]
-        em = task._em_iteration(projections, context, scale)
+        em = task.em_iteration(projections, context, scale)
         image = initial / nonzero(scale)
         for number in range(self.stage):
             image = task.predicting.stage(number, image, density, context.body, em)
