@@ -30,7 +30,8 @@ import torch
 
 from hspi_learn.evaluation.tables import Table
 from hspi_learn.metrics import Interval, mean_interval
-from hspi_learn.visual import method_colour, method_label, paper_figure, save_figure
+from hspi_learn.visual import method_colour, method_label, save_figure
+from hspi_learn.visual.style import paper_figure
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results"
 BATCH = 4

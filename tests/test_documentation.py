@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -64,3 +66,16 @@ def test_a_wrong_path_would_be_found(tmp_path: Path, name: str) -> None:
     text.write_text(f"The rays of `{name}` are straight; conf/experiment/NAME.yaml is a placeholder.")
     assert named(PATHS, text) == {name}
     assert not (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "scripts").glob("*.py")), ids=lambda path: path.name)
+def test_scripts_import_what_is_there(script: Path) -> None:
+    """Names that a script takes from our packages exist: long studies would tell after hours, or never."""
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in (
+            "data_gen",
+            "hspi_learn",
+        ):
+            module = import_module(node.module or "")
+            for name in (alias.name for alias in node.names):
+                assert hasattr(module, name) or find_spec(f"{node.module}.{name}"), name
