@@ -105,13 +105,14 @@ def _table(places: Sequence[tuple[int, int]], values: Tensor, regions: int, maps
     return found
 
 
-def bounds_key(system: ImagingSystem, model: HyperspectralForwardModel) -> str:
-    """Hash of all that bounds depend on besides the scan."""
+def bounds_key(system: ImagingSystem, model: HyperspectralForwardModel, organs: Sequence[str]) -> str:
+    """Hash of all that bounds depend on besides the scan; ``organs`` are the labels that have one each."""
     about = {
         "kind": "least_deviations",
         "version": [CODE_VERSION, PHYSICS_VERSION],
         "system": system.to_dict(),
         "edges_kev": model.energy_bins.edges_kev.tolist(),
+        "organs": list(organs),
     }
     return content_key(about, {})
 

@@ -444,7 +444,7 @@ class ReconstructionProtocol:
 
     def bounds(self, numbers: range) -> LeastDeviations:
         """What some test scans can tell of organs and tumours."""
-        kept = KeptTensors(self.data.folder, bounds_key(self.data.system, self.model))
+        kept = KeptTensors(self.data.folder, bounds_key(self.data.system, self.model, self.judge.organs))
         return LeastDeviations.joined([self._bound(kept, self.batches.scans("test", [n])) for n in numbers])
 
     @torch.no_grad()
@@ -456,7 +456,7 @@ class ReconstructionProtocol:
         Each scan and method takes a reconstruction, the projection of up to 16 regions, and a fit: 3 CPU
         seconds at the demo's size, about in proportion to the number of lesions that are found.
         """
-        kept = KeptTensors(self.data.folder, bounds_key(self.data.system, self.model))
+        kept = KeptTensors(self.data.folder, bounds_key(self.data.system, self.model, self.judge.organs))
         found: dict[str, list[TumourActivities]] = {}
         for number in numbers:
             scan = self.batches.scans(split, [number])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.evaluation import Judge, LeastDeviations, ReconstructionStudy, least_deviations
-from hspi_learn.evaluation.identifiability import LIMIT, unidentifiable, unidentifiable_in_most
+from hspi_learn.evaluation.identifiability import LIMIT, bounds_key, unidentifiable, unidentifiable_in_most
 from hspi_learn.evaluation.summary import bound_numbers, summary
 from hspi_learn.evaluation.tables import headline_table, shown
 from hspi_learn.reconstructor import ScanBatch
@@ -108,3 +111,11 @@ def test_regions_that_most_scans_cannot_tell() -> None:
     )
     assert unidentifiable_in_most(bounds).tolist() == [[True, False, False, False, True]]
     assert not unidentifiable_in_most(bounds[:0]).any()
+
+
+def test_kept_bounds_are_of_these_organs(model32: HyperspectralForwardModel, judge: Judge) -> None:
+    """A new organ at the end of the list asks for bounds of its own: kept ones lack its column."""
+    system: Any = SimpleNamespace(to_dict=dict)
+    keys = [bounds_key(system, model32, organs) for organs in (judge.organs, (*judge.organs, "necrosis"))]
+    assert keys[0] != keys[1]
+    assert keys[0] == bounds_key(system, model32, judge.organs)
