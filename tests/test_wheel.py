@@ -103,6 +103,7 @@ def test_commands_work_from_an_empty_folder(installed: Path, tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
 
 
+@pytest.mark.slow
 def test_a_package_of_ones_own(installed: Path, tmp_path: Path) -> None:
     """The worked example: refused until it is installed; then every command works with it."""
     shutil.copytree(EXAMPLE, tmp_path / "my_package")

@@ -106,6 +106,7 @@ def test_parts_are_what_the_camera_counts(objective):
     assert parts.sum((0, 1)).tolist() == pytest.approx(whole.sum(0).tolist(), rel=0.06)
 
 
+@pytest.mark.slow
 def test_gradient_is_no_worse_than_the_grid(problem):
     """The same bounds, 4 x 4: no worse (0.1 %), better than the start, and a fraction of the evaluations; the
     comparison with finer rays (15 %) finds a gain too."""

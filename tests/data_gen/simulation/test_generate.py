@@ -182,6 +182,7 @@ if __name__ == "__main__":
 MANY: dict[str, Any] = {"sizes": {"train": 40, "test": 1}, "shard_size": 1}
 
 
+@pytest.mark.slow
 def test_killed_in_mid_generation_and_rerun(tiny_system: ImagingSystem, tmp_path: Path) -> None:
     """kill -9 while two processes work leaves no manifest; a rerun ends with the undisturbed bytes."""
     (tmp_path / "killed.py").write_text(KILLED)

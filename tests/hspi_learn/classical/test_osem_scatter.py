@@ -51,6 +51,7 @@ def test_truth_is_a_fixed_point(scene):
         torch.testing.assert_close(ratio[seen], sensitivity[seen], rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_events_equal_histogram(scene):
     """Events with the weights of a histogram's cells give its image (1e-4)."""
     model, truth, context = scene
