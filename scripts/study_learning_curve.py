@@ -15,6 +15,7 @@ import argparse
 import datetime
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -98,6 +99,7 @@ def _evaluate(asked: argparse.Namespace, cells: list[tuple[int, int]]) -> dict[s
     names = [_name(*cell) for cell in cells]
     folder = asked.work / ("report_" + "_".join(names))
     if not (folder / "metrics.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of an evaluation that was stopped
         _run(
             "evaluate",
             asked.work / "evaluate.log",

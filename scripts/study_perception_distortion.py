@@ -19,6 +19,7 @@ import datetime
 import json
 import math
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -117,6 +118,7 @@ def _evaluate(asked: argparse.Namespace, methods: Sequence[str], seed: int) -> N
     """Figures of all trainings of a seed on the test scans, beside tuned OSEM; kept once made."""
     folder = asked.work / f"report_s{seed}_{'_'.join(methods)}"
     if not (folder / "metrics.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of an evaluation that was stopped
         named = (f"{'+' * (m != 'control')}runs.{m}={asked.work / f'{m}_s{seed}'}" for m in methods)
         _run(
             "evaluate",
