@@ -116,6 +116,7 @@ def test_dead_time() -> None:
     held(dead_time((0.5,), events=200_000, seed=2))
 
 
+@pytest.mark.slow
 def test_design() -> None:
     """Four steps by gradient lower the deviations of a tumour's uptakes (Cramer-Rao)."""
     camera = Path(__file__).parents[2] / "hspi_learn" / "commands" / "tiny_camera.yaml"

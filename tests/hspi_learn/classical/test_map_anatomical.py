@@ -106,6 +106,7 @@ def test_the_edge_between_tissues_stays(model64: HyperspectralForwardModel, halv
     assert anatomical > 2 * plain > 0
 
 
+@pytest.mark.slow
 def test_the_width_is_tuned(model64: HyperspectralForwardModel, halves: Tensor) -> None:
     """Of a narrow width and one that tells no tissue from another the narrow one wins at a strong penalty."""
     batch, _ = batch_of(model64, halves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from data_gen.core.grid import EnergyBins, EnergyWindows, VoxelGrid
@@ -12,6 +13,7 @@ from hspi_learn.classical import Osem
 from hspi_learn.reconstructor import scan_context
 
 
+@pytest.mark.slow
 def test_the_same_image(tiny_system, tmp_path, monkeypatch):
     """Counts of the matrix projector give the same OSEM image (1e-5 of the largest voxel) when
     the matrix comes from the file that was exported of it, leakage and its rays included."""

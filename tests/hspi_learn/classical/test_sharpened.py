@@ -101,6 +101,7 @@ def test_it_is_matched_to_the_spectrum_of_truths() -> None:
     torch.testing.assert_close(radial_power(moved, BODY), radial_power(found, BODY), rtol=0.2, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_counts() -> None:
     """Against central differences, float64, 1e-6."""
     method = Sharpened(Image(hot_spot(1.6).double()), torch.linspace(1, 3, 11, dtype=torch.float64)[None])

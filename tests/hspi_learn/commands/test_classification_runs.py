@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 TINY = (
     "experiment=classification_hot_spots",
     "task.classes.most=2",
@@ -26,6 +28,7 @@ EVALUATION = (
 )
 
 
+@pytest.mark.slow
 def test_classification_is_trained_and_evaluated(program, data_folder: Path, tmp_path: Path) -> None:
     """A run with its scores and its picture; test data of one scan, so of one class, are refused in a
     sentence."""

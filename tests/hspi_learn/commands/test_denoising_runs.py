@@ -55,6 +55,7 @@ def run(program, data_folder: Path, tmp_path: Path) -> Run:
     return ran
 
 
+@pytest.mark.slow
 def test_denoiser_is_trained_and_evaluated(run: Run, tmp_path: Path) -> None:
     """A run with its scores and picture; errors and ratios of all baselines."""
     trained = run("train", *TINY, "run_dir=run")

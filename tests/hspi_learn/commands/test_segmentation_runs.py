@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 TINY = (
     "experiment=segmentation_adversarial",
     "task.network.channels=[4,8]",
@@ -26,6 +28,7 @@ EVALUATION = (
 )
 
 
+@pytest.mark.slow
 def test_segmentation_is_trained_and_evaluated(program, data_folder: Path, tmp_path: Path) -> None:
     """A run with its scores and its picture, and the report of any task, clean and attacked."""
 
