@@ -178,14 +178,16 @@ class PosteriorReconstruction(GanReconstruction):
         shape = (number, len(images.initial), self.generator.noise_channels, *self.model.grid.shape)
         turn = batch_idx % self.accumulate_batches
         noise = torch.randn(shape, generator=self._chance(-1, done, turn)).to(images.initial)
-        samples = torch.stack(
+        # One tensor, of which losses and verdict are both functions: gradients at it may be compared.
+        single = torch.cat(
             [images.body * self.generator(images.initial, images.density, noise=one) for one in noise]
         )
+        samples = single.unflatten(0, (number, -1))
         view = PosteriorView(self.model, images.weight, done)
         view.samples, view.scale = torch.stack([images.activity(one) for one in samples]), images.scale
         losses = self.losses.computed(view.samples.mean(dim=0), batch, view, done)
         total = self.losses.weighted_sum(losses, samples)
-        single, truth = samples.flatten(0, 1), images.truth.repeat(number, 1, 1, 1, 1)
+        truth = images.truth.repeat(number, 1, 1, 1, 1)
         conditions = (one.repeat(number, 1, 1, 1, 1) for one in (images.initial, images.density))
         total, told = self.against_adversary(total, single, truth, *conditions, batch_idx=batch_idx)
         told |= self.step_network(total, batch_idx)

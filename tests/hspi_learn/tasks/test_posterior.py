@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from contracts.task_contract import WINDOWS_KEV, scans_of, system_of
+from contracts.task_contract import WINDOWS_KEV, scans_of, system_of, trainer_of
+from torch.utils.data import DataLoader
 
 from data_gen.core.errors import UserError
 from data_gen.forward_model.model import HyperspectralForwardModel
 from hspi_learn.classical import Osem
 from hspi_learn.losses import SampledL1, sampled_l1
-from hspi_learn.networks import CorrectionUNet
-from hspi_learn.tasks import PosteriorReconstruction
+from hspi_learn.networks import CorrectionUNet, PatchDiscriminator
+from hspi_learn.reconstructor import ScanBatch
+from hspi_learn.tasks import Adversary, PosteriorReconstruction
 
 
 def task_of(model: HyperspectralForwardModel, **changes: Any) -> PosteriorReconstruction:
@@ -82,6 +85,19 @@ class TestSamples:
         with torch.no_grad():
             samples = task.sampled(inputs.values, inputs.context, 5)
             torch.testing.assert_close(task.predict(inputs), samples.mean(dim=0))
+
+    @pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec:FutureWarning")
+    def test_the_ratio_of_gradients_is_of_the_samples(
+        self, model32: HyperspectralForwardModel, tmp_path: Path
+    ) -> None:
+        """An adversary weighted by the gradients at single samples: three updates."""
+        scans = scans_of(model32, torch.float32)
+        rows = [ScanBatch(*(column[i : i + 2] for column in scans)) for i in (0, 2, 4)]
+        discriminator = partial(PatchDiscriminator, channels=4, layers=1)
+        adversary = Adversary(discriminator, weight=1.0, gradient_ratio=0.3, from_share=0.0)
+        task, trainer = task_of(model32, adversary=adversary), trainer_of(tmp_path, [], max_steps=3)
+        trainer.fit(task.train(), *(DataLoader(rows, batch_size=None) for _ in range(2)))
+        assert 0 < float(trainer.callback_metrics["train/adversary_weight"]) < math.inf
 
     def test_wrong_settings_are_told(self, model32: HyperspectralForwardModel) -> None:
         with pytest.raises(UserError, match="trained_samples is 1"):
