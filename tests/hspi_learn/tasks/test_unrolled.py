@@ -19,6 +19,9 @@ from hspi_learn.classical import Osem
 from hspi_learn.networks import CorrectionUNet, UnrolledEm
 from hspi_learn.reconstructor import ScanBatch
 from hspi_learn.tasks import UnrolledReconstruction
+from hspi_learn.tasks.images import images_of
+from hspi_learn.tasks.physics_input import PhysicsInputs
+from hspi_learn.tasks.unrolled import EarlierStages
 
 STAGE = partial(CorrectionUNet, channels=(8, 8), strides=(1,), residual_units=1)
 
@@ -31,6 +34,16 @@ def task_of(model: HyperspectralForwardModel, **changes: Any) -> UnrolledReconst
         **changes,
     }
     return UnrolledReconstruction(system_of(model), WINDOWS_KEV, **settings)
+
+
+class After(torch.nn.Module):
+    """A stage that takes the image after EM as it is."""
+
+    def __init__(self, maps: int, *, further_images: int) -> None:
+        super().__init__()
+
+    def forward(self, image: Tensor, density: Tensor, *further: Tensor) -> Tensor:
+        return further[0] if further else image
 
 
 class Watching(Callback):
@@ -103,13 +116,6 @@ class TestStages:
         """A second stage that takes the image after EM as it is gives OSEM's next iterations (1e-3)."""
         scans = scans_of(model32, torch.float32)
 
-        class After(torch.nn.Module):
-            def __init__(self, maps: int, *, further_images: int) -> None:
-                super().__init__()
-
-            def forward(self, image: Tensor, density: Tensor, *further: Tensor) -> Tensor:
-                return further[0] if further else image
-
         task = task_of(
             model32,
             generator=partial(UnrolledEm, stages=2, stage=After),
@@ -121,6 +127,22 @@ class TestStages:
         wanted = Osem(model32, iterations=5, subsets=2).reconstruct(inputs.values, inputs.context)
         high = wanted > 0.01 * wanted.mean()
         torch.testing.assert_close(found[high], wanted[high], rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_mirrored_batches_meet_their_own_counts(model32: HyperspectralForwardModel, together: bool) -> None:
+    """EM of images that are mirrored for training, kept or computed, is EM of the scan: to 1e-5."""
+    scans = scans_of(model32, torch.float32)
+    task = task_of(model32, generator=partial(UnrolledEm, stages=2, stage=After))
+    kept = PhysicsInputs(task.system, task.model, EarlierStages(task, 1))
+    task._begun = (2, None) if together else (1, kept)
+    wanted = task.predict(task.inputs(scans))
+    images = images_of(scans, task.physics(scans), (-3, -1))
+    if together:
+        found = images.activity(task.estimated(images, scans))
+    else:
+        found = images.activity(task._by_stage(task.generator, images, scans, once=False))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_wrong_shares_and_stages_are_told(model32: HyperspectralForwardModel) -> None:
